@@ -1,0 +1,123 @@
+//! What is said. The harness speaks first, asks for one test at a time, and decides what to do when no answer comes.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this file's messages; harness and guest must have the same one.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// From the harness to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToGuest<'a> {
+    /// Who is there? Answered by [`FromGuest::Hello`]. Repeated until answered.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the harness.
+        protocol: u32,
+    },
+    /// Name every test, one [`FromGuest::Test`] each, then [`FromGuest::EndOfList`].
+    List,
+    /// Run one test.
+    Run {
+        /// `suite::name` as listed.
+        test: &'a str,
+        /// Seed for whatever the test chooses at random.
+        seed: u64,
+    },
+    /// Nothing more to do: leave, and let the guest shut down.
+    Goodbye,
+}
+
+/// How a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome<'a> {
+    /// It passed.
+    Passed,
+    /// An expectation did not hold.
+    Failed {
+        /// Source file of the expectation.
+        file: &'a str,
+        /// Its line.
+        line: u32,
+        /// What was expected and what came.
+        reason: &'a str,
+    },
+    /// It cannot run here.
+    Skipped {
+        /// Why; never empty.
+        reason: &'a str,
+    },
+}
+
+/// Importance of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// For whoever debugs the suite itself.
+    Debug,
+    /// What the test does.
+    Info,
+    /// What is odd but no failure.
+    Warning,
+}
+
+/// From the guest to the harness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromGuest<'a> {
+    /// Here I am.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the guest.
+        protocol: u32,
+        /// Name and version of the guest system, for example `ntlet 0.1.0` or `Windows 10.0.26100`.
+        system: &'a str,
+    },
+    /// One line of the list.
+    Test {
+        /// `suite::name`.
+        name: &'a str,
+        /// What it is for, in one line.
+        purpose: &'a str,
+    },
+    /// The list is complete.
+    EndOfList,
+    /// A test has begun.
+    Started {
+        /// Which.
+        test: &'a str,
+    },
+    /// A test has ended.
+    Finished {
+        /// Which.
+        test: &'a str,
+        /// How.
+        outcome: Outcome<'a>,
+        /// Guest time it took, in units of 100 ns.
+        duration: u64,
+    },
+    /// A line for the log of the test that runs now.
+    Log {
+        /// How important.
+        level: LogLevel,
+        /// The line.
+        text: &'a str,
+    },
+    /// The guest's kernel stops. Said by the kernel, in the middle of anything; nothing follows but [`FromGuest::BugCheckFrame`].
+    BugCheck {
+        /// Bug check code.
+        code: u32,
+        /// Its four parameters.
+        parameters: [u64; 4],
+        /// Module that holds the address at fault, or empty.
+        module: &'a str,
+        /// Offset of the address in that module, or the address itself.
+        offset: u64,
+    },
+    /// One frame of the back trace of a bug check, innermost first.
+    BugCheckFrame {
+        /// Module, or empty.
+        module: &'a str,
+        /// Offset in it, or the address itself.
+        offset: u64,
+    },
+    /// The back trace is complete, the guest stands still.
+    BugCheckEnd,
+    /// Answer to [`ToGuest::Goodbye`].
+    Goodbye,
+}
