@@ -1,0 +1,237 @@
+//! Suite `device`: the data path through driver and hardware.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use protocol::hardware::{AdminOpcode, Opcode};
+use protocol::io;
+
+use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
+use crate::nt::{self, File, NTSTATUS, Opening, raw_control};
+use crate::relay::{DEADLINE, Relay};
+
+/// The tests of this suite.
+pub(crate) const TESTS: &[Test] = tests!(device {
+    echo_of_nothing: "an empty request comes back empty, and successful",
+    echo_of_one_byte: "the shortest payload comes back",
+    echo_of_a_page: "a page comes back",
+    echo_of_odd_lengths: "payloads around the sizes where buffers and descriptors change come back",
+    echo_with_room_to_spare: "the length that is returned is the payload's, not the buffer's",
+    echo_without_room: "an output buffer shorter than the payload is refused",
+    the_hardware_counts_every_echo: "each echo is a command that the hardware took and answered",
+    the_hardware_computes_the_checksum: "the checksum is CRC-32C, known from its check value",
+    the_hardware_transforms: "each byte comes back exclusive-ored",
+    a_failed_command_fails_its_request: "a status from the hardware becomes a failed request",
+    an_unknown_opcode_fails_its_request: "an opcode that the hardware does not know fails the request",
+    many_in_flight: "64 requests at once come back, each with its own payload",
+    a_delayed_command_overtakes_nothing: "a delayed command does not hold up those behind it",
+    a_held_command_waits_for_its_release: "a held command ends when it is released, not before",
+    an_aborted_command_fails_its_request: "a held command that is aborted fails its request",
+    a_cancelled_request_ends: "a request that the hardware holds can be cancelled",
+    closing_with_a_request_in_flight: "closing the last handle ends the requests that were sent through it",
+    an_unknown_control_code_is_refused: "a control code that the driver does not know is refused",
+    a_command_without_its_header_is_refused: "an input buffer too short for a command is refused",
+    an_unknown_device_name_is_not_found: "opening a name that does not exist fails as it should",
+    a_bad_user_address_is_a_status: "buffers that are not the program's end in a status, never in a crash",
+});
+
+/// Echoes random bytes of each length and compares.
+fn echo_lengths(bench: &mut Bench, lengths: &[usize]) -> TestResult {
+    let relay = Relay::open()?;
+    for &length in lengths {
+        let mut payload = vec![0; length];
+        bench.fill(&mut payload);
+        let answer = relay.echo(&payload, length)?;
+        ensure_eq!(answer.len(), length);
+        ensure!(answer == payload);
+    }
+    Ok(())
+}
+
+fn echo_of_nothing(bench: &mut Bench) -> TestResult {
+    echo_lengths(bench, &[0])
+}
+
+fn echo_of_one_byte(bench: &mut Bench) -> TestResult {
+    echo_lengths(bench, &[1])
+}
+
+fn echo_of_a_page(bench: &mut Bench) -> TestResult {
+    echo_lengths(bench, &[4096])
+}
+
+fn echo_of_odd_lengths(bench: &mut Bench) -> TestResult {
+    echo_lengths(bench, &[3, 17, 511, 513, 4095, 4097, 8191, 12_289, 65_537])
+}
+
+fn echo_with_room_to_spare(bench: &mut Bench) -> TestResult {
+    let mut payload = vec![0; 100];
+    bench.fill(&mut payload);
+    ensure_eq!(Relay::open()?.echo(&payload, 5000)?, payload);
+    Ok(())
+}
+
+fn echo_without_room(_: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    ensure_eq!(relay.echo(&[1; 100], 99), Err(NTSTATUS::BUFFER_TOO_SMALL));
+    ensure_eq!(relay.echo(&[1; 100], 0), Err(NTSTATUS::BUFFER_TOO_SMALL));
+    Ok(())
+}
+
+fn the_hardware_counts_every_echo(_: &mut Bench) -> TestResult {
+    const COUNT: u64 = 10;
+    let relay = Relay::open()?;
+    let (hardware, driver) = (relay.config()?, relay.counters()?);
+    for _ in 0..COUNT {
+        relay.echo(b"counted", 7)?;
+    }
+    let (hardware_now, driver_now) = (relay.config()?, relay.counters()?);
+    ensure_eq!(hardware_now.commands_taken - hardware.commands_taken, COUNT);
+    ensure_eq!(hardware_now.commands_answered - hardware.commands_answered, COUNT);
+    ensure_eq!(driver_now.submitted - driver.submitted, COUNT);
+    ensure!(driver_now.forwarded - driver.forwarded >= COUNT);
+    ensure!(driver_now.interrupts > driver.interrupts);
+    Ok(())
+}
+
+fn the_hardware_computes_the_checksum(_: &mut Bench) -> TestResult {
+    let answer = Relay::open()?.command(1, Opcode::CHECKSUM, 0, b"123456789", 4)?;
+    ensure_eq!(answer, 0xe306_9283_u32.to_le_bytes());
+    Ok(())
+}
+
+fn the_hardware_transforms(bench: &mut Bench) -> TestResult {
+    let mut payload = vec![0; 1000];
+    bench.fill(&mut payload);
+    let answer = Relay::open()?.command(2, Opcode::TRANSFORM, 0x5a, &payload, 1000)?;
+    ensure!(answer.iter().zip(&payload).all(|(came, sent)| *came == sent ^ 0x5a));
+    ensure_eq!(answer.len(), payload.len());
+    Ok(())
+}
+
+fn a_failed_command_fails_its_request(_: &mut Bench) -> TestResult {
+    ensure_eq!(Relay::open()?.command(3, Opcode::FAIL, 77, &[], 0), Err(NTSTATUS::IO_DEVICE_ERROR));
+    Ok(())
+}
+
+fn an_unknown_opcode_fails_its_request(_: &mut Bench) -> TestResult {
+    ensure_eq!(Relay::open()?.command(4, Opcode(999), 0, &[], 0), Err(NTSTATUS::INVALID_PARAMETER));
+    Ok(())
+}
+
+fn many_in_flight(bench: &mut Bench) -> TestResult {
+    const COUNT: usize = 64;
+    let relay = Relay::open_asynchronous()?;
+    let mut payloads = Vec::new();
+    let mut requests = Vec::new();
+    for _ in 0..COUNT {
+        let mut payload = vec![0; 1 + (bench.random() % 3000) as usize];
+        bench.fill(&mut payload);
+        requests.push(relay.file().control_later(io::ECHO, payload.clone(), payload.len())?);
+        payloads.push(payload);
+    }
+    for (request, payload) in requests.iter_mut().zip(&payloads) {
+        ensure!(request.wait(DEADLINE)? == *payload);
+    }
+    Ok(())
+}
+
+fn a_delayed_command_overtakes_nothing(_: &mut Bench) -> TestResult {
+    const DELAY: Duration = Duration::from_millis(50);
+    let relay = Relay::open_asynchronous()?;
+    let start = nt::interrupt_time();
+    let mut delayed = relay.command_later(5, Opcode::DELAY, DELAY.as_micros() as u64, b"late", 4)?;
+    let mut prompt = relay.command_later(6, Opcode::ECHO, 0, b"soon", 4)?;
+    ensure_eq!(prompt.wait(DEADLINE)?, b"soon");
+    ensure_eq!(delayed.wait(DEADLINE)?, b"late");
+    ensure!(nt::interrupt_time() - start >= DELAY.as_nanos() as u64 / 100);
+    Ok(())
+}
+
+/// Waits until the hardware holds `count` commands: sending one is no proof that it has arrived.
+fn wait_for_held(relay: &Relay, count: u32) -> TestResult {
+    let deadline = nt::interrupt_time() + DEADLINE.as_nanos() as u64 / 100;
+    while relay.config()?.held != count && nt::interrupt_time() < deadline {
+        nt::sleep(Duration::from_millis(1));
+    }
+    ensure_eq!(relay.config()?.held, count);
+    Ok(())
+}
+
+fn a_held_command_waits_for_its_release(_: &mut Bench) -> TestResult {
+    const TAG: u64 = 0x601d;
+    let (control, relay) = (Relay::open()?, Relay::open_asynchronous()?);
+    let mut held = relay.command_later(TAG, Opcode::HOLD, 0, b"kept", 4)?;
+    wait_for_held(&control, 1)?;
+    ensure_eq!(held.wait(Duration::from_millis(1)), Err(NTSTATUS::TIMEOUT));
+    control.admin(AdminOpcode::RELEASE, TAG, 0)?;
+    ensure_eq!(held.wait(DEADLINE)?, b"kept");
+    ensure_eq!(control.config()?.held, 0);
+    Ok(())
+}
+
+fn an_aborted_command_fails_its_request(_: &mut Bench) -> TestResult {
+    const TAG: u64 = 0xab0;
+    let (control, relay) = (Relay::open()?, Relay::open_asynchronous()?);
+    let mut held = relay.command_later(TAG, Opcode::HOLD, 0, &[], 0)?;
+    wait_for_held(&control, 1)?;
+    control.admin(AdminOpcode::ABORT, TAG, 0)?;
+    ensure_eq!(held.wait(DEADLINE), Err(NTSTATUS::REQUEST_ABORTED));
+    ensure_eq!(control.admin(AdminOpcode::ABORT, TAG, 0), Err(NTSTATUS::NOT_FOUND));
+    Ok(())
+}
+
+fn a_cancelled_request_ends(_: &mut Bench) -> TestResult {
+    let (control, relay) = (Relay::open()?, Relay::open_asynchronous()?);
+    let mut held = relay.command_later(7, Opcode::HOLD, 0, b"never", 5)?;
+    wait_for_held(&control, 1)?;
+    held.cancel()?;
+    ensure_eq!(held.wait(DEADLINE), Err(NTSTATUS::CANCELLED));
+    wait_for_held(&control, 0)
+}
+
+fn closing_with_a_request_in_flight(_: &mut Bench) -> TestResult {
+    const TAG: u64 = 0xc105e;
+    let control = Relay::open()?;
+    let relay = Relay::open_asynchronous()?;
+    let held = relay.command_later(TAG, Opcode::HOLD, 0, b"gone", 4)?;
+    wait_for_held(&control, 1)?;
+    let mut orphan = held.outlive_its_file();
+    drop(relay);
+    ensure_eq!(orphan.wait(DEADLINE), Err(NTSTATUS::CANCELLED));
+    wait_for_held(&control, 0)?;
+    ensure_eq!(control.echo(b"still there", 11)?, b"still there");
+    Ok(())
+}
+
+fn an_unknown_control_code_is_refused(_: &mut Bench) -> TestResult {
+    let code = io::control_code(0x8ff, io::Method::Buffered);
+    ensure_eq!(Relay::open()?.file().control(code, &[], &mut []), Err(NTSTATUS::INVALID_DEVICE_REQUEST));
+    Ok(())
+}
+
+fn a_command_without_its_header_is_refused(_: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    for length in [0, 1, size_of::<io::Command>() - 1] {
+        ensure_eq!(relay.file().control(io::COMMAND, &vec![0; length], &mut []), Err(NTSTATUS::BUFFER_TOO_SMALL));
+    }
+    Ok(())
+}
+
+fn an_unknown_device_name_is_not_found(_: &mut Bench) -> TestResult {
+    let opened = File::open(r"\??\Relay0815", Opening::Synchronous);
+    ensure_eq!(opened.err(), Some(NTSTATUS::OBJECT_NAME_NOT_FOUND));
+    Ok(())
+}
+
+fn a_bad_user_address_is_a_status(_: &mut Bench) -> TestResult {
+    const UNMAPPED: usize = 0x10_0000;
+    const KERNEL: usize = 0xffff_8000_0000_0000;
+    let relay = Relay::open()?;
+    for address in [UNMAPPED, KERNEL, usize::MAX - 15] {
+        ensure_eq!(raw_control(relay.file(), io::ECHO, (address, 16), (0, 0)), Err(NTSTATUS::ACCESS_VIOLATION));
+    }
+    ensure_eq!(relay.echo(b"still there", 11)?, b"still there");
+    Ok(())
+}
