@@ -33,6 +33,10 @@ pub const MAX_PAYLOAD: u32 = 1 << 20;
 /// Most commands the device holds (hold and delay) at one time; one more is refused with [`Status::BUSY`].
 pub const MAX_HELD: u32 = 256;
 
+/// Offset, in the BAR of the virtio registers, of a read-only page that begins with [`RelayConfig`] and is read without a trap. Only
+/// on transports that can share memory: a page whose first word is not [`CONFIG_MAGIC`] is none.
+pub const STATUS_PAGE: u64 = 0x4000;
+
 /// Device-specific configuration space. Counters wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

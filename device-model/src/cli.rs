@@ -1,0 +1,164 @@
+//! The command line of the `device-model` program, and the configuration it stands for.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
+
+use crate::fault::Plan;
+
+/// Devices in Rust that stand in for PCI hardware.
+#[derive(Debug, Parser)]
+#[command(name = "device-model", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve one device on a socket until SIGTERM or SIGINT. Prints `ready SOCKET` when a virtual machine can connect.
+    Serve {
+        /// The device.
+        device: DeviceKind,
+        /// How the virtual machine speaks to it.
+        #[arg(long, value_enum)]
+        transport: Transport,
+        /// Path of the Unix socket to create.
+        #[arg(long, value_name = "PATH", required_unless_present = "listen_fd", conflicts_with = "listen_fd")]
+        socket: Option<PathBuf>,
+        /// Number of an inherited descriptor: a Unix socket that listens already.
+        #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(3..))]
+        listen_fd: Option<i32>,
+        /// Stop when the parent process ends. With a process id, stop at once if that is not the parent (any more).
+        #[arg(long, value_name = "PID", num_args = 0..=1, require_equals = true)]
+        die_with_parent: Option<Option<u32>>,
+        /// TOML file that says which faults to inject, and when.
+        #[arg(long, value_name = "PLAN")]
+        faults: Option<PathBuf>,
+        /// Serve without giving up access to files, networks and programs: for strace and the like.
+        #[arg(long)]
+        no_sandbox: bool,
+        /// What to log on standard error: off, error, warn, info, debug, or trace (each register access, on vfio-user).
+        #[arg(long, value_name = "LEVEL", default_value = "info")]
+        log: String,
+    },
+}
+
+/// The devices this program has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The relay hardware.
+    Relay,
+}
+
+/// The transports this program has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// QEMU's `vfio-user-pci`.
+    VfioUser,
+    /// QEMU's `vhost-user-test-device-pci`.
+    VhostUser,
+}
+
+/// What to serve and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configuration {
+    /// The device.
+    pub device: DeviceKind,
+    /// The transport.
+    pub transport: Transport,
+    /// Path of the socket; for an inherited one, what to call it.
+    pub socket: PathBuf,
+    /// An inherited descriptor to listen on instead of the path.
+    pub listen_fd: Option<i32>,
+    /// Whether to end with the parent, and which process that should be.
+    pub die_with_parent: Option<Option<u32>>,
+    /// Faults to inject.
+    pub faults: Plan,
+    /// Whether to give up what serving does not need.
+    pub sandbox: bool,
+    /// What to log.
+    pub log: LevelFilter,
+}
+
+/// A command line that makes no configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// No such log level.
+    #[error("--log {0}: no such level; choose off, error, warn, info, debug or trace")]
+    LogLevel(String),
+    /// Longer than a socket's path can be.
+    #[error("--socket: {0} is longer than the 107 bytes that a socket's path can have; choose a shorter one")]
+    SocketPath(PathBuf),
+    /// No plan of faults.
+    #[error("--faults {0}: {1}")]
+    Faults(PathBuf, String),
+}
+
+impl TryFrom<Arguments> for Configuration {
+    type Error = UsageError;
+
+    fn try_from(arguments: Arguments) -> Result<Self, UsageError> {
+        let Command::Serve { device, transport, socket, listen_fd, die_with_parent, faults, no_sandbox, log } = arguments.command;
+        let socket = socket.unwrap_or_else(|| PathBuf::from(format!("fd:{}", listen_fd.unwrap_or(-1))));
+        let level = log.parse().map_err(|_| UsageError::LogLevel(log))?;
+        if socket.as_os_str().len() > 107 {
+            return Err(UsageError::SocketPath(socket));
+        }
+        let faults = faults.map_or_else(|| Ok(Plan::default()), read_plan)?;
+        Ok(Self { device, transport, socket, listen_fd, die_with_parent, faults, sandbox: !no_sandbox, log: level })
+    }
+}
+
+fn read_plan(path: PathBuf) -> Result<Plan, UsageError> {
+    let wrong = |reason: String| UsageError::Faults(path.clone(), reason);
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    Plan::from_toml(&text).map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(words: &str) -> Result<Configuration, UsageError> {
+        let words = ["device-model"].into_iter().chain(words.split_whitespace());
+        Arguments::try_parse_from(words).expect("clap takes it").try_into()
+    }
+
+    #[test]
+    fn a_full_command_line_becomes_a_configuration() {
+        let found = configuration("serve relay --transport vfio-user --socket /run/s --die-with-parent=7 --log debug").unwrap();
+
+        assert_eq!(found.device, DeviceKind::Relay);
+        assert_eq!(found.transport, Transport::VfioUser);
+        assert_eq!(found.socket, PathBuf::from("/run/s"));
+        assert_eq!(found.die_with_parent, Some(Some(7)));
+        assert_eq!(found.log, LevelFilter::DEBUG);
+    }
+
+    #[test]
+    fn the_parent_need_not_be_named() {
+        let found = configuration("serve relay --transport vfio-user --socket s --die-with-parent").unwrap();
+
+        assert_eq!(found.die_with_parent, Some(None));
+        assert!(found.sandbox);
+    }
+
+    #[test]
+    fn an_inherited_socket_takes_the_place_of_a_path() {
+        let found = configuration("serve relay --transport vfio-user --listen-fd 7").unwrap();
+
+        assert_eq!((found.listen_fd, found.socket), (Some(7), PathBuf::from("fd:7")));
+    }
+
+    #[test]
+    fn wrong_values_say_what_would_be_right() {
+        assert_eq!(
+            configuration("serve relay --transport vfio-user --socket s --log loud"),
+            Err(UsageError::LogLevel("loud".into()))
+        );
+        let long = format!("serve relay --transport vfio-user --socket {}", "x".repeat(108));
+        assert!(matches!(configuration(&long), Err(UsageError::SocketPath(_))));
+    }
+}

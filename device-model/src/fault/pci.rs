@@ -1,0 +1,162 @@
+//! Faults that any PCI device can have: interrupts, register reads, resets, and the device itself.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::plan::{Injector, Kind, Plan, Strike};
+use crate::device::{Bus, Device, Identity, SharedArea};
+use crate::memory::Memory;
+
+/// Interrupts that are late at one time; more come at once.
+const MAX_LATE: usize = 256;
+
+/// A device that fails as planned.
+pub struct Faulty<D> {
+    device: D,
+    injector: Injector,
+    /// Vectors that are late, with the device time of their coming.
+    late: Vec<(u64, u16)>,
+    /// Device time until which nothing answers, and whether that includes configuration space.
+    silent_until: u64,
+    gone: bool,
+    vectors: u16,
+}
+
+impl<D: Device> Faulty<D> {
+    /// Wrap a device.
+    pub fn new(device: D, plan: &Plan) -> Self {
+        let vectors = device.identity().msix.map_or(0, |msix| msix.vectors);
+        Self { device, injector: Injector::new(plan), late: Vec::with_capacity(MAX_LATE), silent_until: 0, gone: false, vectors }
+    }
+
+    fn is_silent(&mut self, now: u64) -> bool {
+        let silent = now < self.silent_until;
+        self.gone &= silent;
+        silent
+    }
+
+    /// What an access may set off, before it is served.
+    fn before_access(&mut self, bus: &mut dyn Bus) {
+        let now = bus.now();
+        if let Some(strike) = self.injector.chance(&[Kind::DeviceGone], None, now, "register access") {
+            self.silent_until = now.saturating_add(strike.time);
+            self.gone = true;
+        }
+        if self.vectors > 0
+            && let Some(strike) = self.injector.chance(&[Kind::InterruptSpurious], None, now, "register access")
+        {
+            bus.interrupt((strike.choice % u64::from(self.vectors)) as u16);
+        }
+    }
+}
+
+/// The bus that the device sees.
+struct FaultyBus<'a> {
+    bus: &'a mut dyn Bus,
+    injector: &'a mut Injector,
+    late: &'a mut Vec<(u64, u16)>,
+}
+
+impl Bus for FaultyBus<'_> {
+    fn memory(&self) -> &Arc<Memory> {
+        self.bus.memory()
+    }
+
+    fn interrupt(&mut self, vector: u16) {
+        const KINDS: [Kind; 3] = [Kind::InterruptDropped, Kind::InterruptDoubled, Kind::InterruptDelayed];
+        let now = self.bus.now();
+        match self.injector.chance(&KINDS, Some(vector), now, "interrupt") {
+            Some(Strike { kind: Kind::InterruptDropped, .. }) => {}
+            Some(Strike { kind: Kind::InterruptDelayed, time, .. }) if self.late.len() < MAX_LATE => {
+                self.late.push((now.saturating_add(time), vector));
+            }
+            Some(Strike { kind: Kind::InterruptDoubled, .. }) => {
+                self.bus.interrupt(vector);
+                self.bus.interrupt(vector);
+            }
+            _ => self.bus.interrupt(vector),
+        }
+    }
+
+    fn set_pin(&mut self, asserted: bool) {
+        self.bus.set_pin(asserted);
+    }
+
+    fn messages_enabled(&self) -> bool {
+        self.bus.messages_enabled()
+    }
+
+    fn now(&self) -> u64 {
+        self.bus.now()
+    }
+}
+
+impl<D: Device> Device for Faulty<D> {
+    fn identity(&self) -> Identity {
+        self.device.identity()
+    }
+
+    fn is_present(&self, now: u64) -> bool {
+        !(self.gone && now < self.silent_until) && self.device.is_present(now)
+    }
+
+    fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8], bus: &mut dyn Bus) {
+        self.before_access(bus);
+        let now = bus.now();
+        if self.is_silent(now) || self.injector.chance(&[Kind::ReadTimesOut], None, now, "register read").is_some() {
+            data.fill(0xff);
+            return;
+        }
+        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
+        self.device.read_bar(bar, offset, data, &mut bus);
+    }
+
+    fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8], bus: &mut dyn Bus) {
+        self.before_access(bus);
+        if self.is_silent(bus.now()) {
+            return;
+        }
+        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
+        self.device.write_bar(bar, offset, data, &mut bus);
+    }
+
+    fn reset(&mut self, bus: &mut dyn Bus) {
+        let now = bus.now();
+        self.late.clear();
+        self.device.reset(bus);
+        if let Some(strike) = self.injector.chance(&[Kind::ResetSticks], None, now, "reset") {
+            self.silent_until = now.saturating_add(strike.time);
+        }
+    }
+
+    fn next_wake(&self) -> Option<u64> {
+        self.late.iter().map(|&(due, _)| due).chain(self.device.next_wake()).min()
+    }
+
+    fn wake(&mut self, bus: &mut dyn Bus) {
+        let now = bus.now();
+        self.late.retain(|&(due, vector)| {
+            if due <= now {
+                bus.interrupt(vector);
+            }
+            due > now
+        });
+        if self.device.next_wake().is_some_and(|due| due <= now) {
+            self.device.wake(&mut FaultyBus { bus, injector: &mut self.injector, late: &mut self.late });
+        }
+    }
+
+    fn read_capability(&mut self, index: usize, touched: Range<usize>, body: &mut [u8], bus: &mut dyn Bus) {
+        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
+        self.device.read_capability(index, touched, body, &mut bus);
+    }
+
+    fn write_capability(&mut self, index: usize, touched: Range<usize>, body: &mut [u8], bus: &mut dyn Bus) {
+        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
+        self.device.write_capability(index, touched, body, &mut bus);
+    }
+
+    fn shared_areas(&self) -> Vec<SharedArea<'_>> {
+        self.device.shared_areas()
+    }
+}

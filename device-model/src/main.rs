@@ -1,0 +1,113 @@
+//! The `device-model` program: one device on one socket. Exit status 0 after a clean stop, 2 for a wrong command line, 3 when the
+//! environment does not let it serve.
+
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use clap::Parser;
+use device_model::cli::{Arguments, Configuration, DeviceKind, Transport};
+use device_model::device::Device;
+use device_model::fault::{Faulty, FaultyVirtio, Plan};
+use device_model::pci::Function;
+use device_model::process;
+use device_model::relay::RelayDevice;
+use device_model::sandbox;
+use device_model::serve::{SocketFile, inherited, listen, vfio_user, vhost_user};
+use device_model::virtio::pci::VirtioPci;
+use protocol::hardware::{QUEUE_COUNT, QUEUE_SIZE, RelayConfig, VIRTIO_ID};
+
+const BAD_USAGE: u8 = 2;
+const BAD_ENVIRONMENT: u8 = 3;
+
+fn main() -> ExitCode {
+    // clap itself ends the process with status 2.
+    let configuration = match Configuration::try_from(Arguments::parse()) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            eprintln!("device-model: {error}");
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_max_level(configuration.log).with_ansi(colours).with_writer(std::io::stderr).init();
+    match serve(&configuration) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("device-model: {error}");
+            ExitCode::from(BAD_ENVIRONMENT)
+        }
+    }
+}
+
+fn serve(configuration: &Configuration) -> Result<(), Box<dyn std::error::Error>> {
+    let stop = process::stop_signals()?;
+    process::survive_shortened_memory()?;
+    if let Some(expected) = configuration.die_with_parent {
+        process::die_with_parent(expected)?;
+    }
+    let (listener, socket_file) = match configuration.listen_fd {
+        Some(fd) => (inherited(fd)?, None),
+        None => listen(&configuration.socket).map(|(listener, file)| (listener, Some(file)))?,
+    };
+    let begin = || -> Result<(), Box<dyn std::error::Error>> {
+        if configuration.sandbox {
+            sandbox::enter(socket_file.as_ref().map(SocketFile::path))?;
+        }
+        Ok(announce(configuration)?)
+    };
+    match (configuration.transport, configuration.device) {
+        (Transport::VfioUser, DeviceKind::Relay) => {
+            let mut server = vfio_user::Server::new();
+            server.add("relay", listener, Function::new(relay(&configuration.faults)?)?)?;
+            begin()?;
+            server.run(stop.as_fd())?;
+        }
+        (Transport::VhostUser, DeviceKind::Relay) => {
+            begin()?;
+            let plan = &configuration.faults;
+            if plan.faults.is_empty() {
+                vhost_user::serve(&listener, RelayDevice::new, stop.as_fd())?;
+            } else {
+                vhost_user::serve(&listener, || FaultyVirtio::new(RelayDevice::new(), plan), stop.as_fd())?;
+            }
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The relay hardware on PCI, with the faults of the plan if it has any.
+fn relay(plan: &Plan) -> std::io::Result<Box<dyn Device>> {
+    let device = RelayDevice::with_status_page()?;
+    if plan.faults.is_empty() {
+        return Ok(Box::new(VirtioPci::new(device)));
+    }
+    Ok(Box::new(Faulty::new(VirtioPci::new(FaultyVirtio::new(device, plan)), plan)))
+}
+
+/// Tell whoever started this process that a virtual machine can connect now.
+fn announce(configuration: &Configuration) -> std::io::Result<()> {
+    if configuration.listen_fd.is_none() {
+        tracing::info!(
+            "QEMU: -object memory-backend-memfd,id=mem,size=SIZE,share=on -machine q35,memory-backend=mem {}",
+            qemu(configuration)
+        );
+    }
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "ready {}", configuration.socket.display())?;
+    output.flush()
+}
+
+/// The arguments with which QEMU connects to this device.
+fn qemu(configuration: &Configuration) -> String {
+    let path = configuration.socket.display();
+    match configuration.transport {
+        Transport::VfioUser => format!(r#"-device '{{"driver":"vfio-user-pci","socket":{{"path":"{path}","type":"unix"}}}}'"#),
+        Transport::VhostUser => format!(
+            "-chardev socket,id=relay,path={path} -device \
+             vhost-user-test-device-pci,chardev=relay,virtio-id={VIRTIO_ID},num_vqs={QUEUE_COUNT},vq_size={QUEUE_SIZE},config_size={}",
+            size_of::<RelayConfig>()
+        ),
+    }
+}

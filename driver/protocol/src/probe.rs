@@ -1,0 +1,243 @@
+//! What `probe.sys` offers to the contract suite: a driver that does with the framework what it is told, right or wrong.
+//!
+//! It holds requests in numbered slots. A program puts one there by sending [`SUBJECT`], which stays pending; the probe puts others there by
+//! making them ([`Op::CREATE`]) or retrieving them. The probe's own requests go to a target that is the probe itself, so that a `SUBJECT`
+//! that it sends turns up in another slot. [`RUN`] carries a list of [`Step`]s, which are done one after the other whatever comes of them; the
+//! answer is an [`Outcome`] for each step that was done. Nothing is checked but that numbers are in range: what the framework does with the rest is
+//! what is tested.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::io::{Method, control_code};
+
+/// Name of the probe's device.
+pub const DEVICE: &str = r"\Device\Probe";
+/// Its name for programs, as the driver makes it.
+pub const SYMBOLIC_LINK: &str = r"\DosDevices\Probe";
+/// Its name for programs, as they open it.
+pub const OPEN_PATH: &str = r"\??\Probe";
+
+/// Does a list of steps; input: [`Step`]s; output: as many [`Outcome`]s.
+pub const RUN: u32 = control_code(0x900, Method::Buffered);
+/// A request to do things with; input: [`Subject`]; it ends when a step completes it, or when it is cancelled.
+pub const SUBJECT: u32 = control_code(0x901, Method::Buffered);
+/// Completed with success at once; no buffers.
+pub const NOTHING: u32 = control_code(0x902, Method::Buffered);
+
+/// Slots for requests.
+pub const SLOTS: u32 = 32;
+/// Most steps of one `RUN`.
+pub const MOST_STEPS: usize = 64;
+
+/// The probe's queues, by number.
+pub mod queue {
+    /// Parallel, the default.
+    pub const DEFAULT: u32 = 0;
+    /// Parallel.
+    pub const PARALLEL: u32 = 1;
+    /// Sequential.
+    pub const SEQUENTIAL: u32 = 2;
+    /// Manual.
+    pub const MANUAL: u32 = 3;
+    /// Manual, of another device.
+    pub const OTHER_DEVICE: u32 = 4;
+    /// How many there are.
+    pub const COUNT: u32 = 5;
+}
+
+/// Input of [`SUBJECT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Subject {
+    /// The slot to be held in, each time it is presented.
+    pub slot: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Step {
+    /// What.
+    pub op: Op,
+    /// The slot it is about.
+    pub slot: u32,
+    /// Meaning depends on the operation.
+    pub number: u32,
+    /// Meaning depends on the operation.
+    pub more: u32,
+    /// Meaning depends on the operation.
+    pub value: u64,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Outcome {
+    /// The status that the framework returned; success for functions that return none.
+    pub status: i32,
+    /// Zero.
+    pub reserved: u32,
+    /// What else it returned: a truth value, a count, flags, a number.
+    pub value: u64,
+}
+
+/// Operations. "The request" is the one in the step's slot; "queue" is a number of [`queue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Op(pub u32);
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
+        impl Op {
+            $($(#[$doc])* pub const $name: Self = Self($number);)*
+        }
+    };
+}
+
+operations! {
+    /// WdfRequestCompleteWithInformation; `number` is the status, `value` the information.
+    COMPLETE = 1;
+    /// WdfRequestForwardToIoQueue, to queue `number`.
+    FORWARD = 2;
+    /// WdfRequestRequeue.
+    REQUEUE = 3;
+    /// WdfRequestMarkCancelable; see [`Op::ON_CANCEL`].
+    MARK = 4;
+    /// WdfRequestMarkCancelableEx.
+    MARK_EX = 5;
+    /// WdfRequestUnmarkCancelable.
+    UNMARK = 6;
+    /// WdfRequestIsCanceled; the truth value.
+    IS_CANCELED = 7;
+    /// WdfRequestStopAcknowledge, outside of EvtIoStop; `number` is whether to requeue.
+    STOP_ACKNOWLEDGE = 8;
+    /// WdfRequestGetStatus.
+    GET_STATUS = 9;
+    /// WdfRequestGetInformation; the count.
+    GET_INFORMATION = 10;
+    /// The number of the queue that WdfRequestGetIoQueue gives; [`NO_QUEUE`] for none or a stranger.
+    GET_QUEUE = 11;
+    /// WdfObjectReference.
+    REFERENCE = 12;
+    /// WdfObjectDereference.
+    DEREFERENCE = 13;
+    /// Copies the slot's handle to slot `number`.
+    COPY_HANDLE = 14;
+    /// Puts `value` into the slot as if it were a handle. Whatever uses it is a bug check.
+    FORGE_HANDLE = 15;
+    /// Forgets the slot's handle.
+    FORGET = 16;
+    /// WdfIoQueueRetrieveNextRequest of queue `number`, into the slot.
+    RETRIEVE = 20;
+    /// WdfIoQueueGetState of queue `number`: the state in bits 0 to 31, queued requests from 32, presented ones from 48.
+    QUEUE_STATE = 21;
+    /// WdfIoQueueStart of queue `number`.
+    QUEUE_START = 22;
+    /// WdfIoQueueStop of queue `number`; see [`Event::QueueState`].
+    QUEUE_STOP = 23;
+    /// WdfIoQueuePurge of queue `number`.
+    QUEUE_PURGE = 24;
+    /// WdfIoQueueDrain of queue `number`.
+    QUEUE_DRAIN = 25;
+    /// WdfIoQueueStopAndPurge of queue `number`.
+    QUEUE_STOP_AND_PURGE = 26;
+    /// WdfIoQueueReadyNotify of queue `number`; see [`Event::QueueReady`]. With `more` set, it is called off.
+    QUEUE_READY_NOTIFY = 27;
+    /// WdfRequestCreate for the probe's target.
+    CREATE = 40;
+    /// WdfObjectDelete.
+    DELETE = 41;
+    /// WdfIoTargetFormatRequestForIoctl, for [`SUBJECT`] with slot `number`.
+    FORMAT_SUBJECT = 42;
+    /// WdfIoTargetFormatRequestForIoctl, for [`NOTHING`].
+    FORMAT_NOTHING = 43;
+    /// WdfRequestFormatRequestUsingCurrentType.
+    FORMAT_CURRENT = 44;
+    /// WdfRequestSetCompletionRoutine; see [`Op::ON_COMPLETION`].
+    SET_COMPLETION = 45;
+    /// WdfRequestSend with flags `number`, and a time-out of `value` units of 100 ns when it is not 0. The truth value.
+    SEND = 46;
+    /// WdfRequestCancelSentRequest; the truth value.
+    CANCEL_SENT = 47;
+    /// WdfRequestReuse with flags `number` and status `more`; with `value` not 0, of a structure of that size.
+    REUSE = 48;
+    /// WdfIoTargetStart.
+    TARGET_START = 60;
+    /// WdfIoTargetStop with action `number`.
+    TARGET_STOP = 61;
+    /// WdfIoTargetPurge with action `number`.
+    TARGET_PURGE = 62;
+    /// WdfIoTargetGetState.
+    TARGET_STATE = 63;
+    /// What the cancel callback does with the slot's request: an [`OnCancel`] in `number`.
+    ON_CANCEL = 80;
+    /// What the completion routine does with the slot's request: an [`OnCompletion`] in `number`.
+    ON_COMPLETION = 81;
+    /// Waits until [`Event`] `number` of the slot (or queue) has happened at least `more` times, at most `value` milliseconds.
+    /// `STATUS_TIMEOUT` when it has not. The count.
+    WAIT = 82;
+    /// Forgets all events, actions and handles.
+    RESET = 83;
+    /// Raises the IRQL to DISPATCH_LEVEL for the steps that follow.
+    RAISE = 84;
+    /// Lowers it again.
+    LOWER = 85;
+    /// Takes the probe's spin lock.
+    SPIN_ACQUIRE = 86;
+    /// Releases the probe's spin lock, held or not.
+    SPIN_RELEASE = 87;
+}
+
+/// Answer of [`Op::GET_QUEUE`] when there is none.
+pub const NO_QUEUE: u64 = u64::MAX;
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Event {
+    /// The slot's subject was presented.
+    Presented = 0,
+    /// The cancel callback of the slot's request ran.
+    Canceled = 1,
+    /// The completion routine of the slot's request ran.
+    Completed = 2,
+    /// EvtIoCanceledOnQueue ran for the slot's request.
+    CanceledOnQueue = 3,
+    /// The queue with the slot's number came to the state that was asked for.
+    QueueState = 4,
+    /// The manual queue with the slot's number was empty, and is no longer.
+    QueueReady = 5,
+}
+
+/// Kinds of [`Event`].
+pub const EVENTS: u32 = 6;
+
+/// What the cancel callback does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum OnCancel {
+    /// Completes the request with `STATUS_CANCELLED`.
+    Complete = 0,
+    /// Nothing: a step completes it.
+    Keep = 1,
+}
+
+/// What the completion routine does, after it has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum OnCompletion {
+    /// Nothing.
+    Keep = 0,
+    /// Reuses the request.
+    Reuse = 1,
+    /// Reuses it, formats it for [`NOTHING`], sets the completion routine, sends it; and does nothing the next time.
+    ReuseAndSend = 2,
+    /// As before, without setting the completion routine.
+    ReuseAndSendBare = 3,
+    /// Completes it: right for a request that a queue presented, wrong for one that the probe made.
+    Complete = 4,
+    /// Deletes it.
+    Delete = 5,
+}
