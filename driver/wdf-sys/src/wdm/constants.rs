@@ -250,4 +250,22 @@ pub mod bug_check {
     pub const WDF_VIOLATION: u32 = 0x10d;
     pub const DPC_WATCHDOG_VIOLATION: u32 = 0x133;
     pub const KERNEL_SECURITY_CHECK_FAILURE: u32 = 0x139;
+    pub const APC_INDEX_MISMATCH: u32 = 0x01;
+    pub const IRQL_NOT_GREATER_OR_EQUAL: u32 = 0x09;
+    pub const MAXIMUM_WAIT_OBJECTS_EXCEEDED: u32 = 0x0c;
+    pub const SPIN_LOCK_ALREADY_OWNED: u32 = 0x0f;
+    pub const SPIN_LOCK_NOT_OWNED: u32 = 0x10;
+    pub const THREAD_NOT_MUTEX_OWNER: u32 = 0x11;
+    pub const SYSTEM_SERVICE_EXCEPTION: u32 = 0x3b;
+    pub const NMI_HARDWARE_FAILURE: u32 = 0x80;
+    pub const MACHINE_CHECK_EXCEPTION: u32 = 0x9c;
+    pub const ATTEMPTED_WRITE_TO_READONLY_MEMORY: u32 = 0xbe;
+    pub const TIMER_OR_DPC_INVALID: u32 = 0xc7;
+    pub const IRQL_UNEXPECTED_VALUE: u32 = 0xc8;
+    pub const WORKER_THREAD_RETURNED_AT_BAD_IRQL: u32 = 0xe1;
+    pub const WORKER_INVALID: u32 = 0xe4;
+    pub const HARDWARE_INTERRUPT_STORM: u32 = 0xf2;
+    pub const ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY: u32 = 0xfc;
+    pub const CLOCK_WATCHDOG_TIMEOUT: u32 = 0x101;
+    pub const THREAD_TERMINATE_HELD_MUTEX: u32 = 0x4000008a;
 }

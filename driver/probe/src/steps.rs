@@ -1,0 +1,322 @@
+//! The interpreter: one framework call a step, with whatever the step says.
+//!
+//! Every call here may be wrong, and is made to see what the framework does about it. Handles come from the table; what a step may make of
+//! them that is not a handle of the framework ends in a bug check, which is what the step is for.
+
+use core::sync::atomic::Ordering;
+
+use protocol::probe::{MOST_STEPS, NO_QUEUE, Op, Outcome, SUBJECT, Step};
+use wdf_sys::wdf::functions::*;
+use wdf_sys::wdf::*;
+use wdf_sys::wdm::constants::KERNEL_MODE;
+use wdf_sys::wdm::functions::{KeDelayExecutionThread, KeLowerIrql, KeRaiseIrqlToDpcLevel};
+use wdf_sys::{NTSTATUS, WDFMEMORY, WDFREQUEST};
+
+use crate::{callbacks, table};
+
+/// One turn of waiting, in units of 100 ns from now: a millisecond.
+const TURN: i64 = -10_000;
+/// Longest wait of one step, in milliseconds.
+const LONGEST_WAIT: u64 = 60_000;
+/// Tag of references that steps take.
+const TAG: usize = u32::from_le_bytes(*b"prob") as usize;
+
+/// Does the steps of a `RUN` request and writes their outcomes. The status that the request is to be completed with.
+///
+/// # Safety
+/// `request` was just presented to the driver, at PASSIVE_LEVEL.
+pub(crate) unsafe fn run(request: WDFREQUEST) -> NTSTATUS {
+    let (mut input, mut output, mut length, mut room) = (core::ptr::null_mut(), core::ptr::null_mut(), 0, 0);
+    // SAFETY: the caller's promise.
+    let status = unsafe { WdfRequestRetrieveInputBuffer(request, size_of::<Step>(), &raw mut input, &raw mut length) };
+    if !status.is_success() {
+        return status;
+    }
+    // SAFETY: the caller's promise.
+    let status = unsafe { WdfRequestRetrieveOutputBuffer(request, size_of::<Outcome>(), &raw mut output, &raw mut room) };
+    if !status.is_success() {
+        return status;
+    }
+    let count = length / size_of::<Step>();
+    if !length.is_multiple_of(size_of::<Step>()) || count > MOST_STEPS {
+        return NTSTATUS::INVALID_PARAMETER;
+    }
+    if room / size_of::<Outcome>() < count {
+        return NTSTATUS::BUFFER_TOO_SMALL;
+    }
+    let mut raised = None;
+    for index in 0..count {
+        // Input and output are the same memory: outcome `index` ends before step `index + 1` begins, since an outcome is the smaller one.
+        const { assert!(size_of::<Outcome>() <= size_of::<Step>()) };
+        // SAFETY: `index` is below the number of steps in the input.
+        let step = unsafe { input.cast::<Step>().add(index).read_unaligned() };
+        // SAFETY: none but the step's purpose.
+        let outcome = unsafe { take(&step, &mut raised) };
+        // SAFETY: `index` is below the number of outcomes that fit.
+        unsafe { output.cast::<Outcome>().add(index).write_unaligned(outcome) };
+    }
+    if let Some(irql) = raised {
+        // SAFETY: a step raised the IRQL from this.
+        unsafe { KeLowerIrql(irql) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { WdfRequestSetInformation(request, count * size_of::<Outcome>()) };
+    NTSTATUS::SUCCESS
+}
+
+fn outcome(status: NTSTATUS, value: u64) -> Outcome {
+    Outcome { status: status.0, reserved: 0, value }
+}
+
+fn returned(status: NTSTATUS) -> Outcome {
+    outcome(status, 0)
+}
+
+fn done() -> Outcome {
+    outcome(NTSTATUS::SUCCESS, 0)
+}
+
+fn valued(value: impl Into<u64>) -> Outcome {
+    outcome(NTSTATUS::SUCCESS, value.into())
+}
+
+/// # Safety
+/// The step decides; see the module's comment.
+unsafe fn take(step: &Step, raised: &mut Option<u8>) -> Outcome {
+    // SAFETY: as above, for all four.
+    unsafe {
+        request_step(step)
+            .or_else(|| own_request_step(step))
+            .or_else(|| queue_step(step))
+            .or_else(|| world_step(step, raised))
+            .unwrap_or_else(|| returned(NTSTATUS::NOT_IMPLEMENTED))
+    }
+}
+
+/// # Safety
+/// As [`take`].
+unsafe fn request_step(step: &Step) -> Option<Outcome> {
+    let request = table::request(step.slot);
+    let object = request.object();
+    // SAFETY: the step decides.
+    Some(unsafe {
+        match step.op {
+            Op::COMPLETE => {
+                WdfRequestCompleteWithInformation(request, NTSTATUS(step.number.cast_signed()), step.value as usize);
+                done()
+            }
+            Op::FORWARD => returned(WdfRequestForwardToIoQueue(request, table::queue(step.number))),
+            Op::REQUEUE => returned(WdfRequestRequeue(request)),
+            Op::MARK => {
+                WdfRequestMarkCancelable(request, Some(callbacks::cancel));
+                done()
+            }
+            Op::MARK_EX => returned(WdfRequestMarkCancelableEx(request, Some(callbacks::cancel))),
+            Op::UNMARK => returned(WdfRequestUnmarkCancelable(request)),
+            Op::IS_CANCELED => valued(WdfRequestIsCanceled(request)),
+            Op::STOP_ACKNOWLEDGE => {
+                WdfRequestStopAcknowledge(request, u8::from(step.number != 0));
+                done()
+            }
+            Op::GET_STATUS => returned(WdfRequestGetStatus(request)),
+            Op::GET_INFORMATION => valued(WdfRequestGetInformation(request) as u64),
+            Op::GET_QUEUE => valued(table::number_of(WdfRequestGetIoQueue(request)).map_or(NO_QUEUE, u64::from)),
+            Op::REFERENCE => {
+                WdfObjectReferenceActual(object, TAG as *mut _, 0, core::ptr::null_mut());
+                done()
+            }
+            Op::DEREFERENCE => {
+                WdfObjectDereferenceActual(object, TAG as *mut _, 0, core::ptr::null_mut());
+                done()
+            }
+            Op::COPY_HANDLE => {
+                table::set_request(step.number, request);
+                done()
+            }
+            Op::FORGE_HANDLE => {
+                table::set_request(step.slot, WDFREQUEST(step.value as usize as *mut _));
+                done()
+            }
+            Op::FORGET => {
+                table::set_request(step.slot, WDFREQUEST::NULL);
+                done()
+            }
+            _ => return None,
+        }
+    })
+}
+
+/// # Safety
+/// As [`take`].
+unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
+    let (request, target) = (table::request(step.slot), table::target());
+    let (none, whole) = (WDFMEMORY::NULL, core::ptr::null_mut());
+    // SAFETY: the step decides.
+    Some(unsafe {
+        match step.op {
+            Op::CREATE => {
+                let mut made = WDFREQUEST::NULL;
+                let status = WdfRequestCreate(core::ptr::null_mut(), target, &raw mut made);
+                table::set_request(step.slot, made);
+                returned(status)
+            }
+            Op::DELETE => {
+                WdfObjectDelete(request.object());
+                done()
+            }
+            Op::FORMAT_SUBJECT => match table::subject(step.number) {
+                Some(subject) => {
+                    returned(WdfIoTargetFormatRequestForIoctl(target, request, SUBJECT, subject, whole, none, whole))
+                }
+                None => returned(NTSTATUS::INVALID_PARAMETER),
+            },
+            Op::FORMAT_NOTHING => returned(callbacks::format_nothing(request, target)),
+            Op::FORMAT_CURRENT => {
+                WdfRequestFormatRequestUsingCurrentType(request);
+                done()
+            }
+            Op::SET_COMPLETION => {
+                WdfRequestSetCompletionRoutine(request, Some(callbacks::completion), core::ptr::null_mut());
+                done()
+            }
+            Op::SEND => {
+                let mut options = WDF_REQUEST_SEND_OPTIONS::new(step.number);
+                options.Timeout = -step.value.cast_signed().saturating_abs();
+                if step.value != 0 {
+                    options.Flags |= WDF_REQUEST_SEND_OPTION_TIMEOUT;
+                }
+                valued(WdfRequestSend(request, target, &raw mut options))
+            }
+            Op::CANCEL_SENT => valued(WdfRequestCancelSentRequest(request)),
+            Op::REUSE => {
+                let mut parameters = WDF_REQUEST_REUSE_PARAMS::new(step.number, NTSTATUS(step.more.cast_signed()));
+                if step.value != 0 {
+                    parameters.Size = step.value as u32;
+                }
+                returned(WdfRequestReuse(request, &raw mut parameters))
+            }
+            Op::TARGET_START => returned(WdfIoTargetStart(target)),
+            Op::TARGET_STOP => {
+                WdfIoTargetStop(target, WDF_IO_TARGET_SENT_IO_ACTION(step.number.cast_signed()));
+                done()
+            }
+            Op::TARGET_PURGE => {
+                WdfIoTargetPurge(target, WDF_IO_TARGET_PURGE_IO_ACTION(step.number.cast_signed()));
+                done()
+            }
+            Op::TARGET_STATE => valued(WdfIoTargetGetState(target).0.cast_unsigned()),
+            _ => return None,
+        }
+    })
+}
+
+/// # Safety
+/// As [`take`].
+unsafe fn queue_step(step: &Step) -> Option<Outcome> {
+    let queue = table::queue(step.number);
+    let nothing = core::ptr::null_mut();
+    // SAFETY: the step decides.
+    Some(unsafe {
+        match step.op {
+            Op::RETRIEVE => {
+                let mut request = WDFREQUEST::NULL;
+                let status = WdfIoQueueRetrieveNextRequest(queue, &raw mut request);
+                if status.is_success() {
+                    table::set_request(step.slot, request);
+                }
+                returned(status)
+            }
+            Op::QUEUE_STATE => {
+                let (mut queued, mut presented) = (0, 0);
+                let state = WdfIoQueueGetState(queue, &raw mut queued, &raw mut presented).0.cast_unsigned();
+                valued(u64::from(state) | u64::from(queued as u16) << 32 | u64::from(presented as u16) << 48)
+            }
+            Op::QUEUE_START => {
+                WdfIoQueueStart(queue);
+                done()
+            }
+            Op::QUEUE_STOP => {
+                WdfIoQueueStop(queue, Some(callbacks::queue_state), nothing);
+                done()
+            }
+            Op::QUEUE_PURGE => {
+                WdfIoQueuePurge(queue, Some(callbacks::queue_state), nothing);
+                done()
+            }
+            Op::QUEUE_DRAIN => {
+                WdfIoQueueDrain(queue, Some(callbacks::queue_state), nothing);
+                done()
+            }
+            Op::QUEUE_STOP_AND_PURGE => {
+                WdfIoQueueStopAndPurge(queue, Some(callbacks::queue_state), nothing);
+                done()
+            }
+            Op::QUEUE_READY_NOTIFY => {
+                let ready: PFN_WDF_IO_QUEUE_STATE = if step.more == 0 { Some(callbacks::queue_ready) } else { None };
+                returned(WdfIoQueueReadyNotify(queue, ready, nothing))
+            }
+            _ => return None,
+        }
+    })
+}
+
+/// # Safety
+/// As [`take`].
+unsafe fn world_step(step: &Step, raised: &mut Option<u8>) -> Option<Outcome> {
+    let set = |place: Option<&core::sync::atomic::AtomicU32>| match place {
+        Some(place) => {
+            place.store(step.number, Ordering::Release);
+            done()
+        }
+        None => returned(NTSTATUS::INVALID_PARAMETER),
+    };
+    // SAFETY: the step decides.
+    Some(unsafe {
+        match step.op {
+            Op::ON_CANCEL => set(table::on_cancel(step.slot)),
+            Op::ON_COMPLETION => set(table::on_completion(step.slot)),
+            Op::WAIT => wait(step, raised.is_some()),
+            Op::RESET => {
+                table::reset();
+                done()
+            }
+            Op::RAISE if raised.is_none() => {
+                *raised = Some(KeRaiseIrqlToDpcLevel());
+                done()
+            }
+            Op::LOWER => {
+                if let Some(irql) = raised.take() {
+                    KeLowerIrql(irql);
+                }
+                done()
+            }
+            Op::SPIN_ACQUIRE => {
+                WdfSpinLockAcquire(table::spin_lock());
+                done()
+            }
+            Op::SPIN_RELEASE => {
+                WdfSpinLockRelease(table::spin_lock());
+                done()
+            }
+            _ => return None,
+        }
+    })
+}
+
+/// Waits for an event, with a deadline. Not at a raised IRQL, where it only looks.
+fn wait(step: &Step, raised: bool) -> Outcome {
+    let mut left = step.value.min(LONGEST_WAIT);
+    loop {
+        let Some(count) = table::counted(step.number, step.slot) else { return returned(NTSTATUS::INVALID_PARAMETER) };
+        if count >= step.more {
+            return valued(count);
+        }
+        if left == 0 || raised {
+            return outcome(NTSTATUS::TIMEOUT, count.into());
+        }
+        let mut turn = TURN;
+        // SAFETY: at PASSIVE_LEVEL, not alertable.
+        let _ = unsafe { KeDelayExecutionThread(KERNEL_MODE, 0, &raw mut turn) };
+        left -= 1;
+    }
+}

@@ -1,0 +1,333 @@
+//! Carriers: driver-created requests that carry clients' commands, one journey after the other.
+//!
+//! A journey: the client is retrieved from the waiting queue, its input is copied, it is made cancelable and seated, the carrier is formatted
+//! and sent. Back in the completion routine: the client is taken back and answered, the carrier is reused, and goes on with the next client.
+
+use protocol::io;
+use wdf::{
+    CancelHandle, Cancelable, Canceled, Completed, Created, Device, FileId, IoControl, Memory, NTSTATUS, NewDevice, OnCancel,
+    OnCompletion, OnQueueReady, OnStop, PoolArray, QueueEvents, Request, Result, SendOptions, SpinLock, StopAction, Stopping,
+    TakenBack, Unsent,
+};
+
+use crate::filter::Filter;
+use crate::seats::{Seat, Seats, Ticket};
+
+/// Carriers.
+const CARRIERS: usize = 16;
+/// Bytes of each buffer of a carrier: the largest small command, with its structure.
+const BUFFER: usize = 4096 + size_of::<io::Command>();
+
+/// Whether an I/O control is carried. The rest is sent on as it is.
+pub(crate) fn carries(control: IoControl) -> bool {
+    matches!(control.code, io::ECHO | io::COMMAND | io::ADMIN)
+        && control.input_length <= BUFFER
+        && control.output_length <= BUFFER
+}
+
+/// The context of a carrier: its seat's number. Its buffers are in [`Carriers`].
+pub(crate) struct Carrier {
+    seat: usize,
+}
+
+wdf::context!(Carrier);
+
+/// A client on its journey.
+struct Client {
+    request: Cancelable,
+    file: Option<FileId>,
+}
+
+type Back = (Completed<Carrier>, Result<usize>);
+type Table = Seats<PoolArray<Seat<Created<Carrier>, Client, Back>>>;
+
+/// What the lock protects.
+struct State {
+    seats: Table,
+    /// Power is about to go: clients that are not on a journey yet go back to their queue.
+    stopping: bool,
+}
+
+/// All carriers of a device.
+pub(crate) struct Carriers {
+    state: SpinLock<State>,
+    handles: PoolArray<CancelHandle>,
+    /// For each seat, what the carrier gives and what it gets.
+    buffers: PoolArray<(Memory, Memory)>,
+}
+
+impl Carriers {
+    pub(crate) fn new(device: &NewDevice<Filter>) -> Result<Self> {
+        let seats = PoolArray::try_new(CARRIERS, |seat| Created::new(device.target(), Carrier { seat }).map(Seat::new))?;
+        let seats: Table = Seats::new(seats);
+        let handle = |seat| seats.idle_at(seat).map(Created::cancel_handle).ok_or(NTSTATUS::INTERNAL_ERROR);
+        Ok(Self {
+            handles: PoolArray::try_new(CARRIERS, handle)?,
+            buffers: PoolArray::try_new(CARRIERS, |_| Ok((Memory::new(BUFFER)?, Memory::new(BUFFER)?)))?,
+            state: SpinLock::new(State { seats, stopping: false })?,
+        })
+    }
+
+    /// Power is back.
+    pub(crate) fn power_is_back(&self) {
+        self.state.lock().stopping = false;
+    }
+}
+
+/// The context of the queue of clients that wait for a carrier.
+pub(crate) struct Waiting;
+
+wdf::context!(Waiting);
+
+impl QueueEvents for Waiting {
+    type Device = Filter;
+}
+
+impl OnQueueReady for Waiting {
+    fn ready(&self, device: Device<'_, Filter>) {
+        fill(device);
+    }
+}
+
+impl OnStop for Waiting {
+    fn stop(&self, device: Device<'_, Filter>, stopping: Stopping<'_>) {
+        let id = stopping.id();
+        let purged = {
+            let mut state = device.carriers.state.lock();
+            state.stopping = true;
+            let Some((ticket, client)) = state.seats.journey_of(|client| client.request.id() == id) else { return };
+            match stopping.action() {
+                // The driver below keeps what it has until power is back, and so do we.
+                StopAction::Suspend => {
+                    stopping.keep_cancelable(&client.request);
+                    return;
+                }
+                StopAction::Purge => state.seats.hold(ticket).then_some(ticket),
+            }
+        };
+        if let Some(ticket) = purged {
+            cancel_held(device, ticket.seat);
+        }
+    }
+}
+
+/// Sends idle carriers off with waiting clients, as long as there are both.
+pub(crate) fn fill(device: Device<'_, Filter>) {
+    loop {
+        let departed = device.carriers.state.lock().seats.depart();
+        let Some((ticket, carrier)) = departed else { return };
+        if !travel(device, ticket, carrier) {
+            return;
+        }
+    }
+}
+
+/// Sends one carrier off with one client after the other, until it is on its way, or nobody waits. Whether there may be more clients.
+fn travel(device: Device<'_, Filter>, mut ticket: Ticket, mut carrier: Created<Carrier>) -> bool {
+    loop {
+        let request = match device.waiting.retrieve() {
+            Ok(request) => request,
+            Err(status) => {
+                device.carriers.state.lock().seats.rest(ticket.seat, carrier);
+                // A client that came after the look into the queue found no idle carrier.
+                return status == NTSTATUS::NO_MORE_ENTRIES && device.waiting.state().queued != 0;
+            }
+        };
+        carrier = match set_off(device, ticket, carrier, request) {
+            SetOff::Gone => return true,
+            SetOff::Stopping(carrier) => {
+                device.carriers.state.lock().seats.rest(ticket.seat, carrier);
+                return false;
+            }
+            SetOff::Here(carrier) => carrier,
+        };
+        let next = device.carriers.state.lock().seats.depart_again(ticket.seat);
+        let Some(next) = next else { return false };
+        ticket = next;
+    }
+}
+
+/// What came of sending a carrier off.
+enum SetOff {
+    /// It is on its way; or it was lost, which was said.
+    Gone,
+    /// It is back already, its client answered.
+    Here(Created<Carrier>),
+    /// Power is about to go: the client is back in its queue.
+    Stopping(Created<Carrier>),
+}
+
+fn set_off(device: Device<'_, Filter>, ticket: Ticket, carrier: Created<Carrier>, request: Request) -> SetOff {
+    let carriers = &device.context().carriers;
+    let (input, output) = &carriers.buffers[ticket.seat];
+    let control = match request.control().and_then(|control| copy_in(&request, input).map(|()| control)) {
+        Ok(control) => control,
+        Err(status) => {
+            request.complete(status);
+            return SetOff::Here(carrier);
+        }
+    };
+    let file = request.file();
+    let client = match request.mark_cancelable::<ClientCancel>(ticket.number()) {
+        Ok(request) => Client { request, file },
+        Err(refused) => {
+            refused.complete();
+            return SetOff::Here(carrier);
+        }
+    };
+    if let Err(client) = board(carriers, ticket, client) {
+        if let TakenBack::Request(request) = client.request.take_back()
+            && let Err(refused) = request.requeue()
+        {
+            refused.complete();
+        }
+        return SetOff::Stopping(carrier);
+    }
+    let target = device.target();
+    let (given, got) = (Some((input, control.input_length)), Some((output, control.output_length)));
+    let unsent = match carrier.format_control(target, control.code, given, got) {
+        Ok(formatted) => formatted.send(target, SendOptions::default()).err(),
+        Err(Unsent { request, status }) => {
+            let (_, client) = settle(carriers, ticket.seat);
+            answer(device, ticket.seat, client, Err(status));
+            return SetOff::Here(request);
+        }
+    };
+    // A carrier that came back while it was being sent, or could not be sent at all, goes on here, not on top of the send.
+    let back = match unsent {
+        None => carriers.state.lock().seats.release(ticket.seat),
+        Some(Unsent { request, status }) => {
+            let mut state = carriers.state.lock();
+            let early = state.seats.arrive(ticket.seat, (request, Err(status)));
+            early.or_else(|| state.seats.release(ticket.seat))
+        }
+    };
+    match back.and_then(|(back, client)| land(device, ticket.seat, back, client)) {
+        Some(carrier) => SetOff::Here(carrier),
+        None => SetOff::Gone,
+    }
+}
+
+/// Gives back the hold of [`board`] for a carrier that was never sent, and takes its client off.
+fn settle(carriers: &Carriers, seat: usize) -> (Option<Back>, Option<Client>) {
+    let mut state = carriers.state.lock();
+    let back = state.seats.release(seat);
+    let Some(ticket) = state.seats.journey_at(seat, |_| true) else { return (None, None) };
+    (back.map(|(back, _)| back), state.seats.alight(ticket))
+}
+
+fn copy_in(request: &Request, input: &Memory) -> Result<()> {
+    input.bytes_mut().copy_from(0, request.input()?)
+}
+
+/// Seats the client, and holds the seat; or gives the client back when power is about to go.
+fn board(carriers: &Carriers, ticket: Ticket, client: Client) -> Result<(), Client> {
+    let mut state = carriers.state.lock();
+    if state.stopping {
+        return Err(client);
+    }
+    state.seats.board(ticket, client)?;
+    state.seats.hold(ticket);
+    Ok(())
+}
+
+impl OnCompletion for Carrier {
+    type Device = Filter;
+
+    fn completed(device: Device<'_, Filter>, request: Completed<Self>, outcome: Result<usize>) {
+        let seat = request.seat;
+        let arrived = device.carriers.state.lock().seats.arrive(seat, (request, outcome));
+        if let Some((back, client)) = arrived {
+            go_on(device, seat, back, client);
+        }
+    }
+}
+
+/// A carrier has come back for good: answers its client and sends it off with the next one.
+fn go_on(device: Device<'_, Filter>, seat: usize, back: Back, client: Option<Client>) {
+    let Some(carrier) = land(device, seat, back, client) else { return };
+    let next = device.carriers.state.lock().seats.depart_again(seat);
+    if let Some(ticket) = next
+        && travel(device, ticket, carrier)
+    {
+        fill(device);
+    }
+}
+
+/// Answers the client and makes the carrier a new request.
+fn land(device: Device<'_, Filter>, seat: usize, back: Back, client: Option<Client>) -> Option<Created<Carrier>> {
+    let (carrier, outcome) = back;
+    answer(device, seat, client, outcome);
+    carrier.reuse().inspect_err(|status| wdf::log!("relayflt: a carrier cannot be reused: {status}")).ok()
+}
+
+fn answer(device: Device<'_, Filter>, seat: usize, client: Option<Client>, outcome: Result<usize>) {
+    match client.map(|client| client.request.take_back()) {
+        Some(TakenBack::Request(mut request)) => {
+            let (_, output) = &device.context().carriers.buffers[seat];
+            let outcome = outcome.and_then(|length| copy_out(&mut request, output, length));
+            request.complete_with(outcome);
+        }
+        Some(TakenBack::Canceled(request)) => request.complete(),
+        Some(TakenBack::CallbackHasIt) | None => {}
+    }
+}
+
+fn copy_out(request: &mut Request, output: &Memory, length: usize) -> Result<usize> {
+    if length != 0 {
+        request.output()?.copy_from(0, output.bytes().slice(0, length)?)?;
+    }
+    Ok(length)
+}
+
+/// A client is cancelled: it is answered at once, and its carrier is cancelled.
+struct ClientCancel;
+
+impl OnCancel for ClientCancel {
+    type Device = Filter;
+
+    fn canceled(device: Device<'_, Filter>, request: Canceled, ticket: u64) {
+        let ticket = Ticket::from_number(ticket);
+        let (client, held) = {
+            let mut state = device.carriers.state.lock();
+            (state.seats.alight(ticket), state.seats.hold(ticket))
+        };
+        drop(client);
+        request.complete();
+        if held {
+            cancel_held(device, ticket.seat);
+        }
+    }
+}
+
+/// Cancels the carrier of a seat that the caller holds, and gives the hold back.
+fn cancel_held(device: Device<'_, Filter>, seat: usize) {
+    device.carriers.handles[seat].cancel();
+    let arrived = device.carriers.state.lock().seats.release(seat);
+    if let Some((back, client)) = arrived {
+        go_on(device, seat, back, client);
+    }
+}
+
+/// Cancels every carrier that `which` picks by its client.
+fn cancel_which(device: Device<'_, Filter>, which: impl Fn(Option<&Client>) -> bool) {
+    for seat in 0..CARRIERS {
+        let held = {
+            let mut state = device.carriers.state.lock();
+            state.seats.journey_at(seat, &which).is_some_and(|ticket| state.seats.hold(ticket))
+        };
+        if held {
+            cancel_held(device, seat);
+        }
+    }
+}
+
+/// The device is going: nothing stays with the driver below.
+pub(crate) fn cancel_all(device: Device<'_, Filter>) {
+    cancel_which(device, |_| true);
+}
+
+/// A file is closed: its clients go.
+pub(crate) fn cancel_of_file(device: Device<'_, Filter>, file: FileId) {
+    cancel_which(device, |client| client.is_some_and(|client| client.file == Some(file)));
+}

@@ -1,0 +1,114 @@
+//! The filter device: its context, and where each request goes.
+
+use protocol::hardware::Event;
+use protocol::io;
+use wdf::{
+    Device, DeviceEvents, FileId, FileWatch, IoControl, NTSTATUS, NewDevice, OnDeviceControl, Passive, PowerState, Queue,
+    QueueBuilder, QueueEvents, Request, Result, WDF_REQUEST_TYPE,
+};
+
+use crate::carriers::{self, Carriers, Waiting};
+use crate::readers::{self, Readers, WaitingReaders};
+
+/// The context of a filter device.
+pub(crate) struct Filter {
+    pub(crate) carriers: Carriers,
+    pub(crate) readers: Readers,
+    /// Clients that wait for a carrier.
+    pub(crate) waiting: Queue<Waiting>,
+    /// Clients that wait for an event.
+    pub(crate) waiting_readers: Queue<WaitingReaders>,
+}
+
+wdf::context!(Filter);
+
+impl Filter {
+    pub(crate) fn new(device: &NewDevice<Self>) -> Result<Self> {
+        let incoming = QueueBuilder::parallel().power_managed(false).on_device_control().create(device, Incoming)?;
+        incoming.dispatch(device, WDF_REQUEST_TYPE::WdfRequestTypeDeviceControl)?;
+        let waiting = QueueBuilder::manual().power_managed(true).on_stop().create(device, Waiting)?;
+        waiting.notify_ready()?;
+        Ok(Self {
+            carriers: Carriers::new(device)?,
+            readers: Readers::new(device)?,
+            waiting,
+            waiting_readers: QueueBuilder::manual().power_managed(false).create(device, WaitingReaders)?,
+        })
+    }
+}
+
+impl DeviceEvents for Filter {
+    fn d0_entry(device: Device<'_, Self>, _from: PowerState, _passive: Passive<'_>) -> Result<()> {
+        device.carriers.power_is_back();
+        Ok(())
+    }
+
+    fn self_managed_init(device: Device<'_, Self>, _passive: Passive<'_>) -> Result<()> {
+        readers::start(device);
+        Ok(())
+    }
+
+    fn self_managed_restart(device: Device<'_, Self>, _passive: Passive<'_>) -> Result<()> {
+        readers::start(device);
+        // Power is back: clients that came meanwhile may have found the queue asleep.
+        carriers::fill(device);
+        Ok(())
+    }
+
+    fn surprise_removal(device: Device<'_, Self>, _passive: Passive<'_>) {
+        readers::stop(device);
+        carriers::cancel_all(device);
+    }
+
+    fn self_managed_flush(device: Device<'_, Self>, _passive: Passive<'_>) {
+        readers::stop(device);
+        carriers::cancel_all(device);
+    }
+}
+
+/// The context of the queue that I/O controls come to.
+struct Incoming;
+
+wdf::context!(Incoming);
+
+impl QueueEvents for Incoming {
+    type Device = Filter;
+}
+
+impl OnDeviceControl for Incoming {
+    fn device_control(&self, device: Device<'_, Filter>, request: Request, control: IoControl) {
+        let outcome = match control.code {
+            io::READ_EVENT if control.output_length < size_of::<Event>() => {
+                return request.complete(NTSTATUS::BUFFER_TOO_SMALL);
+            }
+            io::READ_EVENT => {
+                let outcome = request.forward(&device.waiting_readers);
+                readers::deliver(device);
+                outcome
+            }
+            _ if carriers::carries(control) => {
+                let outcome = request.forward(&device.waiting);
+                carriers::fill(device);
+                outcome
+            }
+            _ => request.send_and_forget(device.target()),
+        };
+        if let Err(refused) = outcome {
+            refused.complete();
+        }
+    }
+}
+
+/// Hears of files that are closed.
+pub(crate) struct Files;
+
+impl FileWatch for Files {
+    type Device = Filter;
+
+    fn cleanup(device: Device<'_, Filter>, file: FileId, _passive: Passive<'_>) {
+        carriers::cancel_of_file(device, file);
+        while let Ok(request) = device.waiting_readers.retrieve_of(file) {
+            request.complete(NTSTATUS::CANCELLED);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! I/O targets: where requests are sent.
+
+use core::marker::PhantomData;
+use core::time::Duration;
+
+use wdf_sys::wdf::functions::*;
+use wdf_sys::wdf::*;
+use wdf_sys::{WDFDEVICE, WDFIOTARGET};
+
+use crate::device::{Device, DeviceEvents, NewDevice};
+use crate::irql::Passive;
+use crate::{NTSTATUS, Result, string};
+
+/// An I/O target, for as long as its owner is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    handle: WDFIOTARGET,
+    owner: PhantomData<&'a ()>,
+}
+
+/// What becomes of requests that are at a target when it is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentIo {
+    /// They are cancelled, and waited for.
+    Cancel,
+    /// They are waited for.
+    Wait,
+    /// They stay there.
+    Leave,
+}
+
+/// How a request is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOptions {
+    /// The request is cancelled when it takes longer; it then ends with `STATUS_IO_TIMEOUT`.
+    pub timeout: Option<Duration>,
+    /// The request is sent even when the target is stopped.
+    pub ignore_target_state: bool,
+}
+
+impl SendOptions {
+    pub(crate) fn raw(self, more_flags: u32) -> WDF_REQUEST_SEND_OPTIONS {
+        let mut options = WDF_REQUEST_SEND_OPTIONS::new(more_flags);
+        if let Some(timeout) = self.timeout {
+            options.Flags |= WDF_REQUEST_SEND_OPTION_TIMEOUT;
+            options.Timeout = crate::time::relative(timeout);
+        }
+        if self.ignore_target_state {
+            options.Flags |= WDF_REQUEST_SEND_OPTION_IGNORE_TARGET_STATE;
+        }
+        options
+    }
+}
+
+impl<'a> Target<'a> {
+    pub(crate) const fn handle(self) -> WDFIOTARGET {
+        self.handle
+    }
+
+    /// # Safety
+    /// The handle is valid for `'a`.
+    pub(crate) const unsafe fn new(handle: WDFIOTARGET) -> Self {
+        Self { handle, owner: PhantomData }
+    }
+
+    /// Sends what was held while the target was stopped, and takes requests again.
+    ///
+    /// # Errors
+    /// What the framework says.
+    pub fn start(self) -> Result<()> {
+        // SAFETY: the handle is valid for `'a`.
+        unsafe { WdfIoTargetStart(self.handle) }.ok()
+    }
+
+    /// Holds requests from now on. Waits for those that were sent, unless they are to stay.
+    pub fn stop(self, sent: SentIo, passive: Passive<'_>) {
+        passive.check();
+        let action = match sent {
+            SentIo::Cancel => WDF_IO_TARGET_SENT_IO_ACTION::WdfIoTargetCancelSentIo,
+            SentIo::Wait => WDF_IO_TARGET_SENT_IO_ACTION::WdfIoTargetWaitForSentIoToComplete,
+            SentIo::Leave => WDF_IO_TARGET_SENT_IO_ACTION::WdfIoTargetLeaveSentIoPending,
+        };
+        // SAFETY: the handle is valid for `'a`; at PASSIVE_LEVEL.
+        unsafe { WdfIoTargetStop(self.handle, action) };
+    }
+
+    /// Cancels everything that was sent, waits for it, and fails requests from now on, until [`start`](Self::start).
+    pub fn purge(self, passive: Passive<'_>) {
+        passive.check();
+        // SAFETY: the handle is valid for `'a`; at PASSIVE_LEVEL.
+        unsafe { WdfIoTargetPurge(self.handle, WDF_IO_TARGET_PURGE_IO_ACTION::WdfIoTargetPurgeIoAndWait) };
+    }
+
+    /// What the target does with requests now.
+    #[must_use]
+    pub fn state(self) -> WDF_IO_TARGET_STATE {
+        // SAFETY: the handle is valid for `'a`.
+        unsafe { WdfIoTargetGetState(self.handle) }
+    }
+
+    pub(crate) fn device(self) -> WDFDEVICE {
+        // SAFETY: the handle is valid for `'a`.
+        unsafe { WdfIoTargetGetDevice(self.handle) }
+    }
+}
+
+impl<D> NewDevice<D> {
+    /// The next driver below.
+    #[must_use]
+    pub fn target(&self) -> Target<'_> {
+        // SAFETY: the device is valid, and its target with it.
+        unsafe { Target::new(WdfDeviceGetIoTarget(self.handle())) }
+    }
+}
+
+impl<'a, D: DeviceEvents> Device<'a, D> {
+    /// The next driver below.
+    #[must_use]
+    pub fn target(self) -> Target<'a> {
+        // SAFETY: the device is valid for `'a`, and its target with it.
+        unsafe { Target::new(WdfDeviceGetIoTarget(self.handle())) }
+    }
+
+    /// The device's own queues, as a target; null framework objects (the device was not allowed one) give none.
+    #[must_use]
+    pub fn self_target(self) -> Option<Target<'a>> {
+        // SAFETY: the device is valid for `'a`.
+        let handle = unsafe { WdfDeviceGetSelfIoTarget(self.handle()) };
+        // SAFETY: as above, and its target with it.
+        (!handle.is_null()).then(|| unsafe { Target::new(handle) })
+    }
+}
+
+/// Another device, opened by name; closed when dropped.
+#[derive(Debug)]
+pub struct RemoteTarget {
+    handle: WDFIOTARGET,
+}
+
+// SAFETY: a target's handle is good on any thread.
+unsafe impl Send for RemoteTarget {}
+// SAFETY: as above; the framework synchronises.
+unsafe impl Sync for RemoteTarget {}
+
+impl RemoteTarget {
+    /// Opens `name` for `access` (an access mask such as `GENERIC_READ`).
+    ///
+    /// # Errors
+    /// What the framework or the device says.
+    pub fn open<D: DeviceEvents>(device: Device<'_, D>, name: &[u16], access: u32, passive: Passive<'_>) -> Result<Self> {
+        passive.check();
+        let mut handle = WDFIOTARGET::NULL;
+        let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
+        // SAFETY: the device is valid.
+        unsafe { WdfIoTargetCreate(device.handle(), &raw mut attributes, &raw mut handle) }.ok()?;
+        let target = Self { handle };
+        let mut parameters = WDF_IO_TARGET_OPEN_PARAMS::new(WDF_IO_TARGET_OPEN_TYPE::WdfIoTargetOpenByName);
+        parameters.TargetDeviceName = string::counted(name)?;
+        parameters.DesiredAccess = access;
+        parameters.CreateDisposition = wdf_sys::wdm::constants::FILE_OPEN;
+        // SAFETY: the target was just created; at PASSIVE_LEVEL; the name is copied.
+        unsafe { WdfIoTargetOpen(handle, &raw mut parameters) }.ok()?;
+        Ok(target)
+    }
+
+    /// The target, to send to.
+    #[must_use]
+    pub const fn target(&self) -> Target<'_> {
+        // SAFETY: the handle is valid until this value is dropped.
+        unsafe { Target::new(self.handle) }
+    }
+
+    /// Closes the device: cancels what was sent, and waits for it.
+    pub fn close(self, passive: Passive<'_>) {
+        passive.check();
+        drop(self);
+    }
+}
+
+impl Drop for RemoteTarget {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours. Deleting a target closes it.
+        unsafe { WdfObjectDelete(self.handle.object()) };
+    }
+}
+
+/// A status as a result of an operation that transferred `information` bytes.
+pub(crate) fn outcome(status: NTSTATUS, information: usize) -> Result<usize> {
+    status.ok().map(|()| information)
+}

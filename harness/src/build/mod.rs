@@ -1,0 +1,194 @@
+//! Building what a run boots: the drivers, suite.exe, the ntlet image, the device model, and the driver package.
+//!
+//! Cargo does the building. When none of the sources has changed since the last time, cargo is not even asked (see [`stamp`]),
+//! because asking it about five artifacts costs more than booting the guest.
+
+pub mod link;
+pub mod package;
+pub mod stamp;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::console::{Step, note};
+use crate::error::{AtPath as _, Outcome, Problem};
+use crate::files::Lock;
+use crate::interrupt::Interrupt;
+use crate::places::Places;
+use crate::setup::toolchain::{SOURCE_VARIABLE, StdSource, Toolchain, cargo};
+use crate::tool::Tool;
+use link::Linked;
+use stamp::Stamp;
+
+/// Longest time for one artifact. The first one also builds `core` and `alloc`.
+const DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// What a Windows kernel driver or a native program is built for.
+const WINDOWS: &str = "x86_64-pc-windows-msvc";
+/// What the guest's kernel is built for.
+const BARE: &str = "x86_64-unknown-none";
+
+/// Everything that a run boots.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    /// The ntlet image.
+    pub image: PathBuf,
+    /// suite.exe.
+    pub suite: PathBuf,
+    /// Its symbols.
+    pub suite_symbols: PathBuf,
+    /// The folder of the driver package: relay.sys, relay.pdb, relay.inf.
+    pub package: PathBuf,
+    /// The binary that serves a device.
+    pub device_model: PathBuf,
+}
+
+impl Artifacts {
+    fn of(places: &Places) -> Self {
+        let windows = places.guest_target().join(WINDOWS).join("guest");
+        Self {
+            image: places.guest_target().join(BARE).join("guest/ntlet"),
+            suite: windows.join("suite.exe"),
+            suite_symbols: windows.join("suite.pdb"),
+            package: places.package(),
+            device_model: places.target.join("debug/device-model"),
+        }
+    }
+
+    /// Files that go to the guest, by the name they have there.
+    #[must_use]
+    pub fn payload(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![
+            ("relay.inf", self.package.join("relay.inf")),
+            ("relay.sys", self.package.join("relay.sys")),
+            ("suite.exe", self.suite.clone()),
+        ]
+    }
+
+    /// Files that name functions in the guest.
+    #[must_use]
+    pub fn symbols(&self) -> Vec<PathBuf> {
+        vec![self.package.join("relay.pdb"), self.suite_symbols.clone(), self.image.clone()]
+    }
+
+    fn all(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.payload().into_iter().map(|(_, file)| file).collect();
+        files.extend(self.symbols());
+        files.push(self.device_model.clone());
+        files
+    }
+}
+
+/// Builds what is out of date. The lock in the result keeps other builds away until the caller has read what it needs.
+///
+/// # Errors
+/// Something does not compile; the standard library's source cannot be had; an interrupt.
+pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts, Lock)> {
+    let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
+    let artifacts = Artifacts::of(places);
+    let stamp = Stamp::of(places, "everything", &artifacts.all())?;
+    if stamp.is_current() {
+        return Ok((artifacts, lock));
+    }
+    let toolchain = Toolchain::find(places, interrupt)?;
+    let source = toolchain.fetch_std_source(places, interrupt)?;
+    let builder = Builder { places, source, interrupt };
+    let windows = places.guest_target().join(WINDOWS).join("guest");
+    builder.pe("relay.sys", &["-p", "relay", "--lib", "--crate-type", "cdylib"], Linked::Driver { entry: "FxDriverEntry" })?;
+    builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::NativeProgram { entry: "suite_start" })?;
+    builder.image()?;
+    builder.device_model()?;
+    package::assemble(&windows.join("relay.dll"), &windows.join("relay.pdb"), &artifacts.package)?;
+    // The sources may have changed while cargo read them; the stamp was taken before, so the next run looks again.
+    stamp.record()?;
+    Ok((artifacts, lock))
+}
+
+/// Builds the device model alone, for a run that boots someone else's image.
+///
+/// # Errors
+/// It does not compile; an interrupt.
+pub fn device_model(places: &Places, interrupt: &Interrupt) -> Outcome<PathBuf> {
+    let _lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
+    let program = Artifacts::of(places).device_model;
+    let stamp = Stamp::of(places, "device-model", std::slice::from_ref(&program))?;
+    if !stamp.is_current() {
+        Builder { places, source: StdSource::Toolchain(PathBuf::new()), interrupt }.device_model()?;
+        stamp.record()?;
+    }
+    Ok(program)
+}
+
+/// Cargo, as the builds need it.
+struct Builder<'a> {
+    places: &'a Places,
+    source: StdSource,
+    interrupt: &'a Interrupt,
+}
+
+impl Builder<'_> {
+    /// A driver or a native program: a PE file made by the toolchain's own linker.
+    fn pe(&self, name: &str, what: &[&str], linked: Linked) -> Outcome<()> {
+        let tool = self.guest_cargo("rustc", what, WINDOWS).args(["--"]).args(linked.rustc_arguments());
+        self.run(name, tool)
+    }
+
+    /// The guest's kernel.
+    fn image(&self) -> Outcome<()> {
+        self.run("the ntlet image", self.guest_cargo("build", &["-p", "metal", "--bin", "ntlet"], BARE))
+    }
+
+    fn device_model(&self) -> Outcome<()> {
+        let tool =
+            self.cargo("build").args(["-p", "device-model", "--bin", "device-model", "--target-dir"]).args([&self.places.target]);
+        self.run("the device model", tool)
+    }
+
+    /// Cargo for something that runs inside a guest. `core` and `alloc` are built from source, which a stable toolchain does
+    /// when `RUSTC_BOOTSTRAP` says so.
+    fn guest_cargo(&self, command: &str, what: &[&str], target: &str) -> Tool {
+        let tool = self
+            .cargo(command)
+            .args(what)
+            .args(["--profile", "guest", "--target", target])
+            .args(["-Z", "build-std=core,alloc,compiler_builtins", "-Z", "build-std-features=compiler-builtins-mem"])
+            .args(["--target-dir".as_ref(), self.places.guest_target().as_os_str()])
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld");
+        match &self.source {
+            StdSource::Toolchain(_) => tool,
+            StdSource::Setup(library) => tool.env(SOURCE_VARIABLE, library),
+        }
+    }
+
+    fn cargo(&self, command: &str) -> Tool {
+        let mut tool = Tool::new(cargo(), DEADLINE).args([command, "--quiet"]).inside(&self.places.root);
+        // Flags that the user set for host programs do not fit what runs inside a guest.
+        for variable in
+            ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"]
+        {
+            tool = tool.without_env(variable);
+        }
+        tool
+    }
+
+    fn run(&self, name: &str, tool: Tool) -> Outcome<()> {
+        let step = Step::begin(format!("building {name}"));
+        let what = format!("{name} does not build");
+        let status = tool.pass_through(self.interrupt).map_err(|error| error.problem(&what, "try `cargo build` yourself"))?;
+        if status.success() {
+            step.done("");
+            return Ok(());
+        }
+        note("");
+        Err(Problem::failed(what).because("cargo's messages are above").so("correct the source, then start again"))
+    }
+}
+
+/// Reads a built file.
+///
+/// # Errors
+/// The disk's.
+pub fn read(path: &Path) -> Outcome<Vec<u8>> {
+    fs::read(path).at("read", path)
+}

@@ -1,0 +1,72 @@
+//! What a user can ask for.
+
+pub mod doctor;
+pub mod options;
+pub mod run;
+pub mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::console::note;
+use crate::error::{Exit, Outcome, Problem};
+use crate::guard;
+use crate::interrupt::Interrupt;
+
+/// Tests Windows KMDF drivers for PCI hardware that is not there.
+#[derive(Debug, Parser)]
+#[command(name = "rig", bin_name = "cargo rig", version, disable_help_subcommand = true)]
+pub enum Command {
+    /// Builds driver, suite and guest, boots them, runs the suite.
+    Run(run::Arguments),
+    /// Runs the host tests of every crate, then a run.
+    Test(test::Arguments),
+    /// Shows each need, where it was found, and what to do where it is missing.
+    Doctor(doctor::Arguments),
+}
+
+/// The binary's life: reads the command line, does what it says, explains what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().as_deref() == Some(guard::COMMAND.as_ref()) {
+        return guard::main(arguments).into();
+    }
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Passed }.into();
+        }
+    };
+    match perform(command) {
+        Ok(exit) => exit.into(),
+        Err(problem) => {
+            note(problem.to_string());
+            problem.exit().into()
+        }
+    }
+}
+
+fn perform(command: Command) -> Outcome<Exit> {
+    let interrupt = Interrupt::install().map_err(|error| {
+        Problem::environment("signals cannot be handled").because(error.to_string()).so("start rig from a plain shell")
+    })?;
+    match command {
+        Command::Run(arguments) => run::perform(&arguments, &interrupt).map(|finished| finished.exit),
+        Command::Test(arguments) => test::perform(&arguments, &interrupt),
+        Command::Doctor(arguments) => doctor::perform(&arguments, &interrupt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Command::command().debug_assert();
+    }
+}

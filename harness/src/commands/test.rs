@@ -1,0 +1,212 @@
+//! `rig test`: the host tests of every crate, format and lints, then a run. What CI calls.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rustix::event::{PollFd, PollFlags};
+
+use super::options::Ground;
+use super::run;
+use crate::child::{Child, Waited, describe};
+use crate::console::{Step, note, say};
+use crate::error::{Exit, Outcome, Problem};
+use crate::interrupt::{Interrupt, poll_until};
+use crate::places::Places;
+use crate::run::record::Counts;
+use crate::setup::qemu;
+use crate::setup::toolchain::{SOURCE_VARIABLE, StdSource, Toolchain, cargo};
+use crate::tool::Tool;
+
+/// Longest time for the host tests, their build included.
+const HOST_TESTS: Duration = Duration::from_secs(30 * 60);
+const LINTS: Duration = Duration::from_secs(15 * 60);
+/// Longest line of a test's output that is looked at.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// Options of `rig test`.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// What runs the guest.
+    #[command(flatten)]
+    pub ground: Ground,
+}
+
+/// Does it.
+///
+/// # Errors
+/// What keeps a part from beginning. A failed test is no error but an exit status.
+pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
+    let places = Places::find(arguments.ground.setup_dir.clone());
+    let qemu = qemu::find_or_fetch(arguments.ground.qemu.as_deref(), &places, interrupt)?;
+    let source = Toolchain::find(&places, interrupt)?.fetch_std_source(&places, interrupt)?;
+    let (mut counts, mut exit) = host_tests(&places, &qemu, &source, interrupt)?;
+    for (name, component, words) in [
+        ("format", "fmt", vec!["fmt", "--all", "--check"]),
+        ("lints", "clippy", vec!["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ] {
+        let (part, of_part) = check(name, component, &words, &places, interrupt)?;
+        counts = counts + part;
+        exit = exit.worst(of_part);
+    }
+    let finished = run_in_guest(arguments, interrupt);
+    let last = match finished {
+        Ok(finished) => {
+            say(format!("in the guest: {}", finished.counts));
+            counts = counts + finished.counts;
+            finished.exit
+        }
+        Err(problem) => {
+            note(problem.to_string());
+            counts.failed += 1;
+            problem.exit()
+        }
+    };
+    say(counts.to_string());
+    Ok(exit.worst(last))
+}
+
+fn run_in_guest(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<run::Finished> {
+    use clap::Parser as _;
+    let defaults = super::Command::try_parse_from(["rig", "run"]);
+    let Ok(super::Command::Run(defaults)) = defaults else {
+        return Err(Problem::failed("the options of `rig run` have no defaults"));
+    };
+    let whole = run::Arguments { ground: arguments.ground.clone(), timings: true, ..defaults };
+    run::perform_without_summary(&whole, interrupt)
+}
+
+fn host_tests(places: &Places, qemu: &qemu::Qemu, source: &StdSource, interrupt: &Interrupt) -> Outcome<(Counts, Exit)> {
+    let step = Step::begin("host tests of every crate");
+    let what = "the host tests cannot be run";
+    let (reader, writer) = std::io::pipe().map_err(|error| Problem::environment(what).because(error.to_string()))?;
+    let mut tool = Tool::new(cargo(), HOST_TESTS)
+        .args(["test", "--workspace", "--no-fail-fast", "--target-dir"])
+        .args([&places.target])
+        .env(qemu::VARIABLE, &qemu.program)
+        .env("RIG_SETUP_DIR", &places.setup)
+        .without_env("CARGO_TARGET_DIR")
+        .inside(&places.root);
+    if let StdSource::Setup(library) = source {
+        // Tests that build something for a guest need it, too.
+        tool = tool.env(SOURCE_VARIABLE, library);
+    }
+    let remedy = "try `cargo test --workspace` yourself";
+    let mut child = tool.start(Stdio::from(writer)).map_err(|error| error.problem(what, remedy))?;
+    let mut tally = Tally::default();
+    listen(File::from(std::os::fd::OwnedFd::from(reader)), &mut child, &mut tally, interrupt)?;
+    let (counts, exit) = match child.wait(Instant::now() + Duration::from_secs(5), interrupt) {
+        Waited::Ended(status) if status.success() => (tally.counts, Exit::Passed),
+        Waited::Ended(status) => {
+            // Something that does not compile, or a test program that died, has no line of its own to count.
+            let mut counts = tally.counts;
+            if counts.failed == 0 {
+                note(format!("cargo test ended with {}; see above", describe(status)));
+                counts.failed = 1;
+            }
+            (counts, Exit::Failed)
+        }
+        Waited::Interrupted(signal) => return Err(Problem::interrupted(signal)),
+        Waited::Deadline => {
+            child.kill();
+            note(format!("the host tests did not end within {} minutes", HOST_TESTS.as_secs() / 60));
+            (Counts { failed: tally.counts.failed + 1, ..tally.counts }, Exit::Hang)
+        }
+    };
+    step.done(&counts.to_string());
+    Ok((counts, exit))
+}
+
+/// Shows what `cargo test` writes and counts results, until it closes its output or the time is over.
+fn listen(mut output: File, child: &mut Child, tally: &mut Tally, interrupt: &Interrupt) -> Outcome<()> {
+    let deadline = Instant::now() + HOST_TESTS;
+    let mut block = [0; 8192];
+    loop {
+        let mut sources = [PollFd::new(&output, PollFlags::IN), PollFd::new(interrupt, PollFlags::IN)];
+        if !poll_until(&mut sources, Some(deadline)) {
+            return Ok(());
+        }
+        if let Err(problem) = interrupt.check() {
+            child.kill();
+            return Err(problem);
+        }
+        match output.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(length) => tally.take(&block[..length], |line| say(line)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Problem::environment("the tests' output cannot be read").because(error.to_string())),
+        }
+    }
+}
+
+/// Counts the results of test programs, from the line with which each of them ends.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: Counts,
+    line: Vec<u8>,
+}
+
+impl Tally {
+    /// Takes output; every whole line is given to `show`.
+    fn take(&mut self, bytes: &[u8], show: impl Fn(&str)) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                if self.line.len() < LONGEST_LINE {
+                    self.line.push(*byte);
+                }
+                continue;
+            }
+            let line = String::from_utf8_lossy(&self.line).into_owned();
+            show(&line);
+            if let Some(result) = line.strip_prefix("test result: ") {
+                self.counts = self.counts + counts_in(result);
+            }
+            self.line.clear();
+        }
+    }
+}
+
+/// `ok. 3 passed; 0 failed; 1 ignored; …`
+fn counts_in(result: &str) -> Counts {
+    let number = |word: &str| {
+        let words: Vec<&str> = result.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+        words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+    };
+    Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") }
+}
+
+/// Format or lints; counts as one test. A component that the toolchain does not have is told and counts as skipped.
+fn check(name: &str, component: &str, words: &[&str], places: &Places, interrupt: &Interrupt) -> Outcome<(Counts, Exit)> {
+    let probe = Tool::new(cargo(), LINTS).args([component, "--version"]).inside(&places.root).capture(interrupt);
+    interrupt.check()?;
+    if !probe.is_ok_and(|finished| finished.status.success()) {
+        say(format!("    SKIP  {name}: the toolchain has no cargo {component}; `rustup component add` brings it"));
+        return Ok((Counts { skipped: 1, ..Counts::default() }, Exit::Passed));
+    }
+    let tool = Tool::new(cargo(), LINTS).args(words).without_env("CARGO_TARGET_DIR").inside(&places.root);
+    let tool = if component == "fmt" { tool } else { tool.env("CARGO_TARGET_DIR", &places.target) };
+    let status =
+        tool.pass_through(interrupt).map_err(|error| error.problem(&format!("{name} cannot be checked"), "try it yourself"))?;
+    if status.success() {
+        say(format!("    PASS  {name}"));
+        return Ok((Counts { passed: 1, ..Counts::default() }, Exit::Passed));
+    }
+    say(format!("    FAIL  {name}: see above; `cargo {component}` shows it again"));
+    Ok((Counts { failed: 1, ..Counts::default() }, Exit::Failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_test_programs_are_added_up() {
+        let mut tally = Tally::default();
+        tally.take(b"running 4 tests\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n", |_| ());
+        tally.take(b"test result: FAILED. 1 passed; 2 fai", |_| ());
+        tally.take(b"led; 0 ignored; 0 measured; 0 filtered out\n", |_| ());
+        assert_eq!(tally.counts.to_string(), "4 passed, 2 failed, 1 skipped");
+    }
+}

@@ -1,0 +1,30 @@
+//! rig: boots a guest, installs the driver, runs the suites, brings back results.
+//!
+//! The rooms, from the outside in:
+//!
+//! - [`commands`]: what a user can ask for; each command is a short story told with the rooms below.
+//! - [`setup`]: what a run needs and where it comes from. [`build`]: drivers, suite and guest image.
+//! - [`run`]: one run: which tests, in which boots, with which outcomes. [`report`]: what a run leaves behind.
+//! - [`qemu`], [`device`]: the two processes of a boot. [`run::boot`]: both of them and the guest, watched together.
+//! - [`symbols`], [`bugcheck`]: what an address and a bug check code mean.
+//! - [`child`], [`guard`], [`tool`], [`interrupt`]: processes that never outlive the harness.
+//! - [`error`], [`console`], [`files`], [`places`], [`pvh`]: small things that everybody uses.
+
+pub mod bugcheck;
+pub mod build;
+pub mod child;
+pub mod commands;
+pub mod console;
+pub mod device;
+pub mod error;
+pub mod files;
+pub mod guard;
+pub mod interrupt;
+pub mod places;
+pub mod pvh;
+pub mod qemu;
+pub mod report;
+pub mod run;
+pub mod setup;
+pub mod symbols;
+pub mod tool;

@@ -1,0 +1,170 @@
+//! QEMU's command line, and what its exit status means.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use crate::pvh::EXIT_PORT;
+use crate::setup::accelerator::Accelerator;
+use crate::setup::qemu::Qemu;
+
+/// The machine to start. Everything that the guest talks to is an open descriptor: nothing of it has a name in a file system.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// What runs it.
+    pub accelerator: Accelerator,
+    /// Number of processors.
+    pub processors: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// The image to boot by PVH.
+    pub image: &'a Path,
+    /// The kernel's command line.
+    pub append: &'a str,
+    /// Archive handed to the kernel.
+    pub archive: Option<BorrowedFd<'a>>,
+    /// A connected socket: the guest's log.
+    pub com1: BorrowedFd<'a>,
+    /// A connected socket: the guest channel.
+    pub com2: BorrowedFd<'a>,
+    /// A path-only descriptor of the socket that the device model listens on.
+    pub device: Option<BorrowedFd<'a>>,
+}
+
+impl Machine<'_> {
+    /// The descriptors that QEMU must inherit.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut descriptors = vec![self.com1, self.com2];
+        descriptors.extend(self.archive);
+        descriptors.extend(self.device);
+        descriptors
+    }
+
+    /// The command that starts it.
+    #[must_use]
+    pub fn command(&self, qemu: &Qemu) -> Command {
+        let mut command = Command::new(&qemu.program);
+        command.args(self.arguments());
+        if qemu.is_foreign_script() {
+            // A script may start QEMU as its child; then the kernel must tell QEMU itself that its parent has died.
+            command.args(["-run-with", "exit-with-parent=on"]);
+        }
+        command
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |option: &str, value: String| {
+            arguments.push(option.into());
+            if !value.is_empty() {
+                arguments.push(value.into());
+            }
+        };
+        add("-no-user-config", String::new());
+        add("-nodefaults", String::new());
+        add("-no-reboot", String::new());
+        add("-display", "none".into());
+        add("-machine", "q35,memory-backend=memory".into());
+        add("-accel", self.accelerator.name().into());
+        add("-cpu", "max".into());
+        add("-smp", self.processors.to_string());
+        add("-m", format!("{}M", self.memory));
+        // The device model maps the guest's memory, so it must be a shared file.
+        add("-object", format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory));
+        for (name, line) in [("com1", self.com1), ("com2", self.com2)] {
+            add("-chardev", format!("socket,id={name},fd={}", line.as_raw_fd()));
+            add("-serial", format!("chardev:{name}"));
+        }
+        add("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
+        if let Some(device) = self.device {
+            add("-device", vfio_user_device(device));
+        }
+        add("-kernel", self.image.display().to_string());
+        if let Some(archive) = self.archive {
+            add("-initrd", format!("/proc/self/fd/{}", archive.as_raw_fd()));
+        }
+        if !self.append.is_empty() {
+            add("-append", self.append.to_owned());
+        }
+        arguments
+    }
+}
+
+/// QEMU connects by path only. The path leads through a descriptor to the socket, whose own name is already gone.
+fn vfio_user_device(socket: BorrowedFd<'_>) -> String {
+    let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
+    format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#)
+}
+
+/// Why QEMU ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest shut down in order.
+    Orderly,
+    /// The guest stopped after it reported a bug check.
+    AfterBugCheck,
+    /// The guest reset or powered off the machine, most likely by a triple fault.
+    Reset,
+    /// QEMU itself failed or was killed.
+    Died,
+}
+
+impl Ending {
+    /// Reads an exit status. `isa-debug-exit` turns a guest's write of N into 2 N + 1.
+    #[must_use]
+    pub fn of(status: ExitStatus) -> Self {
+        match status.code() {
+            Some(33) => Self::Orderly,
+            Some(35) => Self::AfterBugCheck,
+            Some(0) => Self::Reset,
+            _ => Self::Died,
+        }
+    }
+}
+
+/// A command as it could be typed, for reports. Descriptors are named by their numbers, which mean something to the run only.
+#[must_use]
+pub fn as_text(command: &Command) -> Vec<String> {
+    std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    #[test]
+    fn a_machine_without_a_device_model_has_no_vfio_user_device() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let mut machine = Machine {
+            accelerator: Accelerator::Tcg,
+            processors: 2,
+            memory: 256,
+            image: Path::new("ntlet"),
+            append: "suite=suite.exe",
+            archive: None,
+            com1: file.as_fd(),
+            com2: file.as_fd(),
+            device: None,
+        };
+        let has_device =
+            |machine: &Machine<'_>| machine.arguments().iter().any(|word| word.to_string_lossy().contains("vfio-user"));
+        assert!(!has_device(&machine));
+        machine.device = Some(file.as_fd());
+        assert!(has_device(&machine));
+        assert_eq!(machine.descriptors().len(), 3);
+    }
+
+    #[test]
+    fn an_exit_status_tells_a_guests_end_from_qemus() {
+        let of = |raw| Ending::of(ExitStatus::from_raw(raw));
+        assert_eq!(of(33 << 8), Ending::Orderly);
+        assert_eq!(of(35 << 8), Ending::AfterBugCheck);
+        assert_eq!(of(0), Ending::Reset);
+        assert_eq!(of(1 << 8), Ending::Died);
+        assert_eq!(of(9), Ending::Died);
+    }
+}

@@ -1,0 +1,280 @@
+//! One boot: the guest in QEMU, its device model, its log and its channel, watched together.
+//!
+//! [`Boot::next`] is the one place where a run waits. It returns what happened first: a message, the end of a process, a
+//! signal, the deadline. What a dying guest said before its end is delivered before its end is.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use channel::ToGuest;
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
+
+use super::link::{Link, Said};
+use super::log::GuestLog;
+use crate::child::Child;
+use crate::device::{Model, Running};
+use crate::interrupt::{Interrupt, poll_until};
+use crate::qemu::{Machine, as_text};
+use crate::setup::accelerator::Accelerator;
+use crate::setup::qemu::Qemu;
+
+/// How long a device model may take to end when it is asked to.
+const MODEL_FAREWELL: Duration = Duration::from_secs(2);
+/// How long after one process has ended another may need to notice, before the first is blamed.
+const AFTERMATH: Duration = Duration::from_millis(500);
+
+/// What is booted, and on what. The same for every boot of a run.
+#[derive(Debug)]
+pub struct Rig {
+    /// Runs the guest.
+    pub qemu: Qemu,
+    /// Runs its instructions.
+    pub accelerator: Accelerator,
+    /// Number of processors.
+    pub processors: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// The image.
+    pub image: PathBuf,
+    /// The kernel's command line.
+    pub append: String,
+    /// Files for the guest, as one archive.
+    pub archive: Option<OwnedFd>,
+    /// The device, if there is one.
+    pub model: Option<Model>,
+}
+
+/// Where a run's logs go.
+#[derive(Debug)]
+pub struct Logs<'a> {
+    /// The run's folder.
+    pub folder: &'a Path,
+    /// The guest's log.
+    pub guest: &'a File,
+    /// Bytes in it.
+    pub guest_length: u64,
+    /// What the device model says.
+    pub device: &'a File,
+    /// What QEMU says.
+    pub qemu: &'a File,
+}
+
+/// What happened while waiting.
+#[derive(Debug)]
+pub enum Event {
+    /// The guest said something.
+    Said(Said),
+    /// QEMU ended.
+    QemuEnded(ExitStatus),
+    /// The device model ended, and QEMU has not.
+    ModelEnded(ExitStatus),
+    /// A signal asks the harness to stop.
+    Interrupted(u8),
+    /// The time is over.
+    Deadline,
+}
+
+/// A running guest. Dropping it kills QEMU and the device model.
+#[derive(Debug)]
+pub struct Boot<'a> {
+    qemu: Child,
+    model: Option<Running>,
+    log: GuestLog,
+    link: Link,
+    interrupt: &'a Interrupt,
+    started: Instant,
+    command: Vec<String>,
+    folder: PathBuf,
+}
+
+impl<'a> Boot<'a> {
+    /// Starts the device model, then QEMU. Must be called from a thread that lives as long as they may.
+    ///
+    /// # Errors
+    /// The system's, with the name of what could not be started.
+    pub fn start(rig: &Rig, logs: &Logs<'_>, interrupt: &'a Interrupt) -> Result<Self, (&'static str, io::Error)> {
+        let of_model = |error| ("the device model", error);
+        let of_qemu = |error| ("QEMU", error);
+        let model =
+            rig.model.as_ref().map(|model| Running::start(model, logs.folder, logs.device)).transpose().map_err(of_model)?;
+        let (log, com1) = UnixStream::pair().map_err(of_qemu)?;
+        let (channel, com2) = UnixStream::pair().map_err(of_qemu)?;
+        let machine = Machine {
+            accelerator: rig.accelerator,
+            processors: rig.processors,
+            memory: rig.memory,
+            image: &rig.image,
+            append: &rig.append,
+            archive: rig.archive.as_ref().map(OwnedFd::as_fd),
+            com1: com1.as_fd(),
+            com2: com2.as_fd(),
+            device: model.as_ref().map(Running::door),
+        };
+        let mut command = machine.command(&rig.qemu);
+        let output = || logs.qemu.try_clone().map(Stdio::from).map_err(of_qemu);
+        command.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
+        let text = as_text(&command);
+        let started = Instant::now();
+        let qemu = Child::spawn(command, &machine.descriptors(), Signal::KILL).map_err(of_qemu)?;
+        let file = logs.guest.try_clone().map_err(of_qemu)?;
+        Ok(Self {
+            qemu,
+            model,
+            log: GuestLog::new(log, file, logs.guest_length).map_err(of_qemu)?,
+            link: Link::new(channel).map_err(of_qemu)?,
+            interrupt,
+            started,
+            command: text,
+            folder: logs.folder.to_path_buf(),
+        })
+    }
+
+    /// Sends a message to the guest.
+    ///
+    /// # Errors
+    /// It is longer than a frame may be.
+    pub fn send(&mut self, message: &ToGuest<'_>) -> Result<(), channel::FrameError> {
+        self.link.send(message)
+    }
+
+    /// Whether what was sent has left.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        !self.link.wants_to_send()
+    }
+
+    /// Waits for the next event.
+    pub fn next(&mut self, deadline: Instant) -> Event {
+        loop {
+            if let Some(signal) = self.interrupt.pending() {
+                return Event::Interrupted(signal);
+            }
+            if let Some(said) = self.link.receive() {
+                return Event::Said(said);
+            }
+            if let Some(event) = self.ended() {
+                return event;
+            }
+            if !self.wait(deadline) {
+                return Event::Deadline;
+            }
+            // The log first: what the guest logged before it sent a message is then in the log before the message counts.
+            self.log.drain();
+            self.link.drain();
+            self.link.flush();
+        }
+    }
+
+    /// The guest's log.
+    #[must_use]
+    pub const fn log(&self) -> &GuestLog {
+        &self.log
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Damaged frames so far.
+    #[must_use]
+    pub const fn damaged_frames(&self) -> u64 {
+        self.link.damaged()
+    }
+
+    /// When QEMU was started.
+    #[must_use]
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How QEMU was started.
+    #[must_use]
+    pub fn qemu_command(&self) -> Vec<String> {
+        self.command.clone()
+    }
+
+    /// How the device model was started.
+    #[must_use]
+    pub fn model_command(&self) -> Vec<String> {
+        self.model.as_ref().map(|model| model.command.clone()).unwrap_or_default()
+    }
+
+    /// After QEMU has ended in order: lets the device model end, too. `None`: it did, or there is none.
+    pub fn model_farewell(&mut self) -> Option<String> {
+        let model = self.model.as_mut()?;
+        model.process.signal(Signal::TERM);
+        let deadline = Instant::now() + MODEL_FAREWELL;
+        match model.process.wait(deadline, self.interrupt) {
+            crate::child::Waited::Ended(status) if status.success() => None,
+            crate::child::Waited::Ended(status) => {
+                Some(format!("the device model ended with {}", crate::child::describe(status)))
+            }
+            _ => {
+                model.process.kill();
+                Some(format!("the device model did not end within {} s after QEMU had gone", MODEL_FAREWELL.as_secs()))
+            }
+        }
+    }
+
+    /// Whether a process has ended, after its last words have been taken.
+    fn ended(&mut self) -> Option<Event> {
+        let qemu = self.qemu.try_status();
+        let model = self.model.as_mut().and_then(|model| model.process.try_status());
+        match (qemu, model) {
+            (None, None) => None,
+            (None, Some(status)) => Some(self.model_ended(status)),
+            (Some(qemu), model) => self.qemu_ended(qemu, model),
+        }
+    }
+
+    /// The model has ended first. It also ends, in order, when QEMU goes; then QEMU's end is the cause and about to be seen.
+    fn model_ended(&mut self, status: ExitStatus) -> Event {
+        if status.success()
+            && let crate::child::Waited::Ended(status) = self.qemu.wait(Instant::now() + AFTERMATH, self.interrupt)
+        {
+            return Event::QemuEnded(status);
+        }
+        Event::ModelEnded(status)
+    }
+
+    /// QEMU has ended. When the model did so too, and not in order, it pulled QEMU down.
+    fn qemu_ended(&mut self, qemu: ExitStatus, model: Option<ExitStatus>) -> Option<Event> {
+        if self.log.is_open() || self.link.is_open() {
+            self.log.drain();
+            self.link.drain();
+            // Messages first; the next call comes back here.
+            if let Some(said) = self.link.receive() {
+                return Some(Event::Said(said));
+            }
+        }
+        let guest_ended_it = qemu.code().is_some_and(|code| code % 2 == 1 && code > 1);
+        match model.filter(|status| !status.success() && !guest_ended_it) {
+            Some(status) => Some(Event::ModelEnded(status)),
+            None => Some(Event::QemuEnded(qemu)),
+        }
+    }
+
+    /// Waits until something is worth looking at; `false` at the deadline.
+    fn wait(&self, deadline: Instant) -> bool {
+        let mut sources = vec![PollFd::new(self.interrupt, PollFlags::IN), PollFd::new(&self.qemu, PollFlags::IN)];
+        if self.log.is_open() {
+            sources.push(PollFd::new(&self.log, PollFlags::IN));
+        }
+        if self.link.is_open() {
+            let out = if self.link.wants_to_send() { PollFlags::OUT } else { PollFlags::empty() };
+            sources.push(PollFd::new(&self.link, PollFlags::IN | out));
+        }
+        if let Some(model) = &self.model {
+            sources.push(PollFd::new(&model.process, PollFlags::IN));
+        }
+        poll_until(&mut sources, Some(deadline))
+    }
+}

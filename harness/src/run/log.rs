@@ -1,0 +1,159 @@
+//! The guest's log: what arrives on COM1, kept in a file, watched line by line.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use crate::console::printable;
+
+/// Lines kept in memory for messages about hangs and deaths.
+const TAIL: usize = 40;
+/// Longest line; what is longer is cut into several.
+const LONGEST_LINE: usize = 1000;
+/// Most bytes of one guest's log; a guest that writes for ever fills no disk.
+const LIMIT: u64 = 64 << 20;
+
+/// The log of one boot.
+#[derive(Debug)]
+pub struct GuestLog {
+    line: UnixStream,
+    file: File,
+    written: u64,
+    open: bool,
+    partial: Vec<u8>,
+    tail: VecDeque<String>,
+    first_output: Option<Instant>,
+}
+
+impl GuestLog {
+    /// Reads `line` and appends to `file`, which already holds `written` bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(line: UnixStream, file: File, written: u64) -> io::Result<Self> {
+        line.set_nonblocking(true)?;
+        let (partial, tail) = (Vec::new(), VecDeque::new());
+        Ok(Self { line, file, written, open: true, partial, tail, first_output: None })
+    }
+
+    /// Takes what has arrived, at most 1 MiB at a time, so that a guest that never stops writing does not hold us here.
+    pub fn drain(&mut self) {
+        let mut block = [0; 4096];
+        for _ in 0..256 {
+            match self.line.read(&mut block) {
+                Ok(0) => self.open = false,
+                Ok(length) => self.take(&block[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.open = false,
+            }
+            if !self.open {
+                return;
+            }
+        }
+    }
+
+    /// Whether the guest's end is still open.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// When the first byte came.
+    #[must_use]
+    pub const fn first_output(&self) -> Option<Instant> {
+        self.first_output
+    }
+
+    /// Length of the file.
+    #[must_use]
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The last lines, safe to print.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        let partial = (!self.partial.is_empty()).then(|| printable(&String::from_utf8_lossy(&self.partial)));
+        self.tail.iter().cloned().chain(partial).collect()
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.first_output.get_or_insert_with(Instant::now);
+        if self.written < LIMIT {
+            // A full disk costs the rest of the log, not the run.
+            if self.file.write_all(bytes).is_ok() {
+                self.written += bytes.len() as u64;
+            }
+            if self.written >= LIMIT {
+                let _ = self.file.write_all(b"\n[rig] the log is cut here: the guest wrote too much\n");
+            }
+        }
+        for byte in bytes {
+            match byte {
+                b'\n' => self.end_line(),
+                b'\r' => {}
+                byte => self.partial.push(*byte),
+            }
+            if self.partial.len() >= LONGEST_LINE {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = printable(&String::from_utf8_lossy(&self.partial));
+        self.partial.clear();
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+}
+
+impl AsFd for GuestLog {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.line.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (UnixStream, GuestLog, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let (guest, line) = UnixStream::pair().unwrap();
+        let file = File::create(folder.path().join("guest.log")).unwrap();
+        (guest, GuestLog::new(line, file, 0).unwrap(), folder)
+    }
+
+    #[test]
+    fn lines_reach_the_file_and_the_tail_and_the_tail_stays_short() {
+        let (mut guest, mut log, folder) = log();
+        for number in 0..100 {
+            writeln!(guest, "[0.{number:06} cpu0] line\r").unwrap();
+            log.drain();
+        }
+        guest.write_all(b"unfinished \x1b[2J").unwrap();
+        log.drain();
+        assert_eq!(log.tail().len(), TAIL + 1);
+        assert_eq!(log.tail().last().unwrap(), "unfinished \u{fffd}[2J");
+        assert_eq!(std::fs::metadata(folder.path().join("guest.log")).unwrap().len(), log.written());
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let (mut guest, mut log, _folder) = log();
+        guest.write_all(&[b'x'; 3 * LONGEST_LINE]).unwrap();
+        log.drain();
+        assert_eq!(log.tail().len(), 3);
+        assert!(log.is_open());
+        drop(guest);
+        log.drain();
+        assert!(!log.is_open());
+    }
+}

@@ -1,0 +1,275 @@
+//! What a run found out: tests, outcomes, boots, times. The content of `run.json`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::bugcheck::BugCheck;
+use crate::error::Exit;
+
+/// How a test ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum TestOutcome {
+    /// It passed.
+    Passed,
+    /// An expectation did not hold.
+    Failed {
+        /// Source file.
+        file: String,
+        /// Line.
+        line: u32,
+        /// Expected and found.
+        reason: String,
+    },
+    /// The test says that it cannot run here.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It gave no answer in its time.
+    Hang {
+        /// Its time, in seconds.
+        seconds: u64,
+        /// Last lines of the guest's log.
+        log: Vec<String>,
+    },
+    /// The guest's kernel stopped.
+    BugCheck {
+        /// The report.
+        report: BugCheck,
+    },
+    /// The guest went away without a word.
+    GuestDied {
+        /// What is known.
+        reason: String,
+    },
+    /// QEMU or the device model died under it.
+    Broken {
+        /// What is known.
+        reason: String,
+    },
+    /// The run ended before its turn.
+    NotRun {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl TestOutcome {
+    /// The word in reports and on the terminal.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "PASS",
+            Self::Failed { .. } => "FAIL",
+            Self::Skipped { .. } => "SKIP",
+            Self::Hang { .. } => "HANG",
+            Self::BugCheck { .. } => "BUGCHECK",
+            Self::GuestDied { .. } => "DIED",
+            Self::Broken { .. } => "BROKEN",
+            Self::NotRun { .. } => "NOT RUN",
+        }
+    }
+
+    /// How `rig` ends because of it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Passed | Self::Skipped { .. } | Self::NotRun { .. } => Exit::Passed,
+            Self::Failed { .. } | Self::BugCheck { .. } | Self::GuestDied { .. } => Exit::Failed,
+            Self::Hang { .. } => Exit::Hang,
+            Self::Broken { .. } => Exit::Environment,
+        }
+    }
+
+    /// The story behind the word, one line each; the first line stands for all.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Passed => Vec::new(),
+            Self::Failed { file, line, reason } => vec![format!("{file}:{line}: {reason}")],
+            Self::Skipped { reason } | Self::GuestDied { reason } | Self::Broken { reason } | Self::NotRun { reason } => {
+                reason.lines().map(str::to_owned).collect()
+            }
+            Self::Hang { seconds, log } => {
+                let mut lines = vec![format!("no answer within {seconds} s; last lines of the guest's log:")];
+                lines.extend(log.iter().map(|line| format!("  {line}")));
+                lines
+            }
+            Self::BugCheck { report } => report.lines(),
+        }
+    }
+}
+
+/// One test of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct TestRecord {
+    /// `suite::name`.
+    pub name: String,
+    /// What it is for.
+    pub purpose: String,
+    /// Seed it was given.
+    pub seed: u64,
+    /// How it ended.
+    pub outcome: TestOutcome,
+    /// The guest's clock, microseconds.
+    pub guest_us: Option<u64>,
+    /// The harness's clock, from request to answer, microseconds.
+    pub host_us: u64,
+    /// Which boot of the run it ran in, counted from 1; 0: none.
+    pub boot: usize,
+    /// Where its part of guest.log begins and ends, in bytes.
+    pub guest_log: (u64, u64),
+    /// What the test itself logged.
+    pub log: Vec<String>,
+}
+
+/// One start of the guest.
+#[derive(Clone, Debug, Serialize)]
+pub struct BootRecord {
+    /// How QEMU was started.
+    pub qemu: Vec<String>,
+    /// How the device model was started.
+    pub model: Vec<String>,
+    /// What the guest said it is.
+    pub system: Option<String>,
+    /// Why it ended.
+    pub ended: String,
+    /// Frames on the guest channel that were damaged.
+    pub damaged_frames: u64,
+}
+
+/// Counts for the last line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Passed.
+    pub passed: usize,
+    /// Failed in any way.
+    pub failed: usize,
+    /// Skipped, by the test or by the end of the run.
+    pub skipped: usize,
+}
+
+impl Counts {
+    /// Counts `tests`.
+    #[must_use]
+    pub fn of(tests: &[TestRecord]) -> Self {
+        let mut counts = Self::default();
+        for test in tests {
+            match test.outcome {
+                TestOutcome::Passed => counts.passed += 1,
+                TestOutcome::Skipped { .. } | TestOutcome::NotRun { .. } => counts.skipped += 1,
+                _ => counts.failed += 1,
+            }
+        }
+        counts
+    }
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, failed: self.failed + other.failed, skipped: self.skipped + other.skipped }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// Something that ended the run outside any test.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trouble {
+    /// What happened, one line each.
+    pub lines: Vec<String>,
+    /// Exit status because of it.
+    pub exit: u8,
+}
+
+/// Where the time went, in the order in which it was spent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Timings {
+    spans: Vec<(String, f64)>,
+}
+
+impl Timings {
+    /// Adds a span.
+    pub fn add(&mut self, name: impl Into<String>, time: Duration) {
+        self.spans.push((name.into(), time.as_secs_f64()));
+    }
+
+    /// Names and seconds.
+    #[must_use]
+    pub fn spans(&self) -> &[(String, f64)] {
+        &self.spans
+    }
+}
+
+/// Everything about a run. `run.json` is this.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunRecord {
+    /// Version of this structure.
+    pub format: u32,
+    /// Version of the harness.
+    pub rig: &'static str,
+    /// Which suite was asked for, or `all`.
+    pub suite: String,
+    /// The filter, if one was given.
+    pub filter: Option<String>,
+    /// When it began, UTC.
+    pub started: String,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// How the harness was started.
+    pub command: Vec<String>,
+    /// Seed from which every test's seed follows.
+    pub seed: u64,
+    /// QEMU, accelerator, processors and what else the run stood on.
+    pub environment: BTreeMap<&'static str, String>,
+    /// SHA-256 of every file that went into the guest or served it.
+    pub hashes: BTreeMap<String, String>,
+    /// Each start of the guest.
+    pub boots: Vec<BootRecord>,
+    /// Each test.
+    pub tests: Vec<TestRecord>,
+    /// What ended the run outside a test.
+    pub trouble: Option<Trouble>,
+    /// Sums.
+    pub counts: Counts,
+    /// Exit status.
+    pub exit: u8,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_fail_counts_as_failed_and_what_never_ran_as_skipped() {
+        let record = |outcome| TestRecord {
+            name: "a::b".into(),
+            purpose: String::new(),
+            seed: 0,
+            outcome,
+            guest_us: None,
+            host_us: 0,
+            boot: 1,
+            guest_log: (0, 0),
+            log: vec![],
+        };
+        let tests = [
+            record(TestOutcome::Passed),
+            record(TestOutcome::Hang { seconds: 1, log: vec![] }),
+            record(TestOutcome::Broken { reason: "x".into() }),
+            record(TestOutcome::NotRun { reason: "x".into() }),
+        ];
+        assert_eq!(Counts::of(&tests).to_string(), "1 passed, 2 failed, 1 skipped");
+    }
+}

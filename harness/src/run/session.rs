@@ -1,0 +1,283 @@
+//! What harness and guest say to each other in one boot: hello, the list, test after test, goodbye.
+
+use std::time::{Duration, Instant};
+
+use channel::{LogLevel, PROTOCOL_VERSION, ToGuest};
+
+use super::boot::{Boot, Event};
+use super::link::{Said, Verdict};
+use crate::bugcheck::{BugCheck, name_of};
+use crate::child::describe;
+use crate::qemu::Ending;
+use crate::report::folder::{DEVICE_LOG, QEMU_LOG, last_words};
+use crate::symbols::Symbols;
+
+/// Pause between two hellos, until one is answered.
+const HELLO_AGAIN: Duration = Duration::from_millis(50);
+/// Longest time for the list.
+const LIST: Duration = Duration::from_secs(15);
+/// Longest time for an ordered shutdown.
+const SHUTDOWN: Duration = Duration::from_secs(15);
+/// Longest time for a bug check's report.
+const BUG_CHECK: Duration = Duration::from_secs(3);
+/// Most tests that a guest may list.
+const MOST_TESTS: usize = 10_000;
+/// Most lines that a test may log, and most frames of a back trace.
+const MOST_LINES: usize = 2_000;
+
+/// A test as the guest lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// `suite::name`.
+    pub name: String,
+    /// What it is for.
+    pub purpose: String,
+}
+
+/// A test that ran to its end.
+#[derive(Debug)]
+pub struct Done {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Guest time, in units of 100 ns.
+    pub duration: u64,
+}
+
+/// Why a boot ended when it should not have.
+#[derive(Debug)]
+pub enum Cause {
+    /// The guest's kernel stopped.
+    BugCheck(Box<BugCheck>),
+    /// No answer in time.
+    Hang {
+        /// What was waited for.
+        waiting_for: String,
+        /// How long.
+        patience: Duration,
+        /// Last lines of the guest's log.
+        log: Vec<String>,
+    },
+    /// The guest reset or left without being asked to.
+    GuestDied(String),
+    /// QEMU died.
+    QemuDied(String),
+    /// The device model died.
+    ModelDied(String),
+    /// The guest speaks another protocol, or nonsense.
+    Protocol(String),
+    /// A signal asks the harness to stop.
+    Interrupted(u8),
+}
+
+impl Cause {
+    /// In words, one line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::BugCheck(report) => report.lines(),
+            Self::Hang { waiting_for, patience, log } => {
+                let mut lines =
+                    vec![format!("{waiting_for}: no answer within {} s; last lines of the guest's log:", patience.as_secs())];
+                lines.extend(log.iter().map(|line| format!("  {line}")));
+                lines
+            }
+            Self::GuestDied(reason) | Self::QemuDied(reason) | Self::ModelDied(reason) | Self::Protocol(reason) => {
+                reason.lines().map(str::to_owned).collect()
+            }
+            Self::Interrupted(signal) => vec![format!("stopped by signal {signal}")],
+        }
+    }
+}
+
+/// A conversation with one guest.
+#[derive(Debug)]
+pub struct Session<'a> {
+    boot: Boot<'a>,
+    symbols: &'a Symbols,
+    lines: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins to talk to the guest of `boot`.
+    #[must_use]
+    pub fn new(boot: Boot<'a>, symbols: &'a Symbols) -> Self {
+        Self { boot, symbols, lines: Vec::new() }
+    }
+
+    /// The boot that it talks to.
+    #[must_use]
+    pub const fn boot(&self) -> &Boot<'a> {
+        &self.boot
+    }
+
+    /// Lines that the guest logged since the last call.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Says hello until the guest answers, and returns what system it is.
+    ///
+    /// # Errors
+    /// Why the boot ended.
+    pub fn hello(&mut self, patience: Duration) -> Result<String, Cause> {
+        let deadline = self.boot.started() + patience;
+        loop {
+            if self.boot.is_sent() {
+                self.send(&ToGuest::Hello { protocol: PROTOCOL_VERSION })?;
+            }
+            let pause = (Instant::now() + HELLO_AGAIN).min(deadline);
+            match self.message(pause)? {
+                Some(Said::Hello { protocol, system }) if protocol == PROTOCOL_VERSION => return Ok(system),
+                Some(Said::Hello { protocol, .. }) => {
+                    return Err(Cause::Protocol(format!(
+                        "the guest speaks version {protocol} of the protocol, the harness {PROTOCOL_VERSION}: build both from the same sources"
+                    )));
+                }
+                Some(_) => {}
+                None if Instant::now() >= deadline => return Err(self.hang("the guest to start", patience)),
+                None => {}
+            }
+        }
+    }
+
+    /// Asks for the list of tests.
+    ///
+    /// # Errors
+    /// Why the boot ended.
+    pub fn list(&mut self) -> Result<Vec<Listed>, Cause> {
+        self.send(&ToGuest::List)?;
+        let deadline = Instant::now() + LIST;
+        let mut tests: Vec<Listed> = Vec::new();
+        loop {
+            match self.message(deadline)? {
+                Some(Said::Test { .. }) if tests.len() == MOST_TESTS => {
+                    return Err(Cause::Protocol(format!("the guest lists more than {MOST_TESTS} tests")));
+                }
+                Some(Said::Test { name, .. }) if tests.iter().any(|test| test.name == name) => {
+                    return Err(Cause::Protocol(format!("the guest lists {name} twice")));
+                }
+                Some(Said::Test { name, purpose }) => tests.push(Listed { name, purpose }),
+                Some(Said::EndOfList) => return Ok(tests),
+                Some(_) => {}
+                None => return Err(self.hang("the list of tests", LIST)),
+            }
+        }
+    }
+
+    /// Runs one test.
+    ///
+    /// # Errors
+    /// Why the boot ended; the test is then the one that was running.
+    pub fn run(&mut self, test: &str, seed: u64, patience: Duration) -> Result<Done, Cause> {
+        self.send(&ToGuest::Run { test, seed })?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.message(deadline)? {
+                Some(Said::Finished { test: name, verdict, duration }) if name == test => return Ok(Done { verdict, duration }),
+                Some(Said::Started(name) | Said::Finished { test: name, .. }) if name != test => {
+                    return Err(Cause::Protocol(format!("asked to run {test}, the guest answered for {name}")));
+                }
+                Some(_) => {}
+                None => return Err(self.hang(test, patience)),
+            }
+        }
+    }
+
+    /// Says goodbye and waits until the guest has shut down. `Ok(Some(_))`: it did, with something to remark.
+    ///
+    /// # Errors
+    /// Why the boot ended in another way.
+    pub fn goodbye(&mut self) -> Result<Option<String>, Cause> {
+        self.send(&ToGuest::Goodbye)?;
+        let deadline = Instant::now() + SHUTDOWN;
+        loop {
+            match self.boot.next(deadline) {
+                Event::QemuEnded(status) if Ending::of(status) == Ending::Orderly => return Ok(self.boot.model_farewell()),
+                Event::Deadline => return Err(self.hang("the guest to shut down", SHUTDOWN)),
+                other => drop(self.judge(other)?),
+            }
+        }
+    }
+
+    fn send(&mut self, message: &ToGuest<'_>) -> Result<(), Cause> {
+        self.boot.send(message).map_err(|error| Cause::Protocol(format!("cannot ask the guest: {error}")))
+    }
+
+    /// The next message that is neither a log line nor a bug check; `None` at the deadline.
+    fn message(&mut self, deadline: Instant) -> Result<Option<Said>, Cause> {
+        loop {
+            let event = self.boot.next(deadline);
+            if matches!(event, Event::Deadline) {
+                return Ok(None);
+            }
+            match self.judge(event)? {
+                Some(Said::Log { level, text }) => self.log(level, &text),
+                Some(said) => return Ok(Some(said)),
+                None => {}
+            }
+        }
+    }
+
+    /// Passes messages on and turns everything else into the cause of the boot's end.
+    fn judge(&mut self, event: Event) -> Result<Option<Said>, Cause> {
+        match event {
+            Event::Said(Said::BugCheck { code, parameters, module, offset }) => {
+                Err(Cause::BugCheck(self.bug_check(code, parameters, &module, offset)))
+            }
+            Event::Said(said) => Ok(Some(said)),
+            Event::Deadline => Ok(None),
+            Event::Interrupted(signal) => Err(Cause::Interrupted(signal)),
+            Event::ModelEnded(status) => Err(Cause::ModelDied(self.obituary("the device model", DEVICE_LOG, status))),
+            Event::QemuEnded(status) => Err(match Ending::of(status) {
+                Ending::Died => Cause::QemuDied(self.obituary("QEMU", QEMU_LOG, status)),
+                Ending::Reset => Cause::GuestDied("the guest reset the machine (a triple fault?) or powered it off".to_owned()),
+                Ending::Orderly => Cause::GuestDied("the guest shut down although nobody asked it to".to_owned()),
+                Ending::AfterBugCheck => {
+                    Cause::GuestDied("the guest stopped as after a bug check, but its report did not arrive".to_owned())
+                }
+            }),
+        }
+    }
+
+    fn bug_check(&mut self, code: u32, parameters: [u64; 4], module: &str, offset: u64) -> Box<BugCheck> {
+        let mut frames: Vec<(String, u64)> = Vec::new();
+        let deadline = Instant::now() + BUG_CHECK;
+        let complete = loop {
+            match self.boot.next(deadline) {
+                Event::Said(Said::BugCheckFrame { module, offset }) if frames.len() < MOST_LINES => frames.push((module, offset)),
+                Event::Said(Said::BugCheckEnd) => break true,
+                Event::Said(_) => {}
+                _ => break false,
+            }
+        };
+        Box::new(BugCheck {
+            code,
+            name: name_of(code),
+            parameters,
+            at: self.symbols.place(module, offset),
+            frames: frames.iter().map(|(module, offset)| self.symbols.place(module, *offset)).collect(),
+            complete,
+        })
+    }
+
+    /// How a process died, and its last words.
+    fn obituary(&self, who: &str, log: &str, status: std::process::ExitStatus) -> String {
+        let words = last_words(&self.boot.folder().join(log));
+        format!("{who} died with {}{words}", describe(status))
+    }
+
+    fn hang(&self, waiting_for: &str, patience: Duration) -> Cause {
+        Cause::Hang { waiting_for: waiting_for.to_owned(), patience, log: self.boot.log().tail() }
+    }
+
+    fn log(&mut self, level: LogLevel, text: &str) {
+        if self.lines.len() < MOST_LINES {
+            let mark = match level {
+                LogLevel::Debug => "debug: ",
+                LogLevel::Info => "",
+                LogLevel::Warning => "warning: ",
+            };
+            self.lines.push(format!("{mark}{text}"));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What a machine tells the executive: it has started, an interrupt has come, a program has called, something has faulted.
+
+use crate::hal::{Hal, Irql};
+
+/// A module that is part of the image rather than loaded from a file, such as the framework: what drivers may import from it.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltInModule {
+    /// File name drivers import from, for example `WDFLDR.SYS`. Compared without case.
+    pub name: &'static str,
+    /// Exported names and addresses.
+    pub exports: &'static [(&'static str, usize)],
+    /// Called once before any driver is loaded, at `PASSIVE_LEVEL`.
+    pub initialize: fn(),
+}
+
+// SAFETY: the addresses are those of functions and statics of the image, which no one changes.
+unsafe impl Sync for BuiltInModule {}
+
+/// What the executive is started with.
+#[derive(Clone, Copy)]
+pub struct Boot {
+    /// The machine.
+    pub hal: &'static dyn Hal,
+    /// Words of the kernel command line, `key=value`.
+    pub command_line: &'static str,
+    /// The ustar archive that holds driver package and suite.
+    pub archive: &'static [u8],
+    /// Modules of the image besides the executive.
+    pub built_in: &'static [BuiltInModule],
+    /// First address and length of the image in memory, for back traces.
+    pub image: (usize, usize),
+}
+
+/// Registers at an exception, as the machine saved them; the handler may change them and return to continue there.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the processor's own register names")]
+pub struct ExceptionFrame {
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rbx: u64,
+    pub rbp: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    /// Exception vector, 0 to 31.
+    pub vector: u64,
+    /// Error code, or 0.
+    pub error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+    /// CR2 of a page fault, else 0.
+    pub fault_address: u64,
+}
+
+/// Registers at a system call. The handler writes `rax`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the processor's own register names")]
+pub struct SystemCallFrame {
+    /// Service number on entry, result on return.
+    pub rax: u64,
+    /// First argument (the stub moved it from RCX).
+    pub r10: u64,
+    pub rdx: u64,
+    pub r8: u64,
+    pub r9: u64,
+    /// User stack pointer; further arguments lie at `rsp + 0x28` and up.
+    pub rsp: u64,
+    /// User instruction pointer to return to.
+    pub rip: u64,
+    pub rflags: u64,
+}
+
+/// Starts the executive on the first processor. Called once, at `HIGH_LEVEL`, on a stack that becomes this processor's idle thread.
+pub fn start(boot: Boot) -> ! {
+    let _ = boot;
+    unimplemented!("owner: kernel core")
+}
+
+/// A further processor has started: its control region is set up. Same conditions as [`start`]; called after `start` has made
+/// [`crate::is_ready_for_processors`] true.
+pub fn start_processor() -> ! {
+    unimplemented!("owner: kernel core")
+}
+
+/// A software interrupt asked for by [`Hal::request_software_interrupt`]; the machine has raised the IRQL to `irql` and has
+/// already acknowledged it. Runs on the interrupted thread's kernel stack and may switch threads before it returns.
+pub fn software_interrupt(irql: Irql) {
+    let _ = irql;
+    unimplemented!("owner: kernel core")
+}
+
+/// The deadline of [`Hal::arm_clock`] has come; at `CLOCK_LEVEL`.
+pub fn clock_interrupt() {
+    unimplemented!("owner: kernel core")
+}
+
+/// A device interrupt; at `vector >> 4`, interrupts enabled. The machine acknowledges it after this returns.
+pub fn device_interrupt(vector: u8) {
+    let _ = vector;
+    unimplemented!("owner: kernel core")
+}
+
+/// A processor exception, in kernel or user mode. Returns when the interrupted code can go on with `frame`.
+pub fn exception(frame: &mut ExceptionFrame) {
+    let _ = frame;
+    unimplemented!("owner: kernel core")
+}
+
+/// A system call from user mode, interrupts enabled, at `PASSIVE_LEVEL`.
+pub fn system_call(frame: &mut SystemCallFrame) {
+    let _ = frame;
+    unimplemented!("owner: kernel I/O")
+}

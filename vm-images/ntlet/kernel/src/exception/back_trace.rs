@@ -1,0 +1,73 @@
+//! Who called whom: exactly where modules have function tables, by frame pointers and by guessing where they have none.
+//!
+//! The image has no function tables. In it a frame is found by RBP where that leads up the stack to a return address, else by
+//! looking up the stack for something that can be one: an address in a module's code, right after a call.
+
+use super::registers::{RBP, RSP, Registers};
+use super::unwind::{KernelMemory, Memory, unwind};
+use crate::loader::modules;
+
+/// Most frames.
+pub(crate) const MOST: usize = 32;
+/// How far up the stack a return address is looked for.
+const SEARCHED_WORDS: u64 = 512;
+/// Largest frame that a frame pointer may span.
+const LARGEST_FRAME: u64 = 16 << 10;
+
+/// Addresses from the innermost outwards, the first being where the registers are.
+pub(crate) fn from(registers: &Registers) -> impl Iterator<Item = usize> {
+    let mut next = Some(*registers);
+    (0..MOST).map_while(move |_| {
+        let registers = next?;
+        next = caller(&KernelMemory, &registers);
+        Some(registers.rip as usize)
+    })
+}
+
+fn caller(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
+    let mut exact = *registers;
+    if unwind(memory, &mut exact, 0).is_some() && exact.rsp() > registers.rsp() && modules::find(exact.rip as usize).is_some() {
+        return Some(exact);
+    }
+    by_frame_pointer(memory, registers).or_else(|| by_search(memory, registers))
+}
+
+fn by_frame_pointer(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
+    let frame = registers.general[RBP];
+    let distance = frame.checked_sub(registers.rsp())?;
+    if frame & 7 != 0 || distance > LARGEST_FRAME {
+        return None;
+    }
+    let mut found = *registers;
+    found.rip = memory.read(frame + 8).filter(|&address| is_return_address(memory, address))?;
+    found.general[RBP] = memory.read(frame)?;
+    found.general[RSP] = frame + 16;
+    Some(found)
+}
+
+fn by_search(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
+    let start = registers.rsp() & !7;
+    let mut found = *registers;
+    for at in (start..start.checked_add(SEARCHED_WORDS * 8)?).step_by(8) {
+        let word = memory.read(at)?;
+        if is_return_address(memory, word) {
+            found.rip = word;
+            found.general[RSP] = at + 8;
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Whether an address lies in a module's code right after a call.
+fn is_return_address(memory: &impl Memory, address: u64) -> bool {
+    let Some(module) = modules::find(address as usize) else { return false };
+    if !module.has_code_at(address as usize) || address - (module.base() as u64) < 7 {
+        return false;
+    }
+    let before = |distance: u64| memory.read_u8(address - distance);
+    let is_call_by_operand = |distance: u64| {
+        before(distance) == Some(0xff) && before(distance - 1).is_some_and(|operand| operand & 0x38 == 0x10)
+    };
+    before(5) == Some(0xe8) || [2, 3, 4, 6, 7].into_iter().any(is_call_by_operand)
+}

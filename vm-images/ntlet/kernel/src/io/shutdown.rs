@@ -1,0 +1,56 @@
+//! Shutdown notification: drivers that want `IRP_MJ_SHUTDOWN`.
+
+use alloc::vec::Vec;
+
+use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::DEVICE_OBJECT;
+use wdf_sys::wdm::constants::*;
+
+use super::wait::{self, Patience};
+use crate::lock::SpinLock;
+use crate::object::ObjectRef;
+
+/// Registered devices, the latest last.
+static REGISTERED: SpinLock<Vec<ObjectRef>> = SpinLock::new(Vec::new());
+
+/// How long one driver may take.
+const PATIENCE: Patience = Patience::Seconds(30, bug_check::DRIVER_POWER_STATE_FAILURE);
+
+/// # Safety
+/// As the documentation of IoRegisterShutdownNotification demands.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS {
+    // SAFETY: the caller's promise.
+    let device = unsafe { ObjectRef::from_borrowed(DeviceObject.cast()) };
+    REGISTERED.lock().push(device);
+    NTSTATUS::SUCCESS
+}
+
+/// # Safety
+/// As the documentation of IoUnregisterShutdownNotification demands.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) {
+    forget(DeviceObject);
+}
+
+/// Takes a device out of the list.
+pub(crate) fn forget(device: *mut DEVICE_OBJECT) {
+    loop {
+        let mut registered = REGISTERED.lock();
+        let at = registered.iter().position(|known| known.body().addr() == device.addr());
+        let gone = at.map(|at| registered.remove(at));
+        drop(registered);
+        if gone.is_none() {
+            return;
+        }
+    }
+}
+
+/// Tells every registered device, the latest first.
+pub(crate) fn notify() {
+    loop {
+        let Some(device) = REGISTERED.lock().pop() else { return };
+        // SAFETY: the list's reference keeps the device alive.
+        let _ = unsafe { wait::send(device.body().cast(), (IRP_MJ_SHUTDOWN, 0), NTSTATUS::NOT_SUPPORTED, PATIENCE, |_, _| {}) };
+    }
+}

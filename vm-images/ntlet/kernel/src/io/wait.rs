@@ -1,0 +1,132 @@
+//! Sending an IRP and waiting for it, for the executive's own requests: opening, cleanup, closing, PnP and power.
+
+use alloc::string::String;
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::constants::*;
+use wdf_sys::wdm::functions::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
+use wdf_sys::wdm::{DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, set_completion_routine};
+
+use super::{call, device, irp as packet};
+use crate::hal;
+
+/// How often a wait that lasts is mentioned in the log, in units of 100 ns.
+const MENTION: i64 = 10 * 10_000_000;
+
+/// How long to wait for a driver, and what to do when it does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Wait as Windows does, mention it in the log now and then.
+    Endless,
+    /// After that many seconds stop the machine with this code: the driver blocks for ever.
+    Seconds(u64, u32),
+}
+
+/// Sends a new IRP to the top of `device`'s stack and waits for its end. `fill` sets up the first stack location and the IRP.
+///
+/// # Safety
+/// `device` is alive; what `fill` puts into the IRP stays valid until this returns.
+pub(crate) unsafe fn send(
+    device: *mut DEVICE_OBJECT,
+    (major, minor): (u8, u8),
+    initial: NTSTATUS,
+    patience: Patience,
+    fill: impl FnOnce(*mut IRP, *mut IO_STACK_LOCATION),
+) -> IO_STATUS_BLOCK {
+    // SAFETY: the caller's promise. The event lives on this stack until the completion routine has set it.
+    unsafe {
+        let top = device::IoGetAttachedDeviceReference(device);
+        let irp = packet::IoAllocateIrp(packet::stack_size(top), 0);
+        if irp.is_null() {
+            crate::object::dereference(top.cast());
+            return IO_STATUS_BLOCK::new(NTSTATUS::INSUFFICIENT_RESOURCES, 0);
+        }
+        packet::set_status(irp, initial, 0);
+        (*irp).Tail.Overlay.Thread = wdf_sys::wdm::functions::KeGetCurrentThread();
+        let location = packet::first_location(irp, major, minor);
+        fill(irp, location);
+        let mut done = KEVENT::zeroed();
+        KeInitializeEvent(&raw mut done, NOTIFICATION_EVENT, 0);
+        set_completion_routine(irp, Some(on_done), (&raw mut done).cast());
+        let _ = call::IofCallDriver(top, irp);
+        wait(&raw mut done, top, irp, (major, minor), patience);
+        let block = (*irp).IoStatus;
+        packet::IoFreeIrp(irp);
+        crate::object::dereference(top.cast());
+        block
+    }
+}
+
+/// # Safety
+/// Called as a completion routine with the event as context.
+unsafe extern "win64" fn on_done(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, event: *mut c_void) -> NTSTATUS {
+    // SAFETY: the sender waits for this event, so that it is still there.
+    unsafe { KeSetEvent(event.cast(), 0, 0) };
+    NTSTATUS::MORE_PROCESSING_REQUIRED
+}
+
+/// # Safety
+/// `done` is set when the IRP completes.
+unsafe fn wait(done: *mut KEVENT, top: *mut DEVICE_OBJECT, irp: *mut IRP, function: (u8, u8), patience: Patience) {
+    let started = hal().uptime();
+    loop {
+        let mut interval = -MENTION;
+        if let Patience::Seconds(seconds, _) = patience {
+            interval = interval.max(-((seconds * 10_000_000) as i64));
+        }
+        // SAFETY: the caller's promise; the current thread may block, as it is a system service's or a system thread.
+        let status = unsafe { KeWaitForSingleObject(done.cast(), EXECUTIVE, KERNEL_MODE, 0, &raw mut interval) };
+        if status != NTSTATUS::TIMEOUT {
+            return;
+        }
+        let seconds = hal().uptime().saturating_sub(started) / 10_000_000;
+        // SAFETY: the IRP is not complete, so that its locations are alive; a driver may be at work on it meanwhile, which only
+        // makes the message imprecise.
+        let (holder, at) = unsafe { holder(top, irp) };
+        crate::log!("{holder} has not completed {} after {seconds} s", function_name(function));
+        if let Patience::Seconds(limit, code) = patience
+            && seconds >= limit
+        {
+            crate::log!("giving up on {holder}: a driver must complete {} in {limit} s", function_name(function));
+            super::stop(code, [3, at.addr(), top.addr(), irp.addr()]);
+        }
+    }
+}
+
+/// The driver that has the IRP now, and its device.
+///
+/// # Safety
+/// The IRP is not complete.
+unsafe fn holder(top: *mut DEVICE_OBJECT, irp: *mut IRP) -> (String, *mut DEVICE_OBJECT) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let is_sent = (1..=(*irp).StackCount).contains(&(*irp).CurrentLocation);
+        let device = if is_sent { (*wdf_sys::wdm::current_stack_location(irp)).DeviceObject } else { null_mut() };
+        let device = if device.is_null() { top } else { device };
+        (device::driver_name(device), device)
+    }
+}
+
+/// Name of a function code, for messages.
+pub(crate) fn function_name((major, minor): (u8, u8)) -> String {
+    let name = match (major, minor) {
+        (IRP_MJ_CREATE, _) => "IRP_MJ_CREATE",
+        (IRP_MJ_CLOSE, _) => "IRP_MJ_CLOSE",
+        (IRP_MJ_CLEANUP, _) => "IRP_MJ_CLEANUP",
+        (IRP_MJ_SHUTDOWN, _) => "IRP_MJ_SHUTDOWN",
+        (IRP_MJ_PNP, IRP_MN_START_DEVICE) => "IRP_MN_START_DEVICE",
+        (IRP_MJ_PNP, IRP_MN_QUERY_REMOVE_DEVICE) => "IRP_MN_QUERY_REMOVE_DEVICE",
+        (IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE) => "IRP_MN_REMOVE_DEVICE",
+        (IRP_MJ_PNP, IRP_MN_CANCEL_REMOVE_DEVICE) => "IRP_MN_CANCEL_REMOVE_DEVICE",
+        (IRP_MJ_PNP, IRP_MN_QUERY_STOP_DEVICE) => "IRP_MN_QUERY_STOP_DEVICE",
+        (IRP_MJ_PNP, IRP_MN_STOP_DEVICE) => "IRP_MN_STOP_DEVICE",
+        (IRP_MJ_PNP, IRP_MN_SURPRISE_REMOVAL) => "IRP_MN_SURPRISE_REMOVAL",
+        (IRP_MJ_POWER, IRP_MN_SET_POWER) => "IRP_MN_SET_POWER",
+        (IRP_MJ_POWER, IRP_MN_QUERY_POWER) => "IRP_MN_QUERY_POWER",
+        (IRP_MJ_PNP, minor) => return alloc::format!("IRP_MJ_PNP, minor function {minor:#04x}"),
+        (major, minor) => return alloc::format!("an IRP, major function {major:#04x}, minor {minor:#04x}"),
+    };
+    name.into()
+}

@@ -1,0 +1,38 @@
+//! The executive of ntlet: objects, IRPs, PnP and power, threads, DPCs, pool, registry, exports.
+//!
+//! It knows no hardware: it reaches the machine, time and the choice of who runs next through [`hal::Hal`].
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+#[cfg(all(feature = "sim", not(test)))]
+extern crate std;
+
+pub mod hal;
+#[macro_use]
+pub mod log;
+pub mod lock;
+
+// Core: the processor, threads, memory, modules, and what ends a guest.
+pub mod boot;
+pub mod bug_check;
+pub mod dispatcher;
+pub mod entry;
+pub mod exception;
+pub mod exports;
+pub mod interrupt;
+pub mod loader;
+pub mod pool;
+pub mod print;
+pub mod processor;
+pub mod processors;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod strings;
+pub mod time;
+pub mod work;
+
+// I/O: objects, requests, devices, programs.
+pub mod archive;
+pub mod inf;
+
+pub use boot::{hal, is_ready_for_processors, try_hal};

@@ -1,0 +1,7 @@
+//! Memory as drivers and requests see it: MDLs, device memory, contiguous memory, user buffers, probing.
+
+pub(crate) mod contiguous;
+pub(crate) mod map;
+pub(crate) mod mdl;
+pub(crate) mod probe;
+pub(crate) mod user;

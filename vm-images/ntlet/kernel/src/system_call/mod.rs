@@ -1,0 +1,156 @@
+//! System calls: numbers, names, and the way from a program's registers to a service.
+//!
+//! The numbers are ntlet's own: programs call through `ntdll.dll`, whose stubs are made when a program is loaded.
+
+mod event;
+mod file;
+mod memory;
+mod process;
+mod time;
+
+use wdf_sys::NTSTATUS;
+
+use crate::dispatcher::thread;
+use crate::entry::SystemCallFrame;
+use crate::memory::user;
+use wdf_sys::wdm::constants::USER_MODE;
+
+/// Most arguments of a service.
+const MAX_ARGUMENTS: usize = 11;
+/// Arguments that come in registers.
+const IN_REGISTERS: usize = 4;
+/// Where the others begin, from the program's stack pointer.
+const ON_STACK: u64 = 0x28;
+
+/// What a service is called with.
+type Arguments = [u64; MAX_ARGUMENTS];
+
+/// A service: its name, how many arguments it has, and what it does.
+#[derive(Debug)]
+struct Service {
+    name: &'static str,
+    arguments: usize,
+    run: fn(&Arguments) -> NTSTATUS,
+}
+
+macro_rules! services {
+    ($($name:ident/$arguments:literal = $function:path,)*) => {
+        static SERVICES: &[Service] =
+            &[$(Service { name: stringify!($name), arguments: $arguments, run: $function },)*];
+    };
+}
+
+services! {
+    NtClose/1 = file::close,
+    NtCreateFile/11 = file::create,
+    NtOpenFile/6 = file::open,
+    NtDeviceIoControlFile/10 = file::device_control,
+    NtReadFile/9 = file::read,
+    NtWriteFile/9 = file::write,
+    NtCancelIoFile/2 = file::cancel,
+    NtCancelIoFileEx/3 = file::cancel_ex,
+    NtCancelSynchronousIoFile/3 = file::cancel_synchronous,
+    NtQueryInformationFile/5 = file::query_information,
+    NtSetInformationFile/5 = file::set_information,
+    NtCreateIoCompletion/4 = file::create_port,
+    NtSetIoCompletion/5 = file::post_to_port,
+    NtRemoveIoCompletion/5 = file::remove_from_port,
+    NtCreateEvent/5 = event::create,
+    NtSetEvent/2 = event::set,
+    NtResetEvent/2 = event::reset,
+    NtClearEvent/1 = event::clear,
+    NtWaitForSingleObject/3 = event::wait_one,
+    NtWaitForMultipleObjects/5 = event::wait_many,
+    NtDelayExecution/2 = time::delay,
+    NtYieldExecution/0 = time::yield_processor,
+    NtQuerySystemTime/1 = time::system_time,
+    NtQueryPerformanceCounter/2 = time::performance_counter,
+    NtTestAlert/0 = time::test_alert,
+    NtDisplayString/1 = process::display_string,
+    NtCreateThreadEx/11 = process::create_thread,
+    NtTerminateThread/2 = process::terminate_thread,
+    NtTerminateProcess/2 = process::terminate_process,
+    NtQueryInformationProcess/5 = process::query_process,
+    NtQuerySystemInformation/4 = process::query_system,
+    NtAllocateVirtualMemory/6 = memory::allocate,
+    NtFreeVirtualMemory/4 = memory::free,
+    NtProtectVirtualMemory/5 = memory::protect,
+}
+
+/// Number of a service, for the stubs of `ntdll.dll`.
+pub(crate) fn number(name: &str) -> Option<u32> {
+    SERVICES.iter().position(|service| service.name == name).map(|at| at as u32)
+}
+
+/// Runs a system call; the result goes into `frame.rax`.
+pub fn dispatch(frame: &mut SystemCallFrame) {
+    let status = usize::try_from(frame.rax).ok().and_then(|number| SERVICES.get(number)).map_or(
+        NTSTATUS::INVALID_SYSTEM_SERVICE,
+        |service| match arguments(frame, service.arguments) {
+            Ok(arguments) => (service.run)(&arguments),
+            Err(status) => status,
+        },
+    );
+    frame.rax = u64::from(status.bits());
+    if let Some(apc) = thread::before_user_mode() {
+        crate::log!("a user APC (routine {:#x}) was queued to a program, which ntlet does not deliver", apc.routine);
+    }
+}
+
+/// The arguments, those on the program's stack by copy.
+fn arguments(frame: &SystemCallFrame, count: usize) -> Result<Arguments, NTSTATUS> {
+    let mut arguments = [0; MAX_ARGUMENTS];
+    arguments[..IN_REGISTERS].copy_from_slice(&[frame.r10, frame.rdx, frame.r8, frame.r9]);
+    if let Some(on_stack) = count.checked_sub(IN_REGISTERS).filter(|&count| count != 0) {
+        let mut bytes = [0; 8 * (MAX_ARGUMENTS - IN_REGISTERS)];
+        let bytes = &mut bytes[..8 * on_stack];
+        let address = core::ptr::with_exposed_provenance(frame.rsp.wrapping_add(ON_STACK) as usize);
+        // SAFETY: in user mode any address may be given.
+        unsafe { user::read(USER_MODE, bytes, address)? };
+        for (argument, raw) in arguments[IN_REGISTERS..].iter_mut().zip(bytes.as_chunks().0) {
+            *argument = u64::from_le_bytes(*raw);
+        }
+    }
+    Ok(arguments)
+}
+
+/// A pointer of the program. It is only ever passed to [`user`].
+fn pointer<T>(argument: u64) -> *mut T {
+    core::ptr::with_exposed_provenance_mut(argument as usize)
+}
+
+/// Reads a program's structure.
+fn get<T: Copy>(argument: u64) -> Result<T, NTSTATUS> {
+    // SAFETY: in user mode any address may be given; the types read here are integers and structures of the ABI.
+    unsafe { user::get(USER_MODE, pointer::<T>(argument)) }
+}
+
+/// Writes a program's structure.
+fn put<T: Copy>(argument: u64, value: &T) -> Result<(), NTSTATUS> {
+    // SAFETY: in user mode any address may be given; the types written here are integers and structures of the ABI.
+    unsafe { user::put(USER_MODE, pointer::<T>(argument), value) }
+}
+
+/// As [`put`], for results that the program may not want.
+fn put_optional<T: Copy>(argument: u64, value: &T) -> Result<(), NTSTATUS> {
+    if argument == 0 { Ok(()) } else { put(argument, value) }
+}
+
+/// A status out of a result.
+fn status(result: Result<(), NTSTATUS>) -> NTSTATUS {
+    result.err().unwrap_or(NTSTATUS::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_has_a_number_and_no_name_stands_twice() {
+        for (index, service) in SERVICES.iter().enumerate() {
+            assert_eq!(number(service.name), Some(index as u32));
+            assert!(service.arguments <= MAX_ARGUMENTS);
+        }
+        assert_eq!(number("NtNothing"), None);
+    }
+}

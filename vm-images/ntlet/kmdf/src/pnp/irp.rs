@@ -1,0 +1,320 @@
+//! PnP IRPs: what each minor function makes the device do, and when the drivers below get it.
+
+use core::ffi::c_void;
+use core::sync::atomic::Ordering;
+
+use wdf_sys::NTSTATUS;
+use wdf_sys::wdf::{WDF_DEVICE_FAILED_ACTION, WDF_DEVICE_PNP_STATE, WDF_POWER_DEVICE_STATE};
+use wdf_sys::wdm::constants::*;
+use wdf_sys::wdm::functions::{IoInvalidateDeviceState, IofCallDriver};
+use wdf_sys::wdm::{
+    DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, copy_current_stack_location_to_next, current_stack_location, set_completion_routine,
+};
+
+use super::sequence::Down;
+use super::state::set_pnp;
+use super::{capabilities, steps};
+use crate::device::Device;
+use crate::device::dispatch::{complete, complete_keeping_information, pass_down};
+use crate::history::Event as Happened;
+use crate::io::{self, Reason};
+use crate::object::Ref;
+use crate::resources::{self, CmList};
+use crate::sync::Event;
+
+/// An IRP_MJ_PNP for the device, at PASSIVE_LEVEL.
+pub(crate) fn dispatch(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    if device.is_control() {
+        return complete(irp, NTSTATUS::INVALID_DEVICE_REQUEST);
+    }
+    // SAFETY: the IRP is ours at this location.
+    let minor = unsafe { (*current_stack_location(irp)).MinorFunction };
+    device.any().globals().history.record(Happened::PnpIrp, device.any().raw() as usize, irp.addr(), minor.into());
+    match minor {
+        IRP_MN_START_DEVICE => start(device, irp),
+        IRP_MN_QUERY_REMOVE_DEVICE => query_remove(device, irp),
+        IRP_MN_CANCEL_REMOVE_DEVICE => cancel_query(device, irp, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemovePending),
+        IRP_MN_REMOVE_DEVICE => remove(device, irp),
+        IRP_MN_QUERY_STOP_DEVICE => query_stop(device, irp),
+        IRP_MN_CANCEL_STOP_DEVICE => cancel_query(device, irp, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopPending),
+        IRP_MN_STOP_DEVICE => stop(device, irp),
+        IRP_MN_SURPRISE_REMOVAL => surprise_removal(device, irp),
+        IRP_MN_QUERY_CAPABILITIES => query_capabilities(device, irp),
+        IRP_MN_QUERY_PNP_DEVICE_STATE => query_state(device, irp),
+        IRP_MN_FILTER_RESOURCE_REQUIREMENTS => filter_requirements(device, irp),
+        IRP_MN_QUERY_INTERFACE => crate::query_interface::answer(device, irp),
+        IRP_MN_QUERY_DEVICE_RELATIONS => {
+            if let Some(callback) = device.settings.pnp.EvtDeviceRelationsQuery {
+                // SAFETY: the IRP is ours; the driver's callback, with its own device.
+                unsafe {
+                    let relation = (*current_stack_location(irp)).Parameters.QueryDeviceRelations.Type;
+                    callback(device.handle(), relation);
+                }
+            }
+            pass_down(device, irp)
+        }
+        IRP_MN_DEVICE_USAGE_NOTIFICATION => usage_notification(device, irp),
+        _ => pass_down(device, irp),
+    }
+}
+
+/// A paging, hibernation or dump file comes to the device or leaves it: only if the driver has said that it supports that.
+fn usage_notification(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the IRP is ours: a usage notification.
+    let (in_path, kind) = unsafe {
+        let usage = (*current_stack_location(irp)).Parameters.UsageNotification;
+        (usage.InPath, usage.Type)
+    };
+    if !device.is_filter() && device.special_files.load(Ordering::Relaxed) & 1_u32.checked_shl(kind as u32).unwrap_or(0) == 0 {
+        return complete(irp, NTSTATUS::NOT_IMPLEMENTED);
+    }
+    let status = forward_and_wait(device, irp);
+    if status.is_success()
+        && let Some(callback) = device.settings.pnp.EvtDeviceUsageNotification
+    {
+        // SAFETY: the driver's callback, with its own device.
+        unsafe { callback(device.handle(), wdf_sys::wdf::WDF_SPECIAL_FILE_TYPE(kind), in_path) };
+    }
+    complete_keeping_information(irp, status)
+}
+
+unsafe extern "win64" fn signal(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    // SAFETY: the event of `forward_and_wait`, which waits for it.
+    unsafe { &*context.cast::<Event>() }.set();
+    NTSTATUS::MORE_PROCESSING_REQUIRED
+}
+
+/// Sends the IRP down and waits until the drivers below have completed it; it is ours again then. PASSIVE_LEVEL.
+pub(crate) fn forward_and_wait(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let done = Event::uninitialized();
+    done.initialize(NOTIFICATION_EVENT, false);
+    let lower = device.lower();
+    if lower.is_null() {
+        return NTSTATUS::DELETE_PENDING;
+    }
+    // SAFETY: the IRP is ours at this location and has one below, since the stack size counts it; the event outlives the wait, which
+    // ends only when the completion routine has run.
+    unsafe {
+        copy_current_stack_location_to_next(irp);
+        set_completion_routine(irp, Some(signal), (&raw const done).cast_mut().cast());
+        let _ = IofCallDriver(lower, irp);
+        done.wait();
+        (*irp).IoStatus.status()
+    }
+}
+
+fn set_success(irp: *mut IRP) {
+    // SAFETY: the IRP is ours.
+    unsafe { (*irp).IoStatus = IO_STATUS_BLOCK::new(NTSTATUS::SUCCESS, (*irp).IoStatus.Information) };
+}
+
+fn start(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let status = forward_and_wait(device, irp);
+    if !status.is_success() {
+        return complete_keeping_information(irp, status);
+    }
+    let outcome = take_resources(device, irp).and_then(|()| start_device(device));
+    complete(irp, outcome.err().unwrap_or(NTSTATUS::SUCCESS))
+}
+
+fn start_device(device: &Ref<Device>) -> Result<(), NTSTATUS> {
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpInitStarting);
+    if let Err(status) = steps::start_device(device) {
+        set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFailed);
+        device.state_flags.fetch_or(PNP_DEVICE_FAILED, Ordering::Relaxed);
+        return Err(status);
+    }
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpEnableInterfaces);
+    device.names.enable_interfaces();
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
+    super::power::started(device);
+    Ok(())
+}
+
+/// Copies the resources of a start IRP into lists that drivers can hold.
+fn take_resources(device: &Ref<Device>, irp: *mut IRP) -> Result<(), NTSTATUS> {
+    // SAFETY: the IRP is ours: a start IRP, whose lists are the PnP manager's and live as long as it does.
+    let (raw, translated) = unsafe {
+        let parameters = (*current_stack_location(irp)).Parameters.StartDevice;
+        (resources::descriptors(parameters.AllocatedResources), resources::descriptors(parameters.AllocatedResourcesTranslated))
+    };
+    let raw = CmList::create(device, raw)?;
+    let translated = CmList::create(device, translated)?;
+    if let Some(callback) = device.settings.fdo.EvtDeviceRemoveAddedResources {
+        // SAFETY: the driver's callback, with lists that it may change before the device starts.
+        unsafe { callback(device.handle(), raw.handle(), translated.handle()) }.ok()?;
+    }
+    let old = device.pnp.resources.lock().replace((raw, translated));
+    if let Some((raw, translated)) = old {
+        raw.delete();
+        translated.delete();
+    }
+    Ok(())
+}
+
+fn query_remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    if !device.stoppable.load(Ordering::Relaxed) {
+        return complete(irp, NTSTATUS::INVALID_DEVICE_STATE);
+    }
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemoveAskDriver);
+    if let Some(callback) = device.settings.pnp.EvtDeviceQueryRemove {
+        // SAFETY: the driver's callback, with its own device.
+        let status = unsafe { callback(device.handle()) };
+        if !status.is_success() {
+            set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
+            return complete(irp, status);
+        }
+    }
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemovePending);
+    set_success(irp);
+    pass_down(device, irp)
+}
+
+fn query_stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    if !device.stoppable.load(Ordering::Relaxed) {
+        return complete(irp, NTSTATUS::INVALID_DEVICE_STATE);
+    }
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopAskDriver);
+    if let Some(callback) = device.settings.pnp.EvtDeviceQueryStop {
+        // SAFETY: the driver's callback, with its own device.
+        let status = unsafe { callback(device.handle()) };
+        if !status.is_success() {
+            set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
+            return complete(irp, status);
+        }
+    }
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopPending);
+    set_success(irp);
+    pass_down(device, irp)
+}
+
+fn cancel_query(device: &Ref<Device>, irp: *mut IRP, pending: WDF_DEVICE_PNP_STATE) -> NTSTATUS {
+    let _ = forward_and_wait(device, irp);
+    if device.pnp.pnp_state() == pending {
+        set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryCanceled);
+        set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
+    }
+    complete(irp, NTSTATUS::SUCCESS)
+}
+
+fn stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStartedStopping);
+    let target = WDF_POWER_DEVICE_STATE::WdfPowerDeviceD3Final;
+    report(device, "stop", steps::leave_d0(device, target, Down::Orderly, Reason::Suspend));
+    report(device, "stop", steps::release_hardware(device));
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStopped);
+    set_success(irp);
+    pass_down(device, irp)
+}
+
+fn surprise_removal(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let was_started = device.pnp.is_started();
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpSurpriseRemove);
+    device.names.disable_interfaces();
+    if let Some(callback) = device.settings.pnp.EvtDeviceSurpriseRemoval {
+        // SAFETY: the driver's callback, with its own device.
+        unsafe { callback(device.handle()) };
+    }
+    if was_started || device.pnp.is_in_d0() {
+        set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpSurpriseRemoveIoStarted);
+    }
+    take_down(device, Down::Surprise);
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFailedWaitForRemove);
+    set_success(irp);
+    pass_down(device, irp)
+}
+
+/// Everything that removal does short of deleting the device. Harmless when done before.
+fn take_down(device: &Ref<Device>, down: Down) {
+    let target = WDF_POWER_DEVICE_STATE::WdfPowerDeviceD3Final;
+    report(device, "removal", steps::leave_d0(device, target, down, Reason::Purge));
+    io::purge(device);
+    report(device, "removal", steps::release_hardware(device));
+    steps::flush_self_managed_io(device);
+}
+
+fn remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpRemovingDisableInterfaces);
+    device.names.disable_interfaces();
+    take_down(device, Down::Orderly);
+    steps::clean_up_self_managed_io(device);
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpRemoved);
+    super::power::removed(device);
+    set_success(irp);
+    let status = pass_down(device, irp);
+    set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFinal);
+    device.detach();
+    device.delete();
+    status
+}
+
+/// Takes apart a device that was created but never started: EvtDriverDeviceAdd failed.
+pub(crate) fn discard(device: &Ref<Device>) {
+    device.detach();
+    device.delete();
+}
+
+fn report(device: &Ref<Device>, what: &str, outcome: Result<(), NTSTATUS>) {
+    if let Err(status) = outcome {
+        crate::report!(device.any().globals(), "during {what} a callback failed: {status}; going on");
+    }
+}
+
+fn query_capabilities(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let status = forward_and_wait(device, irp);
+    if status.is_success() {
+        // SAFETY: a capabilities IRP, ours again; the structure is its sender's and lives as long as it does.
+        unsafe {
+            let wanted = (*current_stack_location(irp)).Parameters.DeviceCapabilities.Capabilities;
+            if let Some(wanted) = wanted.as_mut() {
+                capabilities::apply(&device.capabilities.lock(), wanted);
+            }
+        }
+    }
+    complete_keeping_information(irp, status)
+}
+
+fn query_state(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let status = forward_and_wait(device, irp);
+    let own = device.state_flags.load(Ordering::Relaxed) as usize;
+    // SAFETY: ours again.
+    unsafe {
+        let below = if status.is_success() { (*irp).IoStatus.Information } else { 0 };
+        (*irp).IoStatus.Information = below | own;
+    }
+    // The bus need not answer; we have.
+    let answered = if status == NTSTATUS::NOT_SUPPORTED { NTSTATUS::SUCCESS } else { status };
+    complete_keeping_information(irp, answered)
+}
+
+fn filter_requirements(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let callbacks = &device.settings.fdo;
+    let wanted = [callbacks.EvtDeviceFilterRemoveResourceRequirements, callbacks.EvtDeviceFilterAddResourceRequirements];
+    if wanted.iter().all(Option::is_none) {
+        return pass_down(device, irp);
+    }
+    let below = forward_and_wait(device, irp);
+    if !below.is_success() && below != NTSTATUS::NOT_SUPPORTED {
+        return complete_keeping_information(irp, below);
+    }
+    let status = resources::filter(device, irp, &wanted);
+    complete_keeping_information(irp, status)
+}
+
+/// Asks the PnP manager to look at the device's state again: it has failed, or the driver changed it.
+pub(crate) fn invalidate_state(device: &Device) {
+    if !device.pdo().is_null() {
+        // SAFETY: the physical device at the bottom of our stack.
+        unsafe { IoInvalidateDeviceState(device.pdo()) };
+    }
+}
+
+/// The device has failed after it was started: the PnP manager is to remove it.
+pub(crate) fn fail(device: &Ref<Device>, action: WDF_DEVICE_FAILED_ACTION) {
+    device.pnp.failed_action.store(action.0, Ordering::Release);
+    device.state_flags.fetch_or(PNP_DEVICE_FAILED, Ordering::Relaxed);
+    if device.pnp.is_started() {
+        set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFailed);
+    }
+    invalidate_state(device);
+}

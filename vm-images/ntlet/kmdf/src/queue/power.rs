@@ -1,0 +1,76 @@
+//! What PnP and power do to the queues of a device. All at PASSIVE_LEVEL, in the thread that changes the device's state.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use wdf_sys::wdm::constants::NOTIFICATION_EVENT;
+
+use super::Queue;
+use super::pump::pump;
+use super::state::{Change, Notify};
+use crate::device::Device;
+use crate::object::Ref;
+use crate::sync::Event;
+
+/// How often a wait that does not end says what it waits for.
+const REPORT_AFTER_MILLISECONDS: u32 = 60_000;
+
+/// The device works: power-managed queues go on.
+pub(crate) fn start(device: &Ref<Device>) {
+    device.io.for_each_queue(|queue| {
+        queue.guarded.lock().state.resume();
+        pump(queue);
+    });
+}
+
+/// The device leaves its working state: every power-managed queue stops dispatching, then each is stopped in turn. Returns when the
+/// driver has completed, requeued, forwarded or acknowledged every request of each.
+pub(crate) fn stop(device: &Ref<Device>, flags: u32) {
+    device.io.for_each_queue(|queue| queue.guarded.lock().state.halt());
+    device.io.for_each_queue(|queue| {
+        if !queue.guarded.lock().state.rules().power_managed {
+            return;
+        }
+        let stopped = Event::uninitialized();
+        stopped.initialize(NOTIFICATION_EVENT, false);
+        queue.guarded.lock().state.stop_for_power(flags, stopped.as_ptr());
+        pump(queue);
+        wait(queue, &stopped, "the power-down");
+    });
+}
+
+/// The device is being removed: no queue takes requests any more, and what waits is cancelled.
+pub(crate) fn begin_purge(device: &Ref<Device>) {
+    device.io.for_each_queue(|queue| {
+        let _ = queue.guarded.lock().state.begin(Change::Purge, None);
+        pump(queue);
+    });
+}
+
+/// Waits until the driver has completed what it has.
+pub(crate) fn finish_purge(device: &Ref<Device>) {
+    device.io.for_each_queue(|queue| {
+        let emptied = Event::uninitialized();
+        emptied.initialize(NOTIFICATION_EVENT, false);
+        queue.guarded.lock().state.await_empty(Notify::event(emptied.as_ptr()));
+        pump(queue);
+        wait(queue, &emptied, "the removal");
+    });
+}
+
+/// Waits without end: the driver's requests are the driver's. But not in silence.
+pub(crate) fn wait(queue: &Ref<Queue>, event: &Event, what: &str) {
+    static REPORTING: AtomicBool = AtomicBool::new(false);
+    let globals = queue.any().globals();
+    while !event.wait_for(REPORT_AFTER_MILLISECONDS) {
+        let (waiting, in_driver) = queue.guarded.lock().state.counts();
+        crate::report!(
+            globals,
+            "{what} waits for queue {:#x}: {in_driver} request(s) with the driver, {waiting} waiting; has it an EvtIoStop that acknowledges?",
+            Queue::number(queue)
+        );
+        if !REPORTING.swap(true, Ordering::AcqRel) {
+            globals.history.print_all(globals.name());
+            REPORTING.store(false, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Whose a request is: making it cancelable, forwarding, requeuing, acknowledging a stop; and the checks of who may touch it.
+
+use core::sync::atomic::Ordering;
+
+use wdf_sys::wdf::PFN_WDF_REQUEST_CANCEL;
+use wdf_sys::wdm::functions::IoReleaseCancelSpinLock;
+use wdf_sys::wdm::{DEVICE_OBJECT, IRP};
+use wdf_sys::{BOOLEAN, NTSTATUS, WDFQUEUE, WDFREQUEST};
+
+use super::{Origin, Request, irp};
+use crate::call::{Call, ddi};
+use crate::history::Event;
+use crate::object::Ref;
+use crate::queue::Queue;
+use crate::queue::entry::{Cancel, Place};
+use crate::queue::pump::pump;
+use crate::queue::state::{Kind, Marked, Unmarked};
+use crate::sync::DISPATCH_LEVEL;
+use crate::verifier::{self, Rule};
+
+ddi! {
+    fn WdfRequestMarkCancelable(call, request: WDFREQUEST, callback: PFN_WDF_REQUEST_CANCEL) {
+        let request = call.object::<Request>(request);
+        let _ = mark(call, &request, callback, Already::CallsBack);
+    }
+
+    fn WdfRequestMarkCancelableEx(call, request: WDFREQUEST, callback: PFN_WDF_REQUEST_CANCEL) -> NTSTATUS {
+        let request = call.object::<Request>(request);
+        mark(call, &request, callback, Already::IsReturned)
+    }
+
+    fn WdfRequestUnmarkCancelable(call, request: WDFREQUEST) -> NTSTATUS {
+        call.irql_at_most(DISPATCH_LEVEL);
+        let request = call.object::<Request>(request);
+        unmark(call, &request)
+    }
+
+    fn WdfRequestForwardToIoQueue(call, request: WDFREQUEST, destination: WDFQUEUE) -> NTSTATUS {
+        call.irql_at_most(DISPATCH_LEVEL);
+        let request = call.object::<Request>(request);
+        let destination = call.object::<Queue>(destination);
+        forward(call, &request, &destination)
+    }
+
+    fn WdfRequestRequeue(call, request: WDFREQUEST) -> NTSTATUS {
+        call.irql_at_most(DISPATCH_LEVEL);
+        let request = call.object::<Request>(request);
+        requeue(call, &request)
+    }
+
+    fn WdfRequestStopAcknowledge(call, request: WDFREQUEST, requeue: BOOLEAN) {
+        call.irql_at_most(DISPATCH_LEVEL);
+        let request = call.object::<Request>(request);
+        acknowledge_stop(call, &request, requeue != 0);
+    }
+}
+
+/// Reports a violation of `rule` if the verifier is on; whether it is.
+fn violates(call: &Call, request: &Ref<Request>, rule: Rule, why: &str) -> bool {
+    let on = call.globals.verifies();
+    if on {
+        verifier::violation(call.globals, rule, request.any().header().handle, format_args!("{}: {why}", call.name()));
+    }
+    on
+}
+
+/// Reports that a completed request was used.
+pub(crate) fn touched_after_completion(call: &Call, request: &Ref<Request>) {
+    violates(call, request, Rule::InvalidReqAccess, "the request has been completed");
+}
+
+/// The IRP, if the driver may look into it: the request has one and has not been completed. Using a request that is in a queue or sent
+/// is reported by the verifier.
+pub(crate) fn accessible(call: &Call, request: &Ref<Request>) -> Option<*mut IRP> {
+    let irp = request.irp();
+    if irp.is_null() || request.completed.load(Ordering::Acquire) {
+        touched_after_completion(call, request);
+        return None;
+    }
+    if call.globals.verifies() && !request.is_drivers() {
+        violates(call, request, Rule::RequestTouchedAfterForward, "the driver does not own the request");
+    }
+    Some(irp)
+}
+
+// Cancelling.
+
+/// What happens to a request that has been cancelled before it is marked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Already {
+    CallsBack,
+    IsReturned,
+}
+
+/// Gives back the reference that a cancelable request holds on itself.
+pub(crate) fn drop_mark(request: &Ref<Request>) {
+    // SAFETY: counted by `mark` as a context of the same type; whoever ends the mark calls this, once.
+    drop(unsafe { Ref::<Request>::from_context(request.as_context()) });
+}
+
+fn mark(call: &Call, request: &Ref<Request>, callback: PFN_WDF_REQUEST_CANCEL, already: Already) -> NTSTATUS {
+    call.irql_at_most(DISPATCH_LEVEL);
+    if callback.is_none() {
+        call.required::<u8>(core::ptr::null());
+    }
+    let history = &call.globals.history;
+    let handle = request.any().header().handle;
+    // Counted before the cancel routine can come; see the top of `request`.
+    let _ = request.clone().into_context();
+    let result = request.with_queue(|_, state, entry| {
+        // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
+        unsafe {
+            if (*entry).place != Place::Presented {
+                return Err("the driver does not own the request");
+            }
+            if matches!((*entry).cancel, Cancel::Marked | Cancel::Fired | Cancel::Due) {
+                return Err("the request is cancelable already");
+            }
+            request.set_cancel_callback(callback);
+            let marked = state.mark_cancelable(entry);
+            if marked == Marked::AlreadyCancelled && already == Already::CallsBack {
+                state.cancel_due(entry);
+            }
+            Ok(marked)
+        }
+    });
+    history.record(Event::RequestMarkedCancelable, handle, request.cancel_callback().map_or(0, |f| f as usize), 0);
+    match result {
+        Some((_, Ok(Marked::Yes))) => NTSTATUS::SUCCESS,
+        Some((queue, Ok(Marked::AlreadyCancelled))) if already == Already::CallsBack => {
+            pump(&queue);
+            NTSTATUS::CANCELLED
+        }
+        Some((_, Ok(Marked::AlreadyCancelled))) => {
+            drop_mark(request);
+            NTSTATUS::CANCELLED
+        }
+        Some((_, Err(why))) => {
+            violates(call, request, Rule::MarkCancOnCancReqLocal, why);
+            drop_mark(request);
+            NTSTATUS::INVALID_DEVICE_REQUEST
+        }
+        None => {
+            violates(call, request, Rule::RequestState, "the request is not from a queue");
+            drop_mark(request);
+            NTSTATUS::INVALID_DEVICE_REQUEST
+        }
+    }
+}
+
+fn unmark(call: &Call, request: &Ref<Request>) -> NTSTATUS {
+    // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
+    let result = request.with_queue(|_, state, entry| unsafe {
+        if (*entry).place == Place::Presented { state.unmark_cancelable(entry) } else { Unmarked::WasNot }
+    });
+    let status = match result {
+        Some((_, Unmarked::Yes)) => {
+            drop_mark(request);
+            NTSTATUS::SUCCESS
+        }
+        Some((_, Unmarked::Cancelled)) => NTSTATUS::CANCELLED,
+        Some((_, Unmarked::WasNot)) => {
+            violates(call, request, Rule::RequestState, "the request is not cancelable");
+            NTSTATUS::INVALID_DEVICE_REQUEST
+        }
+        None => NTSTATUS::INVALID_DEVICE_REQUEST,
+    };
+    let handle = request.any().header().handle;
+    call.globals.history.record(Event::RequestUnmarkedCancelable, handle, status.bits() as usize, 0);
+    status
+}
+
+/// The cancel routine of every IRP of ours: one that waits in a queue, or that the driver has marked. Called with the cancel spin lock.
+pub(crate) unsafe extern "win64" fn cancel_routine(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: the IRP is ours until we are done with it, since whoever could complete it has to take the cancel routine back first. So is
+    // the request: its creation reference holds it while it waits, the mark's while it is cancelable.
+    let (request, irql) = unsafe { (Ref::<Request>::borrow_context(irp::owner(irp)), (*irp).CancelIrql) };
+    // SAFETY: the kernel has acquired the lock for this routine, which is to release it.
+    unsafe { IoReleaseCancelSpinLock(irql) };
+    // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
+    match request.with_queue(|_, state, entry| unsafe { state.irp_cancelled(entry) }) {
+        Some((queue, nobody_to_tell)) => {
+            if nobody_to_tell {
+                drop_mark(&request);
+            }
+            drop(request);
+            pump(&queue);
+        }
+        None => drop_mark(&request),
+    }
+}
+
+// Moving.
+
+/// Why a request cannot be taken from the driver.
+enum NotTaken {
+    Because(&'static str),
+    /// Its cancel is under way: EvtRequestCancel will own it.
+    BeingCancelled,
+}
+
+/// Takes the request out of the driver's hands, to go elsewhere: leaving its queue, still counted there.
+fn take(request: &Ref<Request>, verifies: bool) -> Option<(Ref<Queue>, Result<(), NotTaken>)> {
+    let mut dropped = false;
+    let taken = request.with_queue(|_, state, entry| {
+        // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
+        unsafe {
+            if (*entry).place != Place::Presented {
+                return Err(NotTaken::Because("the driver does not own the request"));
+            }
+            if matches!((*entry).cancel, Cancel::Marked | Cancel::Fired | Cancel::Due) {
+                if verifies {
+                    return Err(NotTaken::Because("the request is cancelable"));
+                }
+                if state.unmark_cancelable(entry) != Unmarked::Yes {
+                    return Err(NotTaken::BeingCancelled);
+                }
+                dropped = true;
+            }
+            state.leave(entry);
+        }
+        Ok(())
+    });
+    if dropped {
+        drop_mark(request);
+    }
+    taken
+}
+
+/// Moves a request that the driver owns to another queue.
+pub(crate) fn forward(call: &Call, request: &Ref<Request>, destination: &Ref<Queue>) -> NTSTATUS {
+    let verifies = call.globals.verifies();
+    let wrong = |why| {
+        violates(call, request, Rule::InvalidReqAccess, why);
+        NTSTATUS::INVALID_DEVICE_REQUEST
+    };
+    if request.completed.load(Ordering::Acquire) {
+        return wrong("the request has been completed");
+    }
+    let Some(source) = request.queue().filter(|_| request.origin == Origin::Incoming) else {
+        return wrong("the driver did not obtain the request from a queue");
+    };
+    if verifies && source.is_same(destination) {
+        return wrong("source and destination queue are the same");
+    }
+    if verifies && !source.device.is_same(&destination.device) {
+        return wrong("source and destination queue belong to different devices");
+    }
+    if request.sent.lock().is_under_way() {
+        return wrong("the driver does not own the request: it is sent");
+    }
+    drop(source);
+    let source = match take(request, verifies) {
+        None => return wrong("the driver did not obtain the request from a queue"),
+        Some((_, Err(NotTaken::Because(why)))) => return wrong(why),
+        Some((_, Err(NotTaken::BeingCancelled))) => return NTSTATUS::SUCCESS,
+        Some((source, Ok(()))) => source,
+    };
+    hand_over(request, &source, destination)
+}
+
+/// Puts a request that is leaving `source` into `destination`.
+fn hand_over(request: &Ref<Request>, source: &Ref<Queue>, destination: &Ref<Queue>) -> NTSTATUS {
+    let (from, to) = (Queue::number(source), Queue::number(destination));
+    request.any().globals().history.record(Event::RequestForwarded, request.any().header().handle, from, to);
+    // SAFETY: the request is leaving its queue by this call, so nobody else moves it.
+    match unsafe { Request::enter(request, destination) } {
+        Ok(left) => {
+            source.guarded.lock().state.left();
+            drop(left);
+            pump(destination);
+            pump(source);
+            NTSTATUS::SUCCESS
+        }
+        Err(status) => {
+            // SAFETY: as above; the request never left the source.
+            unsafe { source.guarded.lock().state.stay(request.entry.get()) };
+            pump(source);
+            status
+        }
+    }
+}
+
+fn requeue(call: &Call, request: &Ref<Request>) -> NTSTATUS {
+    if request.completed.load(Ordering::Acquire) || request.sent.lock().is_under_way() {
+        violates(call, request, Rule::InvalidReqAccess, "the driver does not own the request");
+        return NTSTATUS::INVALID_DEVICE_REQUEST;
+    }
+    let verifies = call.globals.verifies();
+    let mut dropped = false;
+    let result = request.with_queue(|_, state, entry| {
+        if state.rules().kind != Kind::Manual {
+            return Err(NotTaken::Because("the queue does not dispatch manually"));
+        }
+        // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
+        unsafe {
+            if (*entry).place != Place::Presented {
+                return Err(NotTaken::Because("the driver does not own the request"));
+            }
+            if matches!((*entry).cancel, Cancel::Marked | Cancel::Fired | Cancel::Due) {
+                if verifies {
+                    return Err(NotTaken::Because("the request is cancelable"));
+                }
+                if state.unmark_cancelable(entry) != Unmarked::Yes {
+                    return Err(NotTaken::BeingCancelled);
+                }
+                dropped = true;
+            }
+            state.requeue(entry);
+        }
+        Ok(())
+    });
+    if dropped {
+        drop_mark(request);
+    }
+    match result {
+        Some((queue, Ok(()))) => {
+            call.globals.history.record(Event::RequestRequeued, request.any().header().handle, Queue::number(&queue), 0);
+            pump(&queue);
+            NTSTATUS::SUCCESS
+        }
+        Some((_, Err(NotTaken::BeingCancelled))) => NTSTATUS::SUCCESS,
+        Some((_, Err(NotTaken::Because(why)))) => {
+            violates(call, request, Rule::RequestState, why);
+            NTSTATUS::INVALID_DEVICE_REQUEST
+        }
+        None => {
+            violates(call, request, Rule::RequestState, "the driver did not obtain the request from a queue");
+            NTSTATUS::INVALID_DEVICE_REQUEST
+        }
+    }
+}
+
+fn acknowledge_stop(call: &Call, request: &Ref<Request>, requeue: bool) {
+    let verifies = call.globals.verifies();
+    let mut dropped = false;
+    let result = request.with_queue(|_, state, entry| {
+        // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
+        unsafe {
+            if requeue && matches!((*entry).cancel, Cancel::Marked | Cancel::Fired | Cancel::Due) {
+                if verifies || state.unmark_cancelable(entry) != Unmarked::Yes {
+                    return Err("the request is cancelable, and cannot be requeued");
+                }
+                dropped = true;
+            }
+            if state.acknowledge_stop(entry, requeue) {
+                return Ok(());
+            }
+            if verifies {
+                return Err("no EvtIoStop runs for the request");
+            }
+            state.acknowledge_late(entry, requeue);
+        }
+        Ok(())
+    });
+    if dropped {
+        drop_mark(request);
+    }
+    match result {
+        Some((queue, Ok(()))) => {
+            let handle = request.any().header().handle;
+            call.globals.history.record(Event::RequestStopAcknowledged, handle, requeue.into(), 0);
+            pump(&queue);
+        }
+        Some((_, Err(why))) => {
+            violates(call, request, Rule::StopAckWithinEvtIoStop, why);
+        }
+        None => {
+            violates(call, request, Rule::StopAckWithinEvtIoStop, "the request is not from a queue");
+        }
+    }
+}
