@@ -1,7 +1,7 @@
 //! probe.sys: does with the framework what it is told, right or wrong. It exists to be tested against: what it does, `wdf` does not allow, so
 //! that it calls the framework through `wdf-sys` alone. Its language is [`protocol::probe`].
 //!
-//! It is a driver without hardware: a control device, made when the driver starts. Its state is in statics of atomics ([`table`]), since its
+//! It is a driver without hardware: a control device, made when the driver starts. Its state is in statics of atomics (`table`), since its
 //! callbacks come in any order and what they refer to may be gone on purpose.
 #![cfg_attr(not(test), no_std)]
 

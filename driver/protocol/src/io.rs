@@ -1,7 +1,25 @@
 //! What `relay.sys` offers to programs.
 //!
 //! Each I/O control on a [`Command`]-shaped input sends one command to the hardware. The tag is the caller's, so that another
-//! handle can release or abort it; the driver prefixes nothing.
+//! handle can release or abort it; the driver prefixes nothing. Tags with the highest bit set are the driver's own, for what has no tag
+//! from a caller. When a command is cancelled while the hardware has it, the driver aborts its tag, unless another command has the same.
+//!
+//! How requests end, besides success:
+//!
+//! | status | when |
+//! | --- | --- |
+//! | `STATUS_INVALID_DEVICE_REQUEST` | unknown control code |
+//! | `STATUS_BUFFER_TOO_SMALL` | input without its structure; no room for the output (the hardware's `NO_ROOM` too) |
+//! | `STATUS_INVALID_PARAMETER` | a reserved field is set; the hardware's `BAD_ARGUMENT` |
+//! | `STATUS_INVALID_BUFFER_SIZE` | payload larger than `hardware::MAX_PAYLOAD`; the hardware's `BAD_LENGTH` |
+//! | `STATUS_NOT_SUPPORTED` | the hardware's `BAD_OPCODE` |
+//! | `STATUS_REQUEST_ABORTED` | the hardware's `ABORTED` |
+//! | `STATUS_NOT_FOUND` | the hardware's `NO_SUCH_TAG` |
+//! | `STATUS_DEVICE_BUSY` | the hardware's `BUSY`; too many cancelled commands that the hardware still has |
+//! | `STATUS_IO_DEVICE_ERROR` | any other status of the hardware (`FAIL`) |
+//! | `STATUS_DEVICE_HARDWARE_ERROR` | the hardware's reply contradicts the command, or the hardware had to be reset |
+//! | `STATUS_DEVICE_NOT_READY` | the hardware is gone, or being reset |
+//! | `STATUS_CANCELLED` | cancelled, its file closed, or its device removed |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

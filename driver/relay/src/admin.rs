@@ -6,7 +6,6 @@ use wdf::{
     Canceled, Device, IoControl, NTSTATUS, OnCancel, OnDeviceControl, OnStop, QueueEvents, Refused, Request, Result, Stopping,
 };
 
-use crate::memory::{ADMIN_REQUEST_SLOTS, ADMIN_SLOTS};
 use crate::plan::meaning;
 use crate::relay::{Flight, Phase, Relay, State, count};
 use crate::slots::{Landing, Ticket};
@@ -42,7 +41,7 @@ fn command_of(relay: &Relay, request: &Request) -> Result<AdminCommand> {
 fn start(relay: &Relay, request: Request, command: &AdminCommand) {
     let reserved = {
         let mut state = relay.state.lock();
-        reserve(&mut state, 0..ADMIN_REQUEST_SLOTS)
+        reserve(&mut state, Purpose::Request)
     };
     let ticket = match reserved {
         Ok(ticket) => ticket,
@@ -81,12 +80,24 @@ fn refuse(relay: &Relay, request: Request, status: NTSTATUS) {
     }
 }
 
-fn reserve(state: &mut State, range: core::ops::Range<usize>) -> Result<Ticket> {
+/// What a slot is for. Requests have one half of the slots and the driver's own aborts the other, so that neither can starve the other.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Request,
+    Abort,
+}
+
+fn reserve(state: &mut State, purpose: Purpose) -> Result<Ticket> {
     if state.phase != Phase::Running {
         return Err(NTSTATUS::DEVICE_NOT_READY);
     }
-    let descriptors = usize::from(state.admin.ring.size());
-    state.admin.slots.reserve(range.start..range.end.min(descriptors / 2)).ok_or(NTSTATUS::DEVICE_BUSY)
+    // Two descriptors a slot.
+    let slots = usize::from(state.admin.ring.size()) / 2;
+    let range = match purpose {
+        Purpose::Request => 0..slots / 2,
+        Purpose::Abort => slots / 2..slots,
+    };
+    state.admin.slots.reserve(range).ok_or(NTSTATUS::DEVICE_BUSY)
 }
 
 fn launch(relay: &Relay, ticket: Ticket, flight: Flight, command: &AdminCommand) -> Result<bool, Flight> {
@@ -117,7 +128,7 @@ pub(crate) fn send_aborts(relay: &Relay) {
     {
         let mut state = relay.state.lock();
         while let Some(tag) = state.commands.slots.next_abort() {
-            let Ok(ticket) = reserve(&mut state, ADMIN_REQUEST_SLOTS..ADMIN_SLOTS) else {
+            let Ok(ticket) = reserve(&mut state, Purpose::Abort) else {
                 state.commands.slots.put_back_abort(tag);
                 break;
             };

@@ -27,41 +27,40 @@ impl QueueEvents for Events {
 /// Events in the order of their arrival, and which event buffers the device has.
 pub(crate) struct Backlog {
     events: Fifo<Event>,
-    /// A bit for each buffer that the device has.
-    posted: u64,
+    posted: Posted,
 }
 
 impl Backlog {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { events: Fifo::new(BACKLOG)?, posted: 0 })
-    }
-
-    /// Room for events that no posted buffer has a claim to.
-    fn unclaimed(&self) -> usize {
-        self.events.room().saturating_sub(self.posted.count_ones() as usize)
+        Ok(Self { events: Fifo::new(BACKLOG)?, posted: Posted(0) })
     }
 
     /// The device was reset and has no buffers any more. Events that came before stay.
     pub(crate) fn device_reset(&mut self) {
-        self.posted = 0;
+        self.posted = Posted(0);
     }
+}
 
-    /// Picks a buffer that the device does not have, when there is room for its event.
-    fn next_to_post(&mut self, ring_size: u16) -> Option<u16> {
-        let buffers = u32::from(ring_size).min(BUFFERS as u32);
-        let free = (!self.posted).trailing_zeros();
-        if free >= buffers || self.unclaimed() == 0 {
+/// Which event buffers the device has: a bit for each.
+#[derive(Debug)]
+struct Posted(u64);
+
+impl Posted {
+    /// Picks one of the first `buffers` buffers that the device does not have, when `room` is for one event more than are posted.
+    fn next(&mut self, buffers: u16, room: usize) -> Option<u16> {
+        let free = (!self.0).trailing_zeros();
+        if free >= u32::from(buffers).min(BUFFERS as u32) || self.0.count_ones() as usize >= room {
             return None;
         }
-        self.posted |= 1 << free;
+        self.0 |= 1 << free;
         u16::try_from(free).ok()
     }
 
     /// The device gave buffer `head` back. Whether it had it.
     fn take_back(&mut self, head: u16) -> bool {
         let bit = 1_u64.checked_shl(head.into()).unwrap_or(0);
-        let had = self.posted & bit != 0;
-        self.posted &= !bit;
+        let had = self.0 & bit != 0;
+        self.0 &= !bit;
         had
     }
 }
@@ -75,7 +74,7 @@ pub(crate) fn post(relay: &Relay) {
             return;
         }
         let state = &mut *state;
-        while let Some(index) = state.backlog.next_to_post(state.events.size()) {
+        while let Some(index) = state.backlog.posted.next(state.events.size(), state.backlog.events.room()) {
             let buffer = relay.memory.event(usize::from(index)).span(size_of::<Event>());
             state.events.offer_writable(index, buffer);
             doorbell = true;
@@ -96,7 +95,7 @@ pub(crate) fn arrived(relay: &Relay) {
             Ok(Some(used)) => used,
             Err(_) => break false,
         };
-        if !state.backlog.take_back(used.head) {
+        if !state.backlog.posted.take_back(used.head) {
             break false;
         }
         let event = relay.memory.event(usize::from(used.head)).bytes().and_then(|bytes| bytes.read::<Event>(0));
@@ -139,5 +138,41 @@ pub(crate) fn deliver(relay: &Relay) {
 pub(crate) fn cancel_of_file(relay: &Relay, file: wdf::FileId) {
     while let Ok(request) = relay.readers.retrieve_of(file) {
         relay.complete(request, Err(NTSTATUS::CANCELLED));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_posted_once_each_until_none_is_left() {
+        let mut posted = Posted(0);
+        let picked: Vec<_> = std::iter::from_fn(|| posted.next(4, 100)).collect();
+        assert_eq!(picked, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn no_buffer_is_posted_without_room_for_its_event() {
+        let mut posted = Posted(0);
+        assert_eq!((posted.next(64, 1), posted.next(64, 1)), (Some(0), None));
+    }
+
+    #[test]
+    fn all_sixty_four_buffers_can_be_out() {
+        let mut posted = Posted(0);
+        assert_eq!(std::iter::from_fn(|| posted.next(64, 256)).count(), 64);
+        assert!(posted.take_back(63));
+        assert_eq!(posted.next(64, 256), Some(63));
+    }
+
+    #[test]
+    fn a_buffer_that_the_device_did_not_have_is_noticed() {
+        let mut posted = Posted(0);
+        let _ = posted.next(64, 256);
+        assert!(posted.take_back(0));
+        assert!(!posted.take_back(0));
+        assert!(!posted.take_back(64));
+        assert!(!posted.take_back(u16::MAX));
     }
 }

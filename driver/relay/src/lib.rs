@@ -1,10 +1,10 @@
 //! relay.sys: the function driver of the relay hardware, a virtio device with queues for commands, events and administration.
 //!
-//! The way of a request: the default queue ([`sort`]) looks at its control code and forwards it to a queue of its own; that queue's handler
-//! ([`commands`], [`admin`]) copies it into a slot of shared memory ([`memory`], [`slots`]), makes it cancelable, puts the slot's descriptors
-//! into the virtqueue ([`ring`]) and rings the doorbell ([`registers`]). The device interrupts ([`interrupts`]); a DPC takes the used ring,
-//! checks what the device says ([`plan`]) and completes the request. Readers of events wait in a manual queue ([`events`]). How the device
-//! comes and goes is in [`relay`], how requests leave when power does in [`stop`].
+//! The way of a request: the default queue (`sort`) looks at its control code and forwards it to a queue of its own; that queue's handler
+//! (`commands`, `admin`) copies it into a slot of shared memory (`memory`, `slots`), makes it cancelable, puts the slot's descriptors
+//! into the virtqueue (`ring`) and rings the doorbell (`registers`). The device interrupts (`interrupts`); a DPC takes the used ring,
+//! checks what the device says (`plan`) and completes the request. Readers of events wait in a manual queue (`events`). How the device
+//! comes and goes is in `relay`, how requests leave when power does in `stop`.
 //!
 //! Limits: a payload of 1 MiB; 96 small commands (4 KiB and less), one larger, and 24 administration commands with the device at a time,
 //! the rest wait in their queues; commands whose requests were cancelled keep their slots until the device returns them, and when those run out
@@ -29,7 +29,7 @@ mod slots;
 mod sort;
 mod stop;
 
-use protocol::io::INTERFACE_CLASS;
+use protocol::io::{INTERFACE_CLASS, SYMBOLIC_LINK};
 use wdf::{Device, DeviceInit, Driver, GUID, NTSTATUS, Passive, Result, utf16};
 
 use crate::relay::Relay;
@@ -41,7 +41,7 @@ wdf::driver_entry!(RelayDriver);
 
 /// Names of the devices, in the order in which they are tried.
 const NAMES: [&[u16]; 4] =
-    [utf16!(r"\DosDevices\Relay0"), utf16!(r"\DosDevices\Relay1"), utf16!(r"\DosDevices\Relay2"), utf16!(r"\DosDevices\Relay3")];
+    [utf16!(SYMBOLIC_LINK), utf16!(r"\DosDevices\Relay1"), utf16!(r"\DosDevices\Relay2"), utf16!(r"\DosDevices\Relay3")];
 
 impl Driver for RelayDriver {
     const POOL_TAG: [u8; 4] = *b"Rlay";

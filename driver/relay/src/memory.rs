@@ -19,9 +19,8 @@ pub(crate) const ADMIN_RING: u16 = 128;
 /// Slots of the command queue: two descriptors each. The first are for bulk commands.
 pub(crate) const COMMAND_SLOTS: usize = COMMAND_RING as usize / 2;
 pub(crate) const BULK_SLOTS: usize = 2;
-/// Slots of the administration queue. The first are for requests, the others for the driver's own aborts.
+/// Slots of the administration queue.
 pub(crate) const ADMIN_SLOTS: usize = ADMIN_RING as usize / 2;
-pub(crate) const ADMIN_REQUEST_SLOTS: usize = ADMIN_SLOTS / 2;
 
 /// Start of the writable half of a small slot, and its size; both keep the halves of neighbours in different cache lines.
 const SMALL_WRITABLE: usize = (size_of::<CommandHeader>() + SMALL).next_multiple_of(64);

@@ -15,7 +15,7 @@ use wdf_sys::wdf::{WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO};
 
 use crate::trampoline;
 
-/// A value that can live inside framework objects. Implement it with [`context!`](crate::context).
+/// A value that can live inside framework objects. Implement it with [`context!`](macro@crate::context).
 ///
 /// Callbacks of one object may run at the same time on several processors, hence `Send` and `Sync`.
 pub trait Context: Sized + Send + Sync + 'static {

@@ -106,6 +106,9 @@ static FRAMEWORK_UNLOAD: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// # Safety
 /// Called once, by Windows, with the driver's object and the path of its service key.
 pub unsafe extern "win64" fn start<D: Driver>(driver: *mut DRIVER_OBJECT, registry_path: *mut UNICODE_STRING) -> NTSTATUS {
+    if driver.is_null() {
+        return NTSTATUS::INVALID_PARAMETER;
+    }
     // SAFETY: called once (the caller's promise), so that nobody else has the cell.
     let binding = unsafe { &mut *BINDING.0.get() };
     // SAFETY: the caller's promise.

@@ -60,6 +60,7 @@ pub use pool::{Fifo, PoolArray};
 pub use published::{Published, Reader};
 pub use queue::*;
 pub use request::cancel::{Cancelable, Canceled, OnCancel, TakenBack};
+pub use request::irp::Irp;
 pub use request::own::{CancelHandle, Completed, Created, Formatted, OnCompletion, Unsent};
 pub use request::pass::OnReturn;
 pub use request::{IoControl, Refused, Request, RequestId};

@@ -12,7 +12,7 @@ pub(crate) fn reference(object: WDFOBJECT) {
     unsafe { WdfObjectReferenceActual(object, TAG as *mut _, 0, core::ptr::null_mut()) };
 }
 
-/// Gives a reference back that [`reference`] took.
+/// Gives a reference back that `reference` took.
 pub(crate) fn dereference(object: WDFOBJECT) {
     // SAFETY: a valid handle, says the caller; the file name is optional.
     unsafe { WdfObjectDereferenceActual(object, TAG as *mut _, 0, core::ptr::null_mut()) };

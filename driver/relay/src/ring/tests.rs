@@ -150,3 +150,26 @@ fn a_ring_that_was_never_started_gives_nothing() {
 fn the_parts_of_the_largest_ring_do_not_overlap() {
     assert_eq!(bytes(256), 256 * 16 + 6 + 512 + 2 + 6 + 256 * 8);
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_device_writes_into_the_used_ring_is_bounded_and_in_range(
+        index in proptest::prelude::any::<u16>(),
+        entries in proptest::collection::vec(proptest::prelude::any::<(u32, u32)>(), SIZE as usize),
+    ) {
+        let memory = memory();
+        let (mut ring, _device) = pair(&memory);
+        let used = ring.addresses(BASE).used;
+        for (at, (id, written)) in entries.iter().enumerate() {
+            memory.write_obj(*id, GuestAddress(used + 4 + 8 * at as u64)).expect("inside of the test's memory");
+            memory.write_obj(*written, GuestAddress(used + 8 + 8 * at as u64)).expect("inside of the test's memory");
+        }
+        memory.write_obj(index, GuestAddress(used + 2)).expect("inside of the test's memory");
+
+        let mut taken = 0;
+        while let Ok(Some(chain)) = ring.take_used() {
+            taken += 1;
+            assert!(chain.head < SIZE && taken <= SIZE);
+        }
+    }
+}

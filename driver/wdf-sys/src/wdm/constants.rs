@@ -228,6 +228,11 @@ pub const GUID_BUS_INTERFACE_STANDARD: crate::GUID =
 
 /// Bug check codes that the executive raises.
 pub mod bug_check {
+    pub const REFERENCE_BY_POINTER: u32 = 0x18;
+    pub const OBJECT_INITIALIZATION_FAILED: u32 = 0x5e;
+    pub const PROCESS_INITIALIZATION_FAILED: u32 = 0x60;
+    pub const DRIVER_VERIFIER_IOMANAGER_VIOLATION: u32 = 0xc9;
+    pub const DRIVER_PNP_WATCHDOG: u32 = 0x1d5;
     pub const IRQL_NOT_LESS_OR_EQUAL: u32 = 0x0a;
     pub const NO_MORE_IRP_STACK_LOCATIONS: u32 = 0x35;
     pub const MULTIPLE_IRP_COMPLETE_REQUESTS: u32 = 0x44;

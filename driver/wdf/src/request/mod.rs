@@ -2,6 +2,7 @@
 //! completing, forwarding, requeueing, sending, making it cancelable. What is dropped is completed with an error, so that none is lost.
 
 pub(crate) mod cancel;
+pub(crate) mod irp;
 pub(crate) mod own;
 pub(crate) mod pass;
 pub(crate) mod state;

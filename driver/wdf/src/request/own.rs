@@ -108,6 +108,12 @@ impl<C: OnCompletion> Created<C> {
         Ok(Self(owned))
     }
 
+    /// # Safety
+    /// The request is the driver's, was just created with room for a `C`, and gets one before anyone else sees it.
+    pub(crate) const unsafe fn adopt(handle: WDFREQUEST) -> Self {
+        Self(Owned::of(handle))
+    }
+
     /// Names what to cancel once this request has been sent.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
@@ -292,6 +298,15 @@ impl<C: OnCompletion> Completed<C> {
     /// The framework gave the request back to the driver: its completion routine runs.
     pub(crate) const unsafe fn new(handle: WDFREQUEST) -> Self {
         Self(Owned::of(handle))
+    }
+
+    pub(crate) const fn handle(&self) -> WDFREQUEST {
+        self.0.handle
+    }
+
+    /// It has been reused.
+    pub(crate) fn into_created(self) -> Created<C> {
+        Created(self.0)
     }
 
     /// Makes it a new request. What was cancelled is no longer.

@@ -51,7 +51,7 @@ static OPERATIONS: DMA_OPERATIONS = DMA_OPERATIONS {
 /// # Safety
 /// As the documentation of IoGetDmaAdapter demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDmaAdapter(
+pub(crate) unsafe extern "win64" fn IoGetDmaAdapter(
     _PhysicalDeviceObject: *mut DEVICE_OBJECT,
     DeviceDescription: *mut DEVICE_DESCRIPTION,
     NumberOfMapRegisters: *mut u32,

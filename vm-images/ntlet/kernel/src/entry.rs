@@ -1,6 +1,6 @@
 //! What a machine tells the executive: it has started, an interrupt has come, a program has called, something has faulted.
 
-use crate::hal::{Hal, Irql};
+use crate::hal::{DISPATCH_LEVEL, Hal, Irql};
 
 /// A module that is part of the image rather than loaded from a file, such as the framework: what drivers may import from it.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub struct ExceptionFrame {
     pub r13: u64,
     pub r14: u64,
     pub r15: u64,
-    /// Exception vector, 0 to 31.
+    /// Exception vector: 0 to 30, or that of an `int` instruction that counts as one (0x29, 0x2c, 0x2d).
     pub vector: u64,
     /// Error code, or 0.
     pub error_code: u64,
@@ -85,42 +85,38 @@ pub struct SystemCallFrame {
 
 /// Starts the executive on the first processor. Called once, at `HIGH_LEVEL`, on a stack that becomes this processor's idle thread.
 pub fn start(boot: Boot) -> ! {
-    let _ = boot;
-    unimplemented!("owner: kernel core")
+    crate::boot::start(boot, crate::system::main)
 }
 
 /// A further processor has started: its control region is set up. Same conditions as [`start`]; called after `start` has made
 /// [`crate::is_ready_for_processors`] true.
 pub fn start_processor() -> ! {
-    unimplemented!("owner: kernel core")
+    crate::dispatcher::start_processor();
+    crate::dispatcher::idle()
 }
 
 /// A software interrupt asked for by [`Hal::request_software_interrupt`]; the machine has raised the IRQL to `irql` and has
 /// already acknowledged it. Runs on the interrupted thread's kernel stack and may switch threads before it returns.
 pub fn software_interrupt(irql: Irql) {
-    let _ = irql;
-    unimplemented!("owner: kernel core")
+    if irql == DISPATCH_LEVEL { crate::dispatcher::dispatch_interrupt() } else { crate::dispatcher::apc::apc_interrupt() }
 }
 
 /// The deadline of [`Hal::arm_clock`] has come; at `CLOCK_LEVEL`.
 pub fn clock_interrupt() {
-    unimplemented!("owner: kernel core")
+    crate::dispatcher::clock::interrupt();
 }
 
 /// A device interrupt; at `vector >> 4`, interrupts enabled. The machine acknowledges it after this returns.
 pub fn device_interrupt(vector: u8) {
-    let _ = vector;
-    unimplemented!("owner: kernel core")
+    crate::interrupt::dispatch(vector);
 }
 
 /// A processor exception, in kernel or user mode. Returns when the interrupted code can go on with `frame`.
 pub fn exception(frame: &mut ExceptionFrame) {
-    let _ = frame;
-    unimplemented!("owner: kernel core")
+    crate::exception::handle(frame);
 }
 
 /// A system call from user mode, interrupts enabled, at `PASSIVE_LEVEL`.
 pub fn system_call(frame: &mut SystemCallFrame) {
-    let _ = frame;
-    unimplemented!("owner: kernel I/O")
+    crate::system_call::dispatch(frame);
 }

@@ -32,7 +32,25 @@ pub mod time;
 pub mod work;
 
 // I/O: objects, requests, devices, programs.
-pub mod archive;
-pub mod inf;
+mod archive;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod dma;
+mod inf;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod io;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+pub mod memory;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod object;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod pnp;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod power;
+mod process;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod registry;
+mod serial;
+mod system;
+mod system_call;
 
 pub use boot::{hal, is_ready_for_processors, try_hal};

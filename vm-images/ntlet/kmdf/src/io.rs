@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{
-    PFN_WDF_IO_IN_CALLER_CONTEXT, WDF_FILEOBJECT_CONFIG, WDF_IO_QUEUE_DISPATCH_TYPE, WDF_REQUEST_TYPE,
-    WdfRequestStopActionPurge, WdfRequestStopActionSuspend,
+    PFN_WDF_IO_IN_CALLER_CONTEXT, WDF_FILEOBJECT_CONFIG, WDF_IO_QUEUE_DISPATCH_TYPE, WDF_REQUEST_TYPE, WdfRequestStopActionPurge,
+    WdfRequestStopActionSuspend,
 };
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{IofCallDriver, IofCompleteRequest};
@@ -42,12 +42,7 @@ pub(crate) struct IoSettings {
 
 impl Default for IoSettings {
     fn default() -> Self {
-        Self {
-            file: None,
-            file_attributes: Attributes::NONE,
-            request_attributes: Attributes::NONE,
-            in_caller_context: None,
-        }
+        Self { file: None, file_attributes: Attributes::NONE, request_attributes: Attributes::NONE, in_caller_context: None }
     }
 }
 
@@ -141,13 +136,15 @@ impl DeviceIo {
         Some(place.compare_exchange(0, Queue::number(queue), Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
-    /// The queue for a major function: its own, or the default queue (never for creates, which only an explicit route takes).
+    /// The queue for a major function: its own, or for reads, writes and controls the default queue.
     pub(crate) fn queue_for(&self, major: u8) -> Option<Ref<Queue>> {
         let own = self.by_major.get(usize::from(major)).map_or(0, |place| place.load(Ordering::Acquire));
         match Queue::of_handle(own) {
             Some(queue) => Some(queue),
-            None if major == IRP_MJ_CREATE => None,
-            None => self.default_queue(),
+            None if matches!(major, IRP_MJ_READ | IRP_MJ_WRITE | IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL) => {
+                self.default_queue()
+            }
+            None => None,
         }
     }
 

@@ -9,8 +9,7 @@ use wdf_sys::FALSE;
 use wdf_sys::wdm::KEVENT;
 use wdf_sys::wdm::constants::{EXECUTIVE, KERNEL_MODE, SYNCHRONIZATION_EVENT};
 use wdf_sys::wdm::functions::{
-    KeAcquireSpinLockRaiseToDpc, KeEnterCriticalRegion, KeGetCurrentIrql, KeInitializeEvent, KeLeaveCriticalRegion,
-    KeReleaseSpinLock, KeSetEvent, KeWaitForSingleObject,
+    KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeInitializeEvent, KeReleaseSpinLock, KeSetEvent, KeWaitForSingleObject,
 };
 
 /// `PASSIVE_LEVEL`.
@@ -147,7 +146,7 @@ pub(crate) fn sleep(milliseconds: u32) {
     let _ = unsafe { wdf_sys::wdm::functions::KeDelayExecutionThread(KERNEL_MODE, FALSE, &mut interval) };
 }
 
-/// A value behind a lock that is waited for; its holder runs at PASSIVE_LEVEL in a critical region. Must be initialised in place.
+/// A value behind a lock that is waited for; its holder runs at PASSIVE_LEVEL, and may call drivers. Must be initialised in place.
 pub(crate) struct PassiveLock<T> {
     event: Event,
     value: UnsafeCell<T>,
@@ -169,14 +168,12 @@ impl<T> PassiveLock<T> {
 
     /// Waits until the lock is held. Below DISPATCH_LEVEL.
     pub(crate) fn lock(&self) -> PassiveGuard<'_, T> {
-        // SAFETY: left again when the guard is dropped, on the same thread.
-        unsafe { KeEnterCriticalRegion() };
         self.event.wait();
         PassiveGuard { lock: self }
     }
 }
 
-/// Holds a [`PassiveLock`] until dropped, by the thread that took it.
+/// Holds a [`PassiveLock`] until dropped.
 pub(crate) struct PassiveGuard<'a, T> {
     lock: &'a PassiveLock<T>,
 }
@@ -199,7 +196,5 @@ impl<T> DerefMut for PassiveGuard<'_, T> {
 impl<T> Drop for PassiveGuard<'_, T> {
     fn drop(&mut self) {
         self.lock.event.set();
-        // SAFETY: entered by `lock`, on this thread.
-        unsafe { KeLeaveCriticalRegion() };
     }
 }

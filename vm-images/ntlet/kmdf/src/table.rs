@@ -30,7 +30,7 @@ const MODULES: &[&[(usize, *const ())]] = &[
     crate::dpc::FUNCTIONS,
     crate::driver::FUNCTIONS,
     crate::file::functions::FUNCTIONS,
-    crate::interrupt::FUNCTIONS,
+    crate::interrupt::functions::FUNCTIONS,
     crate::lock::FUNCTIONS,
     crate::memory::FUNCTIONS,
     crate::miscellany::FUNCTIONS,

@@ -39,7 +39,6 @@ static REASON_CALLBACKS: InterruptLock<List> = InterruptLock::new(List(LIST_ENTR
 static CALLBACKS: InterruptLock<List> = InterruptLock::new(List(LIST_ENTRY::zeroed()));
 
 /// `KBUGCHECK_CALLBACK_RECORD`.
-#[derive(Debug)]
 #[repr(C)]
 pub struct CallbackRecord {
     entry: LIST_ENTRY,
@@ -91,10 +90,10 @@ impl List {
     }
 }
 
-struct Buffer(UnsafeCell<[u8; SECONDARY_DATA]>);
+struct SecondaryBuffer(UnsafeCell<[u8; SECONDARY_DATA]>);
 // SAFETY: used by the one processor that reports.
-unsafe impl Sync for Buffer {}
-static BUFFER: Buffer = Buffer(UnsafeCell::new([0; SECONDARY_DATA]));
+unsafe impl Sync for SecondaryBuffer {}
+static BUFFER: SecondaryBuffer = SecondaryBuffer(UnsafeCell::new([0; SECONDARY_DATA]));
 
 /// Calls what was registered. Last thing of a report: a callback that faults costs only itself.
 pub(super) fn run() {

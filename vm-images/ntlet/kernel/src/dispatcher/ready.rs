@@ -68,7 +68,8 @@ impl ReadyQueues {
             candidates &= !(1 << index);
             // SAFETY: threads in a queue are alive.
             let allowed = |thread: *mut Thread| unsafe { (*thread).affinity } >> processor & 1 != 0;
-            if let Some(thread) = self.queues[index].iter().find(|&thread| allowed(thread)) {
+            let found = self.queues[index].iter().find(|&thread| allowed(thread));
+            if let Some(thread) = found {
                 self.queues[index].remove(thread);
                 self.after_removal(index);
                 return Some(thread);

@@ -71,3 +71,35 @@ fn is_return_address(memory: &impl Memory, address: u64) -> bool {
     };
     before(5) == Some(0xe8) || [2, 3, 4, 6, 7].into_iter().any(is_call_by_operand)
 }
+
+#[allow(missing_docs, non_snake_case, clippy::missing_safety_doc, reason = "names and meaning are the DDI documentation's")]
+mod exported {
+    use core::ffi::c_void;
+
+    use super::{Registers, from};
+
+    #[unsafe(no_mangle)]
+    pub unsafe extern "win64" fn RtlCaptureStackBackTrace(
+        FramesToSkip: u32,
+        FramesToCapture: u32,
+        BackTrace: *mut *mut c_void,
+        BackTraceHash: *mut u32,
+    ) -> u16 {
+        // The first is this function itself.
+        let here = Registers::here();
+        let addresses = from(&here).skip(FramesToSkip as usize + 1).take(FramesToCapture as usize);
+        let (mut count, mut hash) = (0u16, 0u32);
+        for address in addresses {
+            // SAFETY: the caller's promise: room for as many addresses as it asks for.
+            unsafe { BackTrace.add(usize::from(count)).write(core::ptr::with_exposed_provenance_mut(address)) };
+            hash = hash.wrapping_add(address as u32);
+            count += 1;
+        }
+        if !BackTraceHash.is_null() {
+            // SAFETY: the caller's promise: null or a place for a number.
+            unsafe { BackTraceHash.write(hash) };
+        }
+        count
+    }
+}
+pub use exported::*;

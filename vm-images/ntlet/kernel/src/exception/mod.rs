@@ -2,7 +2,7 @@
 //!
 //! In kernel mode the handlers are those of drivers' `__try` blocks (see [`dispatch`]); a program's exception is its process's matter.
 
-pub(crate) mod back_trace;
+pub mod back_trace;
 pub mod dispatch;
 pub mod raise;
 pub(crate) mod registers;
@@ -130,6 +130,10 @@ fn page_fault(frame: &mut ExceptionFrame) {
         fatal(frame, code, [address, u64::from(irql), access, frame.rip]);
     }
     if address < USER_LIMIT {
+        // A driver touches a page of its caller that was committed but not backed yet.
+        if access != 8 && crate::process::fault_in(address, 1, access == 1) {
+            return;
+        }
         return give_to_handlers(frame, NTSTATUS::ACCESS_VIOLATION, [access, address]);
     }
     if frame.error_code & FAULT_PRESENT != 0 && access == 8 {

@@ -4,6 +4,7 @@
 //! All memory is read by way of a checked reader, because the stack or the codes may be damaged; what cannot be read ends the walk.
 
 use super::registers::{RSP, Registers};
+use crate::exports::runtime::is_leaf;
 use crate::loader::modules::{self, Module, RuntimeFunction};
 
 /// A handler is called for exceptions.
@@ -108,6 +109,11 @@ impl Info {
 /// Replaces registers inside a function by those of its caller. `kind` says which handler is wanted, 0 for none. `None` when the walk
 /// cannot go on: the address is in no module with function tables, or memory is damaged.
 pub(crate) fn unwind(memory: &impl Memory, registers: &mut Registers, kind: u8) -> Option<Frame> {
+    let establisher = registers.rsp();
+    if is_leaf(registers.rip as usize) {
+        return_to_caller(memory, registers)?;
+        return Some(Frame { establisher, handler: None });
+    }
     let module = modules::find(registers.rip as usize)?;
     if module.slot() == modules::IMAGE {
         return None;
@@ -115,7 +121,6 @@ pub(crate) fn unwind(memory: &impl Memory, registers: &mut Registers, kind: u8) 
     let offset = (registers.rip - module.base() as u64) as u32;
     let Some(function) = module.function_at(offset) else {
         // A leaf: it has moved no register and no stack.
-        let establisher = registers.rsp();
         return_to_caller(memory, registers)?;
         return Some(Frame { establisher, handler: None });
     };

@@ -9,4 +9,4 @@ mod text;
 
 pub(crate) use install::{AddedService, Installation, RegistryRoot, RegistryWrite};
 pub(crate) use models::{Match, SystemVersion, best_match};
-pub(crate) use text::{Inf, InfError};
+pub(crate) use text::Inf;

@@ -17,7 +17,7 @@ const TAG: u32 = u32::from_le_bytes(*b"IoSb");
 /// # Safety
 /// As the documentation of IoBuildDeviceIoControlRequest demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoBuildDeviceIoControlRequest(
+pub(crate) unsafe extern "win64" fn IoBuildDeviceIoControlRequest(
     IoControlCode: u32,
     DeviceObject: *mut DEVICE_OBJECT,
     InputBuffer: *mut c_void,
@@ -134,7 +134,7 @@ unsafe fn free(irp: *mut IRP) {
 /// # Safety
 /// As the documentation of IoBuildSynchronousFsdRequest demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoBuildSynchronousFsdRequest(
+pub(crate) unsafe extern "win64" fn IoBuildSynchronousFsdRequest(
     MajorFunction: u32,
     DeviceObject: *mut DEVICE_OBJECT,
     Buffer: *mut c_void,
@@ -197,7 +197,7 @@ unsafe fn transfer_buffer(irp: *mut IRP, flags: u32, is_read: bool, buffer: *mut
 /// # Safety
 /// As the documentation of IoGetRequestorProcess demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetRequestorProcess(Irp: *mut IRP) -> *mut c_void {
+pub(crate) unsafe extern "win64" fn IoGetRequestorProcess(Irp: *mut IRP) -> *mut c_void {
     // SAFETY: the caller's promise.
     let thread = unsafe { (*Irp).Tail.Overlay.Thread };
     if thread.is_null() { null_mut() } else { crate::process::of_thread(thread) }
@@ -206,7 +206,7 @@ pub unsafe extern "win64" fn IoGetRequestorProcess(Irp: *mut IRP) -> *mut c_void
 /// # Safety
 /// As the documentation of IoGetRequestorProcessId demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetRequestorProcessId(Irp: *mut IRP) -> u32 {
+pub(crate) unsafe extern "win64" fn IoGetRequestorProcessId(Irp: *mut IRP) -> u32 {
     // SAFETY: the caller's promise.
     crate::process::id_of(unsafe { IoGetRequestorProcess(Irp) })
 }
@@ -214,27 +214,27 @@ pub unsafe extern "win64" fn IoGetRequestorProcessId(Irp: *mut IRP) -> u32 {
 /// # Safety
 /// As the documentation of IoIs32bitProcess demands. ntlet has no 32-bit programs.
 #[unsafe(no_mangle)]
-pub const unsafe extern "win64" fn IoIs32bitProcess(_Irp: *mut IRP) -> BOOLEAN {
+pub(crate) const unsafe extern "win64" fn IoIs32bitProcess(_Irp: *mut IRP) -> BOOLEAN {
     0
 }
 
 /// # Safety
 /// As the documentation of IoGetTopLevelIrp demands. Only file systems set one, and ntlet has none.
 #[unsafe(no_mangle)]
-pub const unsafe extern "win64" fn IoGetTopLevelIrp() -> *mut IRP {
+pub(crate) const unsafe extern "win64" fn IoGetTopLevelIrp() -> *mut IRP {
     null_mut()
 }
 
 /// # Safety
 /// As the documentation of IoGetCurrentProcess demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetCurrentProcess() -> *mut c_void {
+pub(crate) unsafe extern "win64" fn IoGetCurrentProcess() -> *mut c_void {
     crate::process::current()
 }
 
 /// # Safety
 /// As the documentation of PsGetCurrentProcessId demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn PsGetCurrentProcessId() -> wdf_sys::HANDLE {
+pub(crate) unsafe extern "win64" fn PsGetCurrentProcessId() -> wdf_sys::HANDLE {
     core::ptr::without_provenance_mut(crate::process::id_of(crate::process::current()) as usize)
 }

@@ -9,7 +9,7 @@ use super::device;
 /// # Safety
 /// As the documentation of IoCallDriver demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IofCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IofCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the caller's promise; what is no IRP, no device or has no stack location left is reported.
     let dispatch = unsafe {
         if (*Irp).Type != IO_TYPE_IRP {
@@ -49,7 +49,7 @@ unsafe extern "win64" fn invalid_device_request(_device: *mut DEVICE_OBJECT, irp
 /// # Safety
 /// As the documentation of IoSetCompletionRoutineEx demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoSetCompletionRoutineEx(
+pub(crate) unsafe extern "win64" fn IoSetCompletionRoutineEx(
     DeviceObject: *mut DEVICE_OBJECT,
     Irp: *mut IRP,
     CompletionRoutine: PIO_COMPLETION_ROUTINE,

@@ -22,7 +22,7 @@ const RUN_DOWN_DEADLINE: u64 = 60 * 10_000_000;
 /// # Safety
 /// As the documentation of IoAcquireCancelSpinLock demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAcquireCancelSpinLock(Irql: *mut u8) {
+pub(crate) unsafe extern "win64" fn IoAcquireCancelSpinLock(Irql: *mut u8) {
     // SAFETY: the lock is a static that only these two functions use; the caller's promise for the pointer.
     unsafe { *Irql = KeAcquireSpinLockRaiseToDpc(&raw mut CANCEL_LOCK) };
 }
@@ -30,7 +30,7 @@ pub unsafe extern "win64" fn IoAcquireCancelSpinLock(Irql: *mut u8) {
 /// # Safety
 /// As the documentation of IoReleaseCancelSpinLock demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoReleaseCancelSpinLock(Irql: u8) {
+pub(crate) unsafe extern "win64" fn IoReleaseCancelSpinLock(Irql: u8) {
     // SAFETY: as above; the caller holds the lock.
     unsafe { KeReleaseSpinLock(&raw mut CANCEL_LOCK, Irql) };
 }
@@ -51,7 +51,7 @@ pub(crate) unsafe fn exchange_routine(irp: *mut IRP, routine: PDRIVER_CANCEL) ->
 /// # Safety
 /// As the documentation of IoCancelIrp demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoCancelIrp(Irp: *mut IRP) -> BOOLEAN {
+pub(crate) unsafe extern "win64" fn IoCancelIrp(Irp: *mut IRP) -> BOOLEAN {
     // SAFETY: the caller's promise; what is no IRP is reported. The cancel routine releases the lock, at the IRQL it finds in the IRP.
     unsafe {
         if (*Irp).Type != IO_TYPE_IRP {

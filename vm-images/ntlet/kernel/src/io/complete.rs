@@ -17,7 +17,7 @@ const IRP_ASSOCIATED_IRP: u32 = 0x0000_0008;
 /// # Safety
 /// As the documentation of IoCompleteRequest demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IofCompleteRequest(Irp: *mut IRP, _PriorityBoost: i8) {
+pub(crate) unsafe extern "win64" fn IofCompleteRequest(Irp: *mut IRP, _PriorityBoost: i8) {
     // SAFETY: the caller's promise; what was completed before, or is in no state to be, is reported.
     unsafe {
         if (*Irp).Type != IO_TYPE_IRP || (*Irp).CurrentLocation > (*Irp).StackCount + 1 {

@@ -72,7 +72,7 @@ pub(crate) unsafe fn is_device(device: *mut DEVICE_OBJECT) -> bool {
 /// # Safety
 /// As the documentation of IoCreateDevice demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoCreateDevice(
+pub(crate) unsafe extern "win64" fn IoCreateDevice(
     DriverObject: *mut DRIVER_OBJECT,
     DeviceExtensionSize: u32,
     DeviceName: *mut UNICODE_STRING,
@@ -197,7 +197,7 @@ unsafe fn delete_body(body: *mut c_void) {
 /// # Safety
 /// As the documentation of IoDeleteDevice demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoDeleteDevice(DeviceObject: *mut DEVICE_OBJECT) {
+pub(crate) unsafe extern "win64" fn IoDeleteDevice(DeviceObject: *mut DEVICE_OBJECT) {
     // SAFETY: the caller's promise; garbage is reported.
     unsafe {
         if !is_device(DeviceObject) || (*state(DeviceObject)).is_deleted {
@@ -280,7 +280,7 @@ pub(crate) unsafe fn close(device: *mut DEVICE_OBJECT) {
 /// # Safety
 /// As the documentation of IoAttachDeviceToDeviceStack demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAttachDeviceToDeviceStack(
+pub(crate) unsafe extern "win64" fn IoAttachDeviceToDeviceStack(
     SourceDevice: *mut DEVICE_OBJECT,
     TargetDevice: *mut DEVICE_OBJECT,
 ) -> *mut DEVICE_OBJECT {
@@ -293,7 +293,7 @@ pub unsafe extern "win64" fn IoAttachDeviceToDeviceStack(
 /// # Safety
 /// As the documentation of IoAttachDeviceToDeviceStackSafe demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAttachDeviceToDeviceStackSafe(
+pub(crate) unsafe extern "win64" fn IoAttachDeviceToDeviceStackSafe(
     SourceDevice: *mut DEVICE_OBJECT,
     TargetDevice: *mut DEVICE_OBJECT,
     AttachedToDeviceObject: *mut *mut DEVICE_OBJECT,
@@ -330,7 +330,7 @@ pub unsafe extern "win64" fn IoAttachDeviceToDeviceStackSafe(
 /// # Safety
 /// As the documentation of IoDetachDevice demands: `TargetDevice` is the lower one.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoDetachDevice(TargetDevice: *mut DEVICE_OBJECT) {
+pub(crate) unsafe extern "win64" fn IoDetachDevice(TargetDevice: *mut DEVICE_OBJECT) {
     // SAFETY: the caller's promise; the links are guarded by the lock.
     let is_gone = unsafe {
         let _guard = DATABASE.lock();
@@ -364,7 +364,7 @@ unsafe fn top(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
 /// # Safety
 /// As the documentation of IoGetAttachedDevice demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetAttachedDevice(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+pub(crate) unsafe extern "win64" fn IoGetAttachedDevice(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
     let _guard = DATABASE.lock();
     // SAFETY: the caller's promise, under the lock.
     unsafe { top(DeviceObject) }
@@ -373,7 +373,7 @@ pub unsafe extern "win64" fn IoGetAttachedDevice(DeviceObject: *mut DEVICE_OBJEC
 /// # Safety
 /// As the documentation of IoGetAttachedDeviceReference demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetAttachedDeviceReference(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+pub(crate) unsafe extern "win64" fn IoGetAttachedDeviceReference(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
     let _guard = DATABASE.lock();
     // SAFETY: the caller's promise, under the lock.
     unsafe {
@@ -386,7 +386,7 @@ pub unsafe extern "win64" fn IoGetAttachedDeviceReference(DeviceObject: *mut DEV
 /// # Safety
 /// As the documentation of IoGetLowerDeviceObject demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetLowerDeviceObject(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+pub(crate) unsafe extern "win64" fn IoGetLowerDeviceObject(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
     let _guard = DATABASE.lock();
     // SAFETY: the caller's promise, under the lock.
     unsafe {
@@ -401,7 +401,7 @@ pub unsafe extern "win64" fn IoGetLowerDeviceObject(DeviceObject: *mut DEVICE_OB
 /// # Safety
 /// As the documentation of IoGetDeviceAttachmentBaseRef demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDeviceAttachmentBaseRef(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+pub(crate) unsafe extern "win64" fn IoGetDeviceAttachmentBaseRef(DeviceObject: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
     let _guard = DATABASE.lock();
     // SAFETY: the caller's promise, under the lock.
     unsafe {
@@ -417,7 +417,7 @@ pub unsafe extern "win64" fn IoGetDeviceAttachmentBaseRef(DeviceObject: *mut DEV
 /// # Safety
 /// As the documentation of IoGetRelatedDeviceObject demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetRelatedDeviceObject(FileObject: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT {
+pub(crate) unsafe extern "win64" fn IoGetRelatedDeviceObject(FileObject: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT {
     // SAFETY: the caller's promise.
     unsafe { IoGetAttachedDevice((*FileObject).DeviceObject) }
 }

@@ -100,7 +100,7 @@ unsafe fn delete_body(body: *mut c_void) {
 /// # Safety
 /// As the documentation of IoAllocateDriverObjectExtension demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAllocateDriverObjectExtension(
+pub(crate) unsafe extern "win64" fn IoAllocateDriverObjectExtension(
     DriverObject: *mut DRIVER_OBJECT,
     ClientIdentificationAddress: *mut c_void,
     DriverObjectExtensionSize: u32,
@@ -127,7 +127,7 @@ pub unsafe extern "win64" fn IoAllocateDriverObjectExtension(
 /// # Safety
 /// As the documentation of IoGetDriverObjectExtension demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDriverObjectExtension(
+pub(crate) unsafe extern "win64" fn IoGetDriverObjectExtension(
     DriverObject: *mut DRIVER_OBJECT,
     ClientIdentificationAddress: *mut c_void,
 ) -> *mut c_void {
@@ -143,7 +143,7 @@ pub unsafe extern "win64" fn IoGetDriverObjectExtension(
 /// # Safety
 /// As the documentation of IoCreateSymbolicLink demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoCreateSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING, DeviceName: *mut UNICODE_STRING) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoCreateSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING, DeviceName: *mut UNICODE_STRING) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let paths = unsafe { units(SymbolicLinkName).and_then(|link| units(DeviceName).map(|target| (link, target))) };
     match paths.and_then(|(link, target)| namespace().create_link(link, target)) {
@@ -155,7 +155,7 @@ pub unsafe extern "win64" fn IoCreateSymbolicLink(SymbolicLinkName: *mut UNICODE
 /// # Safety
 /// As the documentation of IoDeleteSymbolicLink demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING) -> NTSTATUS {
     // SAFETY: the caller's promise.
     match unsafe { units(SymbolicLinkName) }.and_then(|link| namespace().delete_link(link)) {
         Ok(()) => NTSTATUS::SUCCESS,
@@ -166,6 +166,6 @@ pub unsafe extern "win64" fn IoDeleteSymbolicLink(SymbolicLinkName: *mut UNICODE
 /// # Safety
 /// As the documentation of IoWMIRegistrationControl demands. ntlet has no WMI: a driver may register, nobody asks it anything.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, _Action: u32) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, _Action: u32) -> NTSTATUS {
     if DeviceObject.is_null() { NTSTATUS::INVALID_PARAMETER } else { NTSTATUS::SUCCESS }
 }

@@ -10,7 +10,7 @@ use wdf_sys::wdm::functions::{ExFreePool, KeSetEvent};
 use wdf_sys::wdm::{FILE_OBJECT, IO_STATUS_BLOCK, IRP, KAPC};
 
 use super::{completion_port, file, irp as packet};
-use crate::dispatcher::apc::{KeInitializeApc, KeInsertQueueApc, PKNORMAL_ROUTINE};
+use crate::dispatcher::apc::{KeInitializeApc, KeInsertQueueApc};
 use crate::memory::{mdl, user};
 use crate::object;
 
@@ -25,7 +25,7 @@ pub(crate) unsafe fn queue(irp: *mut IRP) {
         let thread = (*irp).Tail.Overlay.Thread;
         let Some(trailer) = packet::trailer(irp).filter(|_| !thread.is_null()) else { return abandon(irp) };
         let apc = &raw mut trailer.apc;
-        KeInitializeApc(apc, thread, 0, Some(run), None, None, KERNEL_MODE, null_mut());
+        KeInitializeApc(apc, thread, 0, run as *mut c_void, null_mut(), null_mut(), KERNEL_MODE, null_mut());
         KeInsertQueueApc(apc, irp.cast(), null_mut(), 0);
     }
 }
@@ -34,7 +34,7 @@ pub(crate) unsafe fn queue(irp: *mut IRP) {
 /// Called once, in the thread of the IRP, as [`queue`] asked.
 unsafe extern "win64" fn run(
     _apc: *mut KAPC,
-    _normal: *mut PKNORMAL_ROUTINE,
+    _normal: *mut *mut c_void,
     _context: *mut *mut c_void,
     irp: *mut *mut c_void,
     _unused: *mut *mut c_void,

@@ -45,7 +45,7 @@ const fn size_of_irp(stack: i8) -> usize {
 /// # Safety
 /// As the documentation of IoAllocateIrp demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAllocateIrp(StackSize: i8, _ChargeQuota: BOOLEAN) -> *mut IRP {
+pub(crate) unsafe extern "win64" fn IoAllocateIrp(StackSize: i8, _ChargeQuota: BOOLEAN) -> *mut IRP {
     allocate(StackSize, 0)
 }
 
@@ -104,7 +104,7 @@ pub(crate) unsafe fn trailer<'a>(irp: *mut IRP) -> Option<&'a mut Trailer> {
 /// # Safety
 /// As the documentation of IoInitializeIrp demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoInitializeIrp(Irp: *mut IRP, PacketSize: u16, StackSize: i8) {
+pub(crate) unsafe extern "win64" fn IoInitializeIrp(Irp: *mut IRP, PacketSize: u16, StackSize: i8) {
     // SAFETY: the caller's promise that the packet is that large.
     unsafe {
         Irp.cast::<u8>().write_bytes(0, usize::from(PacketSize));
@@ -120,7 +120,7 @@ pub unsafe extern "win64" fn IoInitializeIrp(Irp: *mut IRP, PacketSize: u16, Sta
 /// # Safety
 /// As the documentation of IoReuseIrp demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoReuseIrp(Irp: *mut IRP, Iostatus: NTSTATUS) {
+pub(crate) unsafe extern "win64" fn IoReuseIrp(Irp: *mut IRP, Iostatus: NTSTATUS) {
     // SAFETY: the caller's promise; what is no IRP or is one of the I/O manager's is reported.
     unsafe {
         if (*Irp).Type != IO_TYPE_IRP || (*Irp).AllocationFlags & HAS_TRAILER != 0 {
@@ -136,7 +136,7 @@ pub unsafe extern "win64" fn IoReuseIrp(Irp: *mut IRP, Iostatus: NTSTATUS) {
 /// # Safety
 /// As the documentation of IoFreeIrp demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoFreeIrp(Irp: *mut IRP) {
+pub(crate) unsafe extern "win64" fn IoFreeIrp(Irp: *mut IRP) {
     // SAFETY: the caller's promise; what is no IRP is reported, freed ones as far as their type shows it.
     unsafe {
         if (*Irp).Type != IO_TYPE_IRP {

@@ -6,6 +6,7 @@
 pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod cancel;
+pub(crate) mod cancel_safe_queue;
 pub(crate) mod complete;
 pub(crate) mod completion_port;
 pub(crate) mod device;
@@ -16,6 +17,7 @@ pub(crate) mod irp;
 pub(crate) mod open;
 pub(crate) mod remove_lock;
 pub(crate) mod request;
+pub(crate) mod services;
 pub(crate) mod shutdown;
 pub(crate) mod wait;
 

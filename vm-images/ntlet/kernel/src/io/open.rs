@@ -147,7 +147,7 @@ pub(crate) fn note_handle(file: &ObjectRef) {
 /// # Safety
 /// As the documentation of IoGetDeviceObjectPointer demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDeviceObjectPointer(
+pub(crate) unsafe extern "win64" fn IoGetDeviceObjectPointer(
     ObjectName: *mut UNICODE_STRING,
     DesiredAccess: u32,
     FileObject: *mut *mut FILE_OBJECT,

@@ -25,7 +25,7 @@ unsafe fn count<'a>(lock: *mut IO_REMOVE_LOCK_COMMON_BLOCK) -> &'a AtomicI32 {
 /// # Safety
 /// As the documentation of IoInitializeRemoveLock demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoInitializeRemoveLockEx(
+pub(crate) unsafe extern "win64" fn IoInitializeRemoveLockEx(
     Lock: *mut c_void,
     _AllocateTag: u32,
     _MaxLockedMinutes: u32,
@@ -44,7 +44,7 @@ pub unsafe extern "win64" fn IoInitializeRemoveLockEx(
 /// # Safety
 /// As the documentation of IoAcquireRemoveLock demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAcquireRemoveLockEx(
+pub(crate) unsafe extern "win64" fn IoAcquireRemoveLockEx(
     RemoveLock: *mut c_void,
     _Tag: *mut c_void,
     _File: *const u8,
@@ -83,7 +83,7 @@ unsafe fn release(lock: *mut IO_REMOVE_LOCK_COMMON_BLOCK) {
 /// # Safety
 /// As the documentation of IoReleaseRemoveLock demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoReleaseRemoveLockEx(RemoveLock: *mut c_void, _Tag: *mut c_void, _RemlockSize: u32) {
+pub(crate) unsafe extern "win64" fn IoReleaseRemoveLockEx(RemoveLock: *mut c_void, _Tag: *mut c_void, _RemlockSize: u32) {
     // SAFETY: the caller's promise.
     unsafe { release(RemoveLock.cast()) };
 }
@@ -91,7 +91,7 @@ pub unsafe extern "win64" fn IoReleaseRemoveLockEx(RemoveLock: *mut c_void, _Tag
 /// # Safety
 /// As the documentation of IoReleaseRemoveLockAndWait demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoReleaseRemoveLockAndWaitEx(RemoveLock: *mut c_void, _Tag: *mut c_void, _RemlockSize: u32) {
+pub(crate) unsafe extern "win64" fn IoReleaseRemoveLockAndWaitEx(RemoveLock: *mut c_void, _Tag: *mut c_void, _RemlockSize: u32) {
     let lock: *mut IO_REMOVE_LOCK_COMMON_BLOCK = RemoveLock.cast();
     // SAFETY: the caller's promise. The caller's own hold and the one of initialisation go.
     unsafe {

@@ -19,7 +19,7 @@ const PATIENCE: Patience = Patience::Seconds(30, bug_check::DRIVER_POWER_STATE_F
 /// # Safety
 /// As the documentation of IoRegisterShutdownNotification demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let device = unsafe { ObjectRef::from_borrowed(DeviceObject.cast()) };
     REGISTERED.lock().push(device);
@@ -29,7 +29,7 @@ pub unsafe extern "win64" fn IoRegisterShutdownNotification(DeviceObject: *mut D
 /// # Safety
 /// As the documentation of IoUnregisterShutdownNotification demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) {
+pub(crate) unsafe extern "win64" fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) {
     forget(DeviceObject);
 }
 

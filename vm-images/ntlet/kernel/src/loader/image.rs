@@ -316,11 +316,9 @@ impl<'a> Image<'a> {
         if self.entry != 0 && !self.section_at(self.entry).is_some_and(Section::is_executable) {
             return Err(ImageError::Header("the entry point is not in a section with code"));
         }
-        for &(address, size) in &self.directories[..=directory::LOAD_CONFIGURATION] {
-            // The certificate directory, number 4, holds a file offset and is not part of the image.
-            if address != 0 && address == self.directories[4].0 {
-                continue;
-            }
+        // The fifth directory, of certificates, holds a file offset and is not part of the image.
+        let in_image = self.directories.iter().enumerate().filter(|&(number, _)| number != 4);
+        for (_, &(address, size)) in in_image {
             if u64::from(address) + u64::from(size) > u64::from(self.size) {
                 return Err(ImageError::Header("a directory reaches beyond the image"));
             }

@@ -49,14 +49,14 @@ pub(crate) fn outstanding() -> usize {
 /// # Safety
 /// As the documentation of MmAllocateContiguousMemory demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmAllocateContiguousMemory(NumberOfBytes: usize, HighestAcceptableAddress: i64) -> *mut c_void {
+pub(crate) unsafe extern "win64" fn MmAllocateContiguousMemory(NumberOfBytes: usize, HighestAcceptableAddress: i64) -> *mut c_void {
     allocate(NumberOfBytes, (HighestAcceptableAddress as u64).saturating_add(1)).map_or(null_mut(), |start| start.as_ptr().cast())
 }
 
 /// # Safety
 /// As the documentation of MmAllocateContiguousMemorySpecifyCache demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmAllocateContiguousMemorySpecifyCache(
+pub(crate) unsafe extern "win64" fn MmAllocateContiguousMemorySpecifyCache(
     NumberOfBytes: usize,
     LowestAcceptableAddress: i64,
     HighestAcceptableAddress: i64,
@@ -79,7 +79,7 @@ pub unsafe extern "win64" fn MmAllocateContiguousMemorySpecifyCache(
 /// # Safety
 /// As the documentation of MmFreeContiguousMemory demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmFreeContiguousMemory(BaseAddress: *mut c_void) {
+pub(crate) unsafe extern "win64" fn MmFreeContiguousMemory(BaseAddress: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { free(BaseAddress) };
 }
@@ -87,7 +87,7 @@ pub unsafe extern "win64" fn MmFreeContiguousMemory(BaseAddress: *mut c_void) {
 /// # Safety
 /// As the documentation of MmFreeContiguousMemorySpecifyCache demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmFreeContiguousMemorySpecifyCache(BaseAddress: *mut c_void, _NumberOfBytes: usize, _CacheType: i32) {
+pub(crate) unsafe extern "win64" fn MmFreeContiguousMemorySpecifyCache(BaseAddress: *mut c_void, _NumberOfBytes: usize, _CacheType: i32) {
     // SAFETY: the caller's promise.
     unsafe { free(BaseAddress) };
 }

@@ -15,7 +15,7 @@ const PAGE_WRITECOMBINE: u32 = 0x400;
 /// # Safety
 /// As the documentation of MmMapIoSpace demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmMapIoSpace(PhysicalAddress: i64, NumberOfBytes: usize, CacheType: i32) -> *mut c_void {
+pub(crate) unsafe extern "win64" fn MmMapIoSpace(PhysicalAddress: i64, NumberOfBytes: usize, CacheType: i32) -> *mut c_void {
     let caching = match CacheType {
         MM_CACHED => Caching::Cached,
         MM_WRITE_COMBINED => Caching::WriteCombined,
@@ -27,7 +27,7 @@ pub unsafe extern "win64" fn MmMapIoSpace(PhysicalAddress: i64, NumberOfBytes: u
 /// # Safety
 /// As the documentation of MmMapIoSpaceEx demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmMapIoSpaceEx(PhysicalAddress: i64, NumberOfBytes: usize, Protect: u32) -> *mut c_void {
+pub(crate) unsafe extern "win64" fn MmMapIoSpaceEx(PhysicalAddress: i64, NumberOfBytes: usize, Protect: u32) -> *mut c_void {
     // Executable device memory is refused, as is what names no access at all.
     if !matches!(Protect & 0xff, PAGE_READONLY | PAGE_READWRITE) {
         return core::ptr::null_mut();
@@ -51,7 +51,7 @@ fn map(physical: i64, length: usize, caching: Caching) -> *mut c_void {
 /// # Safety
 /// As the documentation of MmUnmapIoSpace demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmUnmapIoSpace(BaseAddress: *mut c_void, NumberOfBytes: usize) {
+pub(crate) unsafe extern "win64" fn MmUnmapIoSpace(BaseAddress: *mut c_void, NumberOfBytes: usize) {
     match core::ptr::NonNull::new(BaseAddress.cast::<u8>()) {
         // SAFETY: the caller's promise that it was mapped with this length and is used no more.
         Some(start) => unsafe { hal().unmap(start, NumberOfBytes) },
@@ -62,6 +62,6 @@ pub unsafe extern "win64" fn MmUnmapIoSpace(BaseAddress: *mut c_void, NumberOfBy
 /// # Safety
 /// Any address may be asked about; 0 is the answer for one that is not mapped.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmGetPhysicalAddress(BaseAddress: *mut c_void) -> i64 {
+pub(crate) unsafe extern "win64" fn MmGetPhysicalAddress(BaseAddress: *mut c_void) -> i64 {
     hal().physical_address(BaseAddress).unwrap_or(0) as i64
 }

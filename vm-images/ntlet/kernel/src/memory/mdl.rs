@@ -9,8 +9,9 @@ use wdf_sys::wdm::{IRP, MDL};
 use wdf_sys::{BOOLEAN, NTSTATUS};
 
 use super::user;
-use crate::hal;
+use crate::exception::raise::OrRaise;
 use crate::hal::PAGE_SIZE;
+use crate::{hal, raising};
 
 const TAG: u32 = u32::from_le_bytes(*b"Mdl ");
 /// Largest buffer that one MDL describes: its `Size` is a signed 16-bit number of bytes.
@@ -45,7 +46,7 @@ const unsafe fn virtual_address(mdl: *const MDL) -> *mut c_void {
 /// # Safety
 /// As the documentation of IoAllocateMdl demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoAllocateMdl(
+pub(crate) unsafe extern "win64" fn IoAllocateMdl(
     VirtualAddress: *mut c_void,
     Length: u32,
     SecondaryBuffer: BOOLEAN,
@@ -81,7 +82,7 @@ pub unsafe extern "win64" fn IoAllocateMdl(
 /// # Safety
 /// As the documentation of IoFreeMdl demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoFreeMdl(Mdl: *mut MDL) {
+pub(crate) unsafe extern "win64" fn IoFreeMdl(Mdl: *mut MDL) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*Mdl).MdlFlags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
@@ -111,7 +112,7 @@ pub(crate) unsafe fn free_list(first: *mut MDL) {
 /// # Safety
 /// As the documentation of MmBuildMdlForNonPagedPool demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL) {
+pub(crate) unsafe extern "win64" fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL) {
     // SAFETY: the caller's promise.
     unsafe {
         let start = (*MemoryDescriptorList).StartVa.cast::<u8>();
@@ -127,14 +128,15 @@ pub unsafe extern "win64" fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mu
     }
 }
 
+raising! {
+    MmProbeAndLockPages(MemoryDescriptorList: *mut MDL, AccessMode: i8, Operation: i32) => probe_and_lock_or_raise
+}
+
 /// # Safety
 /// As the documentation of MmProbeAndLockPages demands; raises an exception for a buffer that cannot be accessed.
-#[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmProbeAndLockPages(MemoryDescriptorList: *mut MDL, AccessMode: i8, Operation: i32) {
+unsafe extern "win64" fn probe_and_lock_or_raise(list: *mut MDL, mode: i8, operation: i32) -> OrRaise {
     // SAFETY: the caller's promise.
-    if let Err(status) = unsafe { probe_and_lock(MemoryDescriptorList, AccessMode, Operation) } {
-        crate::exception::raise(status);
-    }
+    unsafe { probe_and_lock(list, mode, operation) }.map(|()| 0).into()
 }
 
 /// `MmProbeAndLockPages` for callers that cannot catch exceptions.
@@ -148,6 +150,10 @@ pub(crate) unsafe fn probe_and_lock(mdl: *mut MDL, mode: i8, operation: i32) -> 
         let buffer = virtual_address(mdl).addr() as u64;
         if mode == USER_MODE && !user::is_user_range(buffer, u64::from((*mdl).ByteCount)) {
             return Err(NTSTATUS::ACCESS_VIOLATION);
+        }
+        if user::is_user_range(buffer, u64::from((*mdl).ByteCount)) {
+            // Pages that were committed but never touched are backed now; whether all can be accessed is seen below.
+            crate::process::fault_in(buffer, (*mdl).ByteCount as usize, is_write);
         }
         let start = (*mdl).StartVa.cast::<u8>();
         for (index, frame) in frames(mdl).iter_mut().enumerate() {
@@ -185,7 +191,7 @@ pub(crate) unsafe fn unlock(mdl: *mut MDL) {
 /// # Safety
 /// As the documentation of MmUnlockPages demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmUnlockPages(MemoryDescriptorList: *mut MDL) {
+pub(crate) unsafe extern "win64" fn MmUnlockPages(MemoryDescriptorList: *mut MDL) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*MemoryDescriptorList).MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0 {
@@ -202,7 +208,7 @@ pub unsafe extern "win64" fn MmUnlockPages(MemoryDescriptorList: *mut MDL) {
 /// # Safety
 /// As the documentation of MmMapLockedPagesSpecifyCache demands. Mappings into a program are not supported: null.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmMapLockedPagesSpecifyCache(
+pub(crate) unsafe extern "win64" fn MmMapLockedPagesSpecifyCache(
     MemoryDescriptorList: *mut MDL,
     AccessMode: i8,
     _CacheType: i32,
@@ -232,7 +238,7 @@ pub unsafe extern "win64" fn MmMapLockedPagesSpecifyCache(
 /// # Safety
 /// As the documentation of MmUnmapLockedPages demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmUnmapLockedPages(BaseAddress: *mut c_void, MemoryDescriptorList: *mut MDL) {
+pub(crate) unsafe extern "win64" fn MmUnmapLockedPages(BaseAddress: *mut c_void, MemoryDescriptorList: *mut MDL) {
     // SAFETY: the caller's promise.
     unsafe {
         let flags = (*MemoryDescriptorList).MdlFlags;
@@ -252,7 +258,7 @@ pub unsafe extern "win64" fn MmUnmapLockedPages(BaseAddress: *mut c_void, Memory
 /// # Safety
 /// As the documentation of IoBuildPartialMdl demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoBuildPartialMdl(SourceMdl: *mut MDL, TargetMdl: *mut MDL, VirtualAddress: *mut c_void, Length: u32) {
+pub(crate) unsafe extern "win64" fn IoBuildPartialMdl(SourceMdl: *mut MDL, TargetMdl: *mut MDL, VirtualAddress: *mut c_void, Length: u32) {
     // SAFETY: the caller's promise; a part that is outside its source or too large for its target is reported.
     unsafe {
         let offset = VirtualAddress.addr().wrapping_sub(virtual_address(SourceMdl).addr());

@@ -2,6 +2,6 @@
 
 pub(crate) mod contiguous;
 pub(crate) mod map;
-pub(crate) mod mdl;
-pub(crate) mod probe;
+pub mod mdl;
+pub mod probe;
 pub(crate) mod user;

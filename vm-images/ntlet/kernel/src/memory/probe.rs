@@ -2,42 +2,35 @@
 
 use core::ffi::c_void;
 
-use wdf_sys::wdm::UNICODE_STRING;
 use wdf_sys::wdm::constants::USER_MODE;
 use wdf_sys::{BOOLEAN, NTSTATUS};
 
 use super::user;
-use crate::hal;
+use crate::exception::raise::OrRaise;
+use crate::{hal, raising};
+
+raising! { ProbeForRead(Address: *const c_void, Length: usize, Alignment: u32) => for_read }
+raising! { ProbeForWrite(Address: *mut c_void, Length: usize, Alignment: u32) => for_write }
 
 /// # Safety
-/// As the documentation of ProbeForRead demands; raises an exception for an address that is not the user's.
-#[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ProbeForRead(Address: *const c_void, Length: usize, Alignment: u32) {
-    if Length == 0 {
-        return;
-    }
-    if !is_aligned(Address, Alignment) {
-        crate::exception::raise(NTSTATUS::DATATYPE_MISALIGNMENT);
-    }
+/// Any address may be asked about.
+unsafe extern "win64" fn for_read(address: *const c_void, length: usize, alignment: u32) -> OrRaise {
     // Windows checks the range only; what is not mapped faults when it is read.
-    if !user::is_user_range(Address.addr() as u64, Length as u64) {
-        crate::exception::raise(NTSTATUS::ACCESS_VIOLATION);
-    }
+    let is_range = length == 0 || user::is_user_range(address.addr() as u64, length as u64);
+    OrRaise::status(match (length == 0 || is_aligned(address, alignment), is_range) {
+        (false, _) => NTSTATUS::DATATYPE_MISALIGNMENT,
+        (true, false) => NTSTATUS::ACCESS_VIOLATION,
+        (true, true) => NTSTATUS::SUCCESS,
+    })
 }
 
 /// # Safety
-/// As the documentation of ProbeForWrite demands; raises an exception for an address that cannot be written.
-#[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ProbeForWrite(Address: *mut c_void, Length: usize, Alignment: u32) {
-    if Length == 0 {
-        return;
+/// Any address may be asked about.
+unsafe extern "win64" fn for_write(address: *mut c_void, length: usize, alignment: u32) -> OrRaise {
+    if length != 0 && !is_aligned(address, alignment) {
+        return OrRaise::status(NTSTATUS::DATATYPE_MISALIGNMENT);
     }
-    if !is_aligned(Address, Alignment) {
-        crate::exception::raise(NTSTATUS::DATATYPE_MISALIGNMENT);
-    }
-    if let Err(status) = user::probe(USER_MODE, Address, Length, true) {
-        crate::exception::raise(status);
-    }
+    user::probe(USER_MODE, address, length, true).map(|()| 0).into()
 }
 
 fn is_aligned(address: *const c_void, alignment: u32) -> bool {
@@ -47,18 +40,8 @@ fn is_aligned(address: *const c_void, alignment: u32) -> bool {
 /// # Safety
 /// Any address may be asked about.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmIsAddressValid(VirtualAddress: *mut c_void) -> BOOLEAN {
+pub(crate) unsafe extern "win64" fn MmIsAddressValid(VirtualAddress: *mut c_void) -> BOOLEAN {
     let is_user = user::is_user_range(VirtualAddress.addr() as u64, 1);
     let is_mapped_for_user = is_user && hal().user_frame(VirtualAddress.addr() as u64, false).is_some();
     u8::from(is_mapped_for_user || hal().is_mapped(VirtualAddress, 1, false))
-}
-
-/// # Safety
-/// As the documentation of MmGetSystemRoutineAddress demands.
-#[unsafe(no_mangle)]
-pub unsafe extern "win64" fn MmGetSystemRoutineAddress(SystemRoutineName: *mut UNICODE_STRING) -> *mut c_void {
-    // SAFETY: the caller's promise.
-    let Ok(units) = (unsafe { crate::io::units(SystemRoutineName) }) else { return core::ptr::null_mut() };
-    let name = crate::object::name::lossy(units);
-    crate::exports::find_kernel(&name).map_or(core::ptr::null_mut(), core::ptr::with_exposed_provenance_mut)
 }

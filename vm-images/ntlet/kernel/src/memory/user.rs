@@ -6,11 +6,20 @@ use core::ffi::c_void;
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::{KERNEL_MODE, USER_MODE};
 
-use crate::hal;
-use crate::hal::PAGE_SIZE;
+use crate::{hal, process};
 
 /// First address a program cannot use.
 pub(crate) const USER_LIMIT: u64 = 0x7fff_ffff_0000;
+
+/// Where probing of user addresses ends.
+#[unsafe(no_mangle)]
+pub(crate) static MmUserProbeAddress: usize = USER_LIMIT as usize;
+/// Last address of a program.
+#[unsafe(no_mangle)]
+pub(crate) static MmHighestUserAddress: usize = USER_LIMIT as usize - 1;
+/// First address of the kernel.
+#[unsafe(no_mangle)]
+pub(crate) static MmSystemRangeStart: usize = 0xffff_8000_0000_0000;
 
 /// Largest buffer that is captured in one piece.
 const MAX_CAPTURE: usize = 64 << 20;
@@ -32,7 +41,11 @@ pub(crate) unsafe fn read(mode: i8, to: &mut [u8], from: *const c_void) -> Resul
         return Ok(());
     }
     if mode == USER_MODE {
-        return hal().copy_from_user(to, from.addr() as u64).map_err(|_| NTSTATUS::ACCESS_VIOLATION);
+        let address = from.addr() as u64;
+        // A page that was committed but never touched is backed now.
+        let is_read = hal().copy_from_user(to, address).is_ok()
+            || process::fault_in(address, to.len(), false) && hal().copy_from_user(to, address).is_ok();
+        return if is_read { Ok(()) } else { Err(NTSTATUS::ACCESS_VIOLATION) };
     }
     // SAFETY: the caller's promise.
     unsafe { to.as_mut_ptr().copy_from(from.cast(), to.len()) };
@@ -48,7 +61,10 @@ pub(crate) unsafe fn write(mode: i8, to: *mut c_void, from: &[u8]) -> Result<(),
         return Ok(());
     }
     if mode == USER_MODE {
-        return hal().copy_to_user(to.addr() as u64, from).map_err(|_| NTSTATUS::ACCESS_VIOLATION);
+        let address = to.addr() as u64;
+        let is_written = hal().copy_to_user(address, from).is_ok()
+            || process::fault_in(address, from.len(), true) && hal().copy_to_user(address, from).is_ok();
+        return if is_written { Ok(()) } else { Err(NTSTATUS::ACCESS_VIOLATION) };
     }
     // SAFETY: the caller's promise.
     unsafe { to.cast::<u8>().copy_from(from.as_ptr(), from.len()) };
@@ -97,14 +113,7 @@ pub(crate) fn probe(mode: i8, address: *const c_void, length: usize, write: bool
     if mode == KERNEL_MODE || length == 0 {
         return Ok(());
     }
-    let start = address.addr() as u64;
-    if !is_user_range(start, length as u64) {
-        return Err(NTSTATUS::ACCESS_VIOLATION);
-    }
-    let first = start / PAGE_SIZE as u64;
-    let last = (start + length as u64 - 1) / PAGE_SIZE as u64;
-    let is_mapped = |page: u64| hal().user_frame(page * PAGE_SIZE as u64, write).is_some();
-    if (first..=last).all(is_mapped) { Ok(()) } else { Err(NTSTATUS::ACCESS_VIOLATION) }
+    if process::fault_in(address.addr() as u64, length, write) { Ok(()) } else { Err(NTSTATUS::ACCESS_VIOLATION) }
 }
 
 #[cfg(test)]

@@ -74,11 +74,6 @@ impl Directory {
         let is_meant = object.is_none_or(|object| entries[at].1 == *object);
         is_meant.then(|| entries.remove(at).1)
     }
-
-    /// Every name and object in it.
-    pub(crate) fn list(&self) -> Vec<(Vec<u16>, ObjectRef)> {
-        self.entries.lock().clone()
-    }
 }
 
 /// A namespace: a root directory.

@@ -22,26 +22,26 @@ pub(crate) struct EventBody(pub(crate) core::cell::UnsafeCell<wdf_sys::wdm::KEVE
 /// A type as drivers name it: `*ExEventObjectType`.
 #[derive(Debug)]
 #[repr(transparent)]
-pub struct TypePointer(&'static ObjectType);
+pub(crate) struct TypePointer(&'static ObjectType);
 
 /// Type of device objects.
 #[unsafe(no_mangle)]
-pub static IoDeviceObjectType: TypePointer = TypePointer(&DEVICE);
+pub(crate) static IoDeviceObjectType: TypePointer = TypePointer(&DEVICE);
 /// Type of driver objects.
 #[unsafe(no_mangle)]
-pub static IoDriverObjectType: TypePointer = TypePointer(&DRIVER);
+pub(crate) static IoDriverObjectType: TypePointer = TypePointer(&DRIVER);
 /// Type of file objects.
 #[unsafe(no_mangle)]
-pub static IoFileObjectType: TypePointer = TypePointer(&FILE);
+pub(crate) static IoFileObjectType: TypePointer = TypePointer(&FILE);
 /// Type of events.
 #[unsafe(no_mangle)]
-pub static ExEventObjectType: TypePointer = TypePointer(&EVENT);
+pub(crate) static ExEventObjectType: TypePointer = TypePointer(&EVENT);
 /// Type of threads.
 #[unsafe(no_mangle)]
-pub static PsThreadType: TypePointer = TypePointer(&THREAD);
+pub(crate) static PsThreadType: TypePointer = TypePointer(&THREAD);
 /// Type of processes.
 #[unsafe(no_mangle)]
-pub static PsProcessType: TypePointer = TypePointer(&PROCESS);
+pub(crate) static PsProcessType: TypePointer = TypePointer(&PROCESS);
 
 const CURRENT_PROCESS: usize = usize::MAX;
 const CURRENT_THREAD: usize = usize::MAX - 1;
@@ -79,7 +79,7 @@ pub(crate) fn close_handle(handle: HANDLE, mode: i8) -> Result<(), NTSTATUS> {
 /// # Safety
 /// As the documentation of ZwClose demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
     close_handle(Handle, KERNEL_MODE).err().unwrap_or(NTSTATUS::SUCCESS)
 }
 
@@ -93,7 +93,7 @@ struct HandleInformation {
 /// # Safety
 /// As the documentation of ObReferenceObjectByHandle demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ObReferenceObjectByHandle(
+pub(crate) unsafe extern "win64" fn ObReferenceObjectByHandle(
     Handle: HANDLE,
     DesiredAccess: u32,
     ObjectType: *mut c_void,
@@ -124,7 +124,7 @@ pub unsafe extern "win64" fn ObReferenceObjectByHandle(
 /// # Safety
 /// As the documentation of ObReferenceObjectByPointer demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ObReferenceObjectByPointer(
+pub(crate) unsafe extern "win64" fn ObReferenceObjectByPointer(
     Object: *mut c_void,
     _DesiredAccess: u32,
     ObjectType: *mut c_void,
@@ -143,7 +143,7 @@ pub unsafe extern "win64" fn ObReferenceObjectByPointer(
 /// # Safety
 /// As the documentation of ObReferenceObject demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ObfReferenceObject(Object: *mut c_void) -> isize {
+pub(crate) unsafe extern "win64" fn ObfReferenceObject(Object: *mut c_void) -> isize {
     // SAFETY: the caller's promise.
     unsafe { super::reference(Object) }
 }
@@ -151,7 +151,7 @@ pub unsafe extern "win64" fn ObfReferenceObject(Object: *mut c_void) -> isize {
 /// # Safety
 /// As the documentation of ObDereferenceObject demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ObfDereferenceObject(Object: *mut c_void) -> isize {
+pub(crate) unsafe extern "win64" fn ObfDereferenceObject(Object: *mut c_void) -> isize {
     // SAFETY: the caller's promise.
     unsafe { super::dereference(Object) }
 }
@@ -159,7 +159,7 @@ pub unsafe extern "win64" fn ObfDereferenceObject(Object: *mut c_void) -> isize 
 /// # Safety
 /// As the documentation of ObDereferenceObjectDeferDelete demands. Deletion that needs `PASSIVE_LEVEL` is always deferred to it.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ObDereferenceObjectDeferDelete(Object: *mut c_void) {
+pub(crate) unsafe extern "win64" fn ObDereferenceObjectDeferDelete(Object: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { super::dereference(Object) };
 }
@@ -167,7 +167,7 @@ pub unsafe extern "win64" fn ObDereferenceObjectDeferDelete(Object: *mut c_void)
 /// # Safety
 /// The arguments are as drivers that declare this function pass them; the DDI documentation does not describe it.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ObReferenceObjectByName(
+pub(crate) unsafe extern "win64" fn ObReferenceObjectByName(
     ObjectName: *mut UNICODE_STRING,
     _Attributes: u32,
     _AccessState: *mut c_void,

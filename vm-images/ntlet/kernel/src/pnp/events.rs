@@ -58,7 +58,7 @@ fn run() {
 /// # Safety
 /// As the documentation of IoInvalidateDeviceRelations demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoInvalidateDeviceRelations(DeviceObject: *mut DEVICE_OBJECT, Type: i32) {
+pub(crate) unsafe extern "win64" fn IoInvalidateDeviceRelations(DeviceObject: *mut DEVICE_OBJECT, Type: i32) {
     if Type == BUS_RELATIONS && !DeviceObject.is_null() {
         // SAFETY: the caller's promise.
         queue(Event::Relations(unsafe { ObjectRef::from_borrowed(DeviceObject.cast()) }));
@@ -68,7 +68,7 @@ pub unsafe extern "win64" fn IoInvalidateDeviceRelations(DeviceObject: *mut DEVI
 /// # Safety
 /// As the documentation of IoInvalidateDeviceState demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoInvalidateDeviceState(PhysicalDeviceObject: *mut DEVICE_OBJECT) {
+pub(crate) unsafe extern "win64" fn IoInvalidateDeviceState(PhysicalDeviceObject: *mut DEVICE_OBJECT) {
     if !PhysicalDeviceObject.is_null() {
         // SAFETY: the caller's promise.
         queue(Event::State(unsafe { ObjectRef::from_borrowed(PhysicalDeviceObject.cast()) }));
@@ -78,7 +78,7 @@ pub unsafe extern "win64" fn IoInvalidateDeviceState(PhysicalDeviceObject: *mut 
 /// # Safety
 /// As the documentation of IoReportTargetDeviceChangeAsynchronous demands. Custom events are not delivered.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoReportTargetDeviceChangeAsynchronous(
+pub(crate) unsafe extern "win64" fn IoReportTargetDeviceChangeAsynchronous(
     _PhysicalDeviceObject: *mut DEVICE_OBJECT,
     _NotificationStructure: *mut c_void,
     _Callback: *mut c_void,

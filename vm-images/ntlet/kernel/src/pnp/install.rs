@@ -15,7 +15,10 @@ use crate::lock::SpinLock;
 use crate::registry;
 
 /// The system that decorations are compared with; `RtlGetVersion` says the same.
-const SYSTEM: SystemVersion = SystemVersion { major: 10, minor: 0, build: 19045 };
+const SYSTEM: SystemVersion = {
+    let (major, minor, build) = crate::time::VERSION;
+    SystemVersion { major, minor, build }
+};
 
 /// An INF of the archive.
 #[derive(Debug)]

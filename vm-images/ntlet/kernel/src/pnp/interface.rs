@@ -49,7 +49,7 @@ fn link_name(instance_path: &str, class: &GUID, reference: &str) -> String {
 /// # Safety
 /// As the documentation of IoRegisterDeviceInterface demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoRegisterDeviceInterface(
+pub(crate) unsafe extern "win64" fn IoRegisterDeviceInterface(
     PhysicalDeviceObject: *mut DEVICE_OBJECT,
     InterfaceClassGuid: *const GUID,
     ReferenceString: *mut UNICODE_STRING,
@@ -118,7 +118,7 @@ unsafe fn store(string: *mut UNICODE_STRING, text: &[u16]) -> Result<(), NTSTATU
 /// # Safety
 /// As the documentation of IoSetDeviceInterfaceState demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoSetDeviceInterfaceState(SymbolicLinkName: *mut UNICODE_STRING, Enable: BOOLEAN) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoSetDeviceInterfaceState(SymbolicLinkName: *mut UNICODE_STRING, Enable: BOOLEAN) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let link = match unsafe { units(SymbolicLinkName) } {
         Ok(link) => link,
@@ -183,7 +183,7 @@ pub(crate) fn enabled(class: &GUID) -> Vec<Vec<u16>> {
 /// # Safety
 /// As the documentation of IoGetDeviceInterfaces demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDeviceInterfaces(
+pub(crate) unsafe extern "win64" fn IoGetDeviceInterfaces(
     InterfaceClassGuid: *const GUID,
     PhysicalDeviceObject: *mut DEVICE_OBJECT,
     Flags: u32,

@@ -66,7 +66,7 @@ struct TargetChange {
 /// # Safety
 /// As the documentation of IoRegisterPlugPlayNotification demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoRegisterPlugPlayNotification(
+pub(crate) unsafe extern "win64" fn IoRegisterPlugPlayNotification(
     EventCategory: i32,
     EventCategoryFlags: u32,
     EventCategoryData: *mut c_void,
@@ -117,7 +117,7 @@ pub unsafe extern "win64" fn IoRegisterPlugPlayNotification(
 /// # Safety
 /// As the documentation of IoUnregisterPlugPlayNotificationEx demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoUnregisterPlugPlayNotificationEx(NotificationEntry: *mut c_void) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoUnregisterPlugPlayNotificationEx(NotificationEntry: *mut c_void) -> NTSTATUS {
     let gone = {
         let mut entries = ENTRIES.lock();
         let at = entries.iter().position(|entry| entry.id == NotificationEntry.addr());
@@ -135,7 +135,7 @@ pub unsafe extern "win64" fn IoUnregisterPlugPlayNotificationEx(NotificationEntr
 /// # Safety
 /// As the documentation of IoUnregisterPlugPlayNotification demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoUnregisterPlugPlayNotification(NotificationEntry: *mut c_void) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoUnregisterPlugPlayNotification(NotificationEntry: *mut c_void) -> NTSTATUS {
     // SAFETY: the caller's promise.
     unsafe { IoUnregisterPlugPlayNotificationEx(NotificationEntry) }
 }

@@ -22,7 +22,7 @@ const KEY_DRIVER: u32 = 2;
 /// # Safety
 /// As the documentation of IoOpenDeviceRegistryKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoOpenDeviceRegistryKey(
+pub(crate) unsafe extern "win64" fn IoOpenDeviceRegistryKey(
     DeviceObject: *mut DEVICE_OBJECT,
     DevInstKeyType: u32,
     DesiredAccess: u32,
@@ -49,7 +49,7 @@ pub unsafe extern "win64" fn IoOpenDeviceRegistryKey(
 /// # Safety
 /// As the documentation of IoGetDeviceProperty demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDeviceProperty(
+pub(crate) unsafe extern "win64" fn IoGetDeviceProperty(
     DeviceObject: *mut DEVICE_OBJECT,
     DeviceProperty: i32,
     BufferLength: u32,
@@ -165,7 +165,7 @@ fn built_in(node: &Node, key: &DEVPROPKEY) -> Option<PropertyValue> {
 /// # Safety
 /// As the documentation of IoGetDevicePropertyData demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoGetDevicePropertyData(
+pub(crate) unsafe extern "win64" fn IoGetDevicePropertyData(
     Pdo: *mut DEVICE_OBJECT,
     PropertyKey: *const DEVPROPKEY,
     _Lcid: u32,
@@ -194,7 +194,7 @@ pub unsafe extern "win64" fn IoGetDevicePropertyData(
 /// # Safety
 /// As the documentation of IoSetDevicePropertyData demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn IoSetDevicePropertyData(
+pub(crate) unsafe extern "win64" fn IoSetDevicePropertyData(
     Pdo: *mut DEVICE_OBJECT,
     PropertyKey: *const DEVPROPKEY,
     _Lcid: u32,

@@ -66,7 +66,8 @@ fn load_file(service: &str) -> Result<(ObjectRef, Option<Loaded>), NTSTATUS> {
     let driver = match driver::create(service) {
         Ok(driver) => driver,
         Err(status) => {
-            loader::unload(image);
+            // SAFETY: nothing of the driver has run.
+            unsafe { loader::unload(image) };
             return Err(status);
         }
     };
@@ -79,7 +80,8 @@ fn load_file(service: &str) -> Result<(ObjectRef, Option<Loaded>), NTSTATUS> {
             crate::log!("service {service}: the DriverEntry of {file} failed with {status}");
             driver::remove_name(&driver);
             drop(driver);
-            loader::unload(image);
+            // SAFETY: a driver whose entry fails has undone what it began.
+            unsafe { loader::unload(image) };
             Err(status)
         }
     }
@@ -93,8 +95,8 @@ fn enter(driver: &ObjectRef, image: &Loaded, service: &str) -> NTSTATUS {
     // SAFETY: the driver object is new; the entry is that of a loaded image, whose type is this by definition. An image without
     // an entry is refused by the loader.
     unsafe {
-        (*object).DriverStart = core::ptr::with_exposed_provenance_mut(image.base);
-        (*object).DriverSize = image.size as u32;
+        (*object).DriverStart = core::ptr::with_exposed_provenance_mut(image.module.base());
+        (*object).DriverSize = image.module.size() as u32;
         (*object).DriverInit = core::mem::transmute::<usize, wdf_sys::wdm::PDRIVER_INITIALIZE>(image.entry);
         match (*object).DriverInit {
             Some(entry) => entry(object, &raw mut path),
@@ -129,8 +131,8 @@ pub(crate) fn unload_if_idle(service: &str) {
     driver::remove_name(&entry.driver);
     drop(entry.driver);
     if let Some(image) = entry.image {
-        crate::pool::leak_report(&image);
-        loader::unload(image);
+        // SAFETY: the driver has unloaded itself: no device, no thread and no callback of it is left.
+        unsafe { loader::unload(image) };
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) fn start(node: &Arc<Node>) -> bool {
         }
     };
     let (raw, translated) = lists(node, &assignment.resources);
-    interrupt::set_device_interrupts(node.pdo(), assignment.interrupts.clone());
+    interrupt::set_device_interrupts(node.pdo().expose_provenance(), assignment.interrupts.clone());
     {
         let mut state = node.state.lock();
         state.resources = assignment.resources;
@@ -149,6 +149,6 @@ pub(crate) fn release_resources(node: &Node) {
         core::mem::take(&mut state.interrupts)
     };
     let pdo: *mut DEVICE_OBJECT = node.pdo();
-    interrupt::set_device_interrupts(pdo, Vec::new());
+    interrupt::set_device_interrupts(pdo.expose_provenance(), Vec::new());
     arbiter::release(&interrupts);
 }

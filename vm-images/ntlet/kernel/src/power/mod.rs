@@ -13,7 +13,7 @@ use crate::io::{call, device};
 /// # Safety
 /// As the documentation of PoCallDriver demands. Since Windows Vista the same as `IoCallDriver`.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the caller's promise.
     unsafe { call::IofCallDriver(DeviceObject, Irp) }
 }
@@ -21,12 +21,12 @@ pub unsafe extern "win64" fn PoCallDriver(DeviceObject: *mut DEVICE_OBJECT, Irp:
 /// # Safety
 /// As the documentation of PoStartNextPowerIrp demands. Since Windows Vista power requests need no such turn-taking.
 #[unsafe(no_mangle)]
-pub const unsafe extern "win64" fn PoStartNextPowerIrp(_Irp: *mut IRP) {}
+pub(crate) const unsafe extern "win64" fn PoStartNextPowerIrp(_Irp: *mut IRP) {}
 
 /// # Safety
 /// As the documentation of PoSetPowerState demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: POWER_STATE) -> POWER_STATE {
+pub(crate) unsafe extern "win64" fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: POWER_STATE) -> POWER_STATE {
     let index = usize::from(Type == DEVICE_POWER_STATE);
     let _guard = device::DATABASE.lock();
     // SAFETY: the caller's promise; the state is guarded by the lock, and both members of the union are numbers.
@@ -39,4 +39,4 @@ pub unsafe extern "win64" fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, T
 /// # Safety
 /// As the documentation of PoSetSystemWake demands. Nothing wakes this machine.
 #[unsafe(no_mangle)]
-pub const unsafe extern "win64" fn PoSetSystemWake(_Irp: *mut IRP) {}
+pub(crate) const unsafe extern "win64" fn PoSetSystemWake(_Irp: *mut IRP) {}

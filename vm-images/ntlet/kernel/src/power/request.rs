@@ -48,7 +48,7 @@ static DEFERRED: SpinLock<VecDeque<(usize, usize)>> = SpinLock::new(VecDeque::ne
 /// # Safety
 /// As the documentation of PoRequestPowerIrp demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn PoRequestPowerIrp(
+pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     DeviceObject: *mut DEVICE_OBJECT,
     MinorFunction: u8,
     PowerState: POWER_STATE,

@@ -27,7 +27,7 @@ use crate::io::cancel;
 use crate::lock::SpinLock;
 use crate::object::handle::{HandleTable, KERNEL_HANDLES};
 use crate::object::{ObjectRef, ObjectType};
-pub(crate) use image::{LoadError, start};
+pub(crate) use image::start;
 use space::Space;
 
 /// Processes.
@@ -236,7 +236,7 @@ const FAULT_WRITE: u64 = 2;
 const FAULT_EXECUTE: u64 = 16;
 
 /// An exception in user mode: a page that is to be backed, or the end of the process.
-pub fn user_exception(frame: &mut ExceptionFrame, status: NTSTATUS) {
+pub(crate) fn user_exception(frame: &mut ExceptionFrame, status: NTSTATUS) {
     let Some(process) = current_program() else {
         crate::io::stop(bug_check::SYSTEM_THREAD_EXCEPTION_NOT_HANDLED, [status.bits() as usize, frame.rip as usize, 0, 0]);
     };

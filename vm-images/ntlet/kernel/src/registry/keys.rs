@@ -62,7 +62,7 @@ unsafe fn path<'a>(attributes: *mut OBJECT_ATTRIBUTES) -> Result<(KeyId, &'a [u1
 /// # Safety
 /// As the documentation of ZwOpenKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwOpenKey(KeyHandle: *mut HANDLE, DesiredAccess: u32, ObjectAttributes: *mut OBJECT_ATTRIBUTES) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn ZwOpenKey(KeyHandle: *mut HANDLE, DesiredAccess: u32, ObjectAttributes: *mut OBJECT_ATTRIBUTES) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let opened = unsafe { path(ObjectAttributes) }.and_then(|(from, rest, is_kernel)| {
         let key = REGISTRY.lock().open(from, rest)?;
@@ -75,7 +75,7 @@ pub unsafe extern "win64" fn ZwOpenKey(KeyHandle: *mut HANDLE, DesiredAccess: u3
 /// # Safety
 /// As the documentation of ZwCreateKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwCreateKey(
+pub(crate) unsafe extern "win64" fn ZwCreateKey(
     KeyHandle: *mut HANDLE,
     DesiredAccess: u32,
     ObjectAttributes: *mut OBJECT_ATTRIBUTES,
@@ -113,14 +113,14 @@ fn deliver<T>(result: Result<T, NTSTATUS>, store: impl FnOnce(T)) -> NTSTATUS {
 /// # Safety
 /// As the documentation of ZwDeleteKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwDeleteKey(KeyHandle: HANDLE) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn ZwDeleteKey(KeyHandle: HANDLE) -> NTSTATUS {
     deliver(key_of(KeyHandle).and_then(|key| REGISTRY.lock().delete(key, now())), |()| {})
 }
 
 /// # Safety
 /// As the documentation of ZwSetValueKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwSetValueKey(
+pub(crate) unsafe extern "win64" fn ZwSetValueKey(
     KeyHandle: HANDLE,
     ValueName: *mut UNICODE_STRING,
     _TitleIndex: u32,
@@ -143,7 +143,7 @@ pub unsafe extern "win64" fn ZwSetValueKey(
 /// # Safety
 /// As the documentation of ZwDeleteValueKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwDeleteValueKey(KeyHandle: HANDLE, ValueName: *mut UNICODE_STRING) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn ZwDeleteValueKey(KeyHandle: HANDLE, ValueName: *mut UNICODE_STRING) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let name = unsafe { crate::io::units(ValueName) };
     deliver(key_of(KeyHandle).and_then(|key| REGISTRY.lock().delete_value(key, name?, now())), |()| {})
@@ -152,7 +152,7 @@ pub unsafe extern "win64" fn ZwDeleteValueKey(KeyHandle: HANDLE, ValueName: *mut
 /// # Safety
 /// As the documentation of ZwQueryValueKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwQueryValueKey(
+pub(crate) unsafe extern "win64" fn ZwQueryValueKey(
     KeyHandle: HANDLE,
     ValueName: *mut UNICODE_STRING,
     KeyValueInformationClass: i32,
@@ -170,7 +170,7 @@ pub unsafe extern "win64" fn ZwQueryValueKey(
 /// # Safety
 /// As the documentation of ZwEnumerateValueKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwEnumerateValueKey(
+pub(crate) unsafe extern "win64" fn ZwEnumerateValueKey(
     KeyHandle: HANDLE,
     Index: u32,
     KeyValueInformationClass: i32,
@@ -190,7 +190,7 @@ pub unsafe extern "win64" fn ZwEnumerateValueKey(
 /// # Safety
 /// As the documentation of ZwEnumerateKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwEnumerateKey(
+pub(crate) unsafe extern "win64" fn ZwEnumerateKey(
     KeyHandle: HANDLE,
     Index: u32,
     KeyInformationClass: i32,
@@ -210,7 +210,7 @@ pub unsafe extern "win64" fn ZwEnumerateKey(
 /// # Safety
 /// As the documentation of ZwQueryKey demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwQueryKey(
+pub(crate) unsafe extern "win64" fn ZwQueryKey(
     KeyHandle: HANDLE,
     KeyInformationClass: i32,
     KeyInformation: *mut c_void,
@@ -225,7 +225,7 @@ pub unsafe extern "win64" fn ZwQueryKey(
 /// # Safety
 /// As the documentation of ZwFlushKey demands. There is nothing to write to.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn ZwFlushKey(KeyHandle: HANDLE) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn ZwFlushKey(KeyHandle: HANDLE) -> NTSTATUS {
     deliver(key_of(KeyHandle), |_| {})
 }
 

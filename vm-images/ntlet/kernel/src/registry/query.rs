@@ -45,7 +45,7 @@ const _: () = assert!(size_of::<Entry>() == 56);
 /// # Safety
 /// As the documentation of RtlQueryRegistryValues demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn RtlQueryRegistryValues(
+pub(crate) unsafe extern "win64" fn RtlQueryRegistryValues(
     RelativeTo: u32,
     Path: *const u16,
     QueryTable: *mut c_void,

@@ -182,10 +182,10 @@ impl Tree {
         }
         let key = self.key_mut(id)?;
         key.last_write = now;
-        match key.values.iter_mut().find(|candidate| name::same(&candidate.name, value)) {
-            Some(found) => {
-                found.kind = kind;
-                found.data = data.into();
+        match key.values.iter().position(|candidate| name::same(&candidate.name, value)) {
+            Some(at) => {
+                key.values[at].kind = kind;
+                key.values[at].data = data.into();
             }
             None if key.values.len() >= MAX_VALUES => return Err(NTSTATUS::INSUFFICIENT_RESOURCES),
             None => key.values.push(Value { name: value.into(), kind, data: data.into() }),

@@ -72,6 +72,7 @@ services! {
     NtTerminateProcess/2 = process::terminate_process,
     NtQueryInformationProcess/5 = process::query_process,
     NtQuerySystemInformation/4 = process::query_system,
+    NtInitiatePowerAction/4 = process::initiate_power_action,
     NtAllocateVirtualMemory/6 = memory::allocate,
     NtFreeVirtualMemory/4 = memory::free,
     NtProtectVirtualMemory/5 = memory::protect,
@@ -82,8 +83,13 @@ pub(crate) fn number(name: &str) -> Option<u32> {
     SERVICES.iter().position(|service| service.name == name).map(|at| at as u32)
 }
 
+/// How many services there are; their numbers are those below.
+pub(crate) fn count() -> u32 {
+    SERVICES.len() as u32
+}
+
 /// Runs a system call; the result goes into `frame.rax`.
-pub fn dispatch(frame: &mut SystemCallFrame) {
+pub(crate) fn dispatch(frame: &mut SystemCallFrame) {
     let status = usize::try_from(frame.rax).ok().and_then(|number| SERVICES.get(number)).map_or(
         NTSTATUS::INVALID_SYSTEM_SERVICE,
         |service| match arguments(frame, service.arguments) {

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::UNICODE_STRING;
-use wdf_sys::wdm::constants::USER_MODE;
+use wdf_sys::wdm::constants::{POWER_SYSTEM_SLEEPING1, POWER_SYSTEM_SLEEPING3, USER_MODE};
 
 use super::{Arguments, get, put, put_optional, status};
 use crate::dispatcher::thread::{self as kernel_thread, THREAD, Thread};
@@ -100,6 +100,20 @@ pub(super) fn terminate_process(arguments: &Arguments) -> NTSTATUS {
         Ok(())
     };
     status(run())
+}
+
+/// `PowerActionSleep`.
+const ACTION_SLEEP: u32 = 2;
+
+/// Puts every device to sleep and wakes it again at once: what a system without a wake source can do.
+pub(super) fn initiate_power_action(arguments: &Arguments) -> NTSTATUS {
+    let (action, state) = (arguments[0] as u32, arguments[1] as u32 as i32);
+    if action != ACTION_SLEEP || !(POWER_SYSTEM_SLEEPING1..=POWER_SYSTEM_SLEEPING3).contains(&state) {
+        crate::log!("NtInitiatePowerAction: action {action} to state {state} is not supported");
+        return NTSTATUS::NOT_SUPPORTED;
+    }
+    let guard = crate::pnp::engine::lock();
+    status(crate::power::system::sleep_and_wake(&guard, state))
 }
 
 /// `ProcessBasicInformation`.

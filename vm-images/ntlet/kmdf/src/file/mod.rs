@@ -186,6 +186,11 @@ fn pass_down_watched(device: &Ref<Device>, irp: *mut IRP, file: Ref<File>) -> NT
         forget(&file);
         return io::refuse(irp, NTSTATUS::INVALID_DEVICE_REQUEST);
     }
+    send_watched(lower, irp, file)
+}
+
+/// Sends a create on; the file object goes when it fails. The IRP has a stack location for `lower`, which stays.
+pub(crate) fn send_watched(lower: *mut DEVICE_OBJECT, irp: *mut IRP, file: Ref<File>) -> NTSTATUS {
     // SAFETY: the IRP was handed to us with a location for the driver below; the device below is there while we are attached.
     unsafe {
         copy_current_stack_location_to_next(irp);
@@ -195,7 +200,7 @@ fn pass_down_watched(device: &Ref<Device>, irp: *mut IRP, file: Ref<File>) -> NT
 }
 
 unsafe extern "win64" fn create_is_done(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
-    // SAFETY: `pass_down_watched` put a counted file there.
+    // SAFETY: `send_watched` put a counted file there.
     let file = unsafe { Ref::<File>::from_context(context) };
     // SAFETY: the IRP is on its way up through our location.
     let status = unsafe {

@@ -63,8 +63,8 @@ pub(crate) enum Stop {
 
 /// A request as its queue sees it.
 pub(crate) struct Entry {
-    pub(super) place_link: Link<Entry>,
-    pub(super) cancel_link: Link<Entry>,
+    pub(crate) place_link: Link<Entry>,
+    pub(crate) cancel_link: Link<Entry>,
     /// The IRP, valid until the request is completed.
     pub(crate) irp: *mut IRP,
     /// The file the IRP came through, or null.

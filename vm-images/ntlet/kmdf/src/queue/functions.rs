@@ -176,8 +176,8 @@ fn create(
     let kind = match config.DispatchType {
         WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchSequential => Kind::Sequential,
         WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchManual => Kind::Manual,
-        // SAFETY: the member is that of parallel queues. Older structures end before it, and mean no limit.
         WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchParallel => {
+            // SAFETY: the member is that of parallel queues. Older structures end before it, and mean no limit.
             match unsafe { config.Settings.Parallel.NumberOfPresentedRequests } {
                 _ if config.Size < 88 => Kind::Parallel(u32::MAX),
                 0 => return Err(NTSTATUS::INVALID_PARAMETER),
@@ -218,10 +218,15 @@ fn create(
         queue.abandon();
         return Err(NTSTATUS::UNSUCCESSFUL);
     }
+    if power_managed && device.is_in_d0() {
+        // The device may have reached D0 while the queue was not in its list yet.
+        queue.guarded.lock().state.resume();
+        pump(&queue);
+    }
     Ok(queue)
 }
 
-/// A queue that delivers needs someone to deliver to; one that does not must not name anyone.
+/// A queue that delivers needs someone to deliver to.
 fn check_handlers(config: &WDF_IO_QUEUE_CONFIG, kind: Kind) -> Result<(), NTSTATUS> {
     let any = config.EvtIoDefault.is_some()
         || config.EvtIoRead.is_some()
@@ -229,7 +234,6 @@ fn check_handlers(config: &WDF_IO_QUEUE_CONFIG, kind: Kind) -> Result<(), NTSTAT
         || config.EvtIoDeviceControl.is_some()
         || config.EvtIoInternalDeviceControl.is_some();
     match kind {
-        Kind::Manual if any => Err(NTSTATUS::INVALID_PARAMETER),
         Kind::Sequential | Kind::Parallel(_) if !any => Err(NTSTATUS::WDF_NO_CALLBACK),
         _ => Ok(()),
     }

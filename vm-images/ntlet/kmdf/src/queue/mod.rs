@@ -17,8 +17,6 @@ pub(crate) mod power;
 pub(crate) mod present;
 pub(crate) mod pump;
 pub(crate) mod state;
-#[cfg(test)]
-mod state_tests;
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

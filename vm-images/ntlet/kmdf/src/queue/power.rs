@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use wdf_sys::wdf::WdfRequestStopActionPurge;
 use wdf_sys::wdm::constants::NOTIFICATION_EVENT;
 
 use super::Queue;
@@ -30,12 +31,16 @@ pub(crate) fn stop(device: &Ref<Device>, flags: u32) {
         if !queue.guarded.lock().state.rules().power_managed {
             return;
         }
-        let stopped = Event::uninitialized();
-        stopped.initialize(NOTIFICATION_EVENT, false);
-        queue.guarded.lock().state.stop_for_power(flags, stopped.as_ptr());
-        pump(queue);
-        wait(queue, &stopped, "the power-down");
+        stop_one(queue, flags);
     });
+}
+
+fn stop_one(queue: &Ref<Queue>, flags: u32) {
+    let stopped = Event::uninitialized();
+    stopped.initialize(NOTIFICATION_EVENT, false);
+    queue.guarded.lock().state.stop_for_power(flags, stopped.as_ptr());
+    pump(queue);
+    wait(queue, &stopped, "the power-down");
 }
 
 /// The device is being removed: no queue takes requests any more, and what waits is cancelled.
@@ -43,6 +48,10 @@ pub(crate) fn begin_purge(device: &Ref<Device>) {
     device.io.for_each_queue(|queue| {
         let _ = queue.guarded.lock().state.begin(Change::Purge, None);
         pump(queue);
+        // A device that goes while it sleeps: what the driver keeps over the sleep has to end.
+        if queue.guarded.lock().state.must_tell_of_removal() {
+            stop_one(queue, WdfRequestStopActionPurge);
+        }
     });
 }
 

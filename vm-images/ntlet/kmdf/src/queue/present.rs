@@ -1,5 +1,7 @@
 //! The driver's callbacks of a queue: which one a request goes to, and the call itself.
 
+use core::sync::atomic::Ordering;
+
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::WDF_IO_QUEUE_CONFIG;
 use wdf_sys::wdm::IO_STACK_LOCATION;
@@ -41,10 +43,7 @@ pub(crate) fn handles(config: &WDF_IO_QUEUE_CONFIG, major: u8) -> bool {
 }
 
 /// Hands a request to its handler. One without a handler is completed with STATUS_INVALID_DEVICE_REQUEST.
-pub(crate) fn present(queue: &Ref<Queue>, request: &Ref<Request>) {
-    // SAFETY: the request was presented just now, so its IRP is ours; another thread that completes it now (from EvtIoStop) leaves the
-    // stack location's memory to whoever reuses the IRP, and the values read are integers of any value.
-    let stack = unsafe { *request.stack() };
+pub(crate) fn present(queue: &Ref<Queue>, request: &Ref<Request>, stack: &IO_STACK_LOCATION) {
     let handler = stack.MajorFunction;
     queue.any().globals().history.record(
         Event::RequestPresented,
@@ -53,7 +52,7 @@ pub(crate) fn present(queue: &Ref<Queue>, request: &Ref<Request>) {
         handler as usize,
     );
     let mut handled = false;
-    guarded_call(queue, || handled = call_handler(queue, request, &stack));
+    guarded_call(queue, || handled = call_handler(queue, request, stack));
     if !handled {
         complete::by_framework_from_queue(request, NTSTATUS::INVALID_DEVICE_REQUEST);
     }
@@ -101,6 +100,7 @@ fn call_handler(queue: &Ref<Queue>, request: &Ref<Request>, stack: &IO_STACK_LOC
 
 /// `EvtRequestCancel`. The reference that the mark held goes with it.
 pub(crate) fn cancel(queue: &Ref<Queue>, request: &Ref<Request>) {
+    request.cancel_called.store(true, Ordering::Release);
     if let Some(callback) = request.cancel_callback() {
         // SAFETY: the driver's own callback, called as its page says.
         guarded_call(queue, || unsafe { callback(request.handle()) });

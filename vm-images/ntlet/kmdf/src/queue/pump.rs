@@ -9,6 +9,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::IO_STACK_LOCATION;
 use wdf_sys::wdm::constants::DELAYED_WORK_QUEUE;
 use wdf_sys::wdm::functions::{ExQueueWorkItem, KeSetEvent};
 
@@ -83,6 +84,8 @@ impl Frames {
 enum Task {
     Nothing,
     Request(Step, Ref<Request>),
+    /// With the stack location as it is while nobody can complete the request.
+    Present(Ref<Request>, IO_STACK_LOCATION),
     Notify(Notify),
     Ready(Notify),
 }
@@ -144,8 +147,13 @@ fn next_task(queue: &Ref<Queue>, frame: *mut Frame) -> Task {
         | Step::CallCancelledOnQueue(entry)
         | Step::CompleteCancelled(entry)
         | Step::Stop(entry, _)
-        | Step::Resume(entry)
-        | Step::Present(entry) => entry,
+        | Step::Resume(entry) => entry,
+        Step::Present(entry) => {
+            let request = request_of(entry);
+            // SAFETY: the request has just become the driver's, who does not know it yet; nobody completes it while the lock is held.
+            let stack = unsafe { *request.stack() };
+            return Task::Present(request, stack);
+        }
     };
     Task::Request(step, request_of(entry))
 }
@@ -162,6 +170,7 @@ fn take(queue: &Ref<Queue>, task: Task) {
         Task::Nothing => return,
         Task::Notify(notify) => return tell(queue, notify),
         Task::Ready(notify) => return tell(queue, notify),
+        Task::Present(request, stack) => return present::present(queue, &request, &stack),
         Task::Request(step, request) => (step, request),
     };
     let log = |event, a| queue.any().globals().history.record(event, request.any().header().handle, a, 0);
@@ -192,8 +201,7 @@ fn take(queue: &Ref<Queue>, task: Task) {
             log(Event::RequestResumed, 0);
             present::resume(queue, &request);
         }
-        Step::Present(_) => present::present(queue, &request),
-        Step::None | Step::Notify(_) | Step::Ready(_) => {}
+        Step::None | Step::Notify(_) | Step::Ready(_) | Step::Present(_) => {}
     }
 }
 

@@ -234,7 +234,8 @@ fn finish(request: &Ref<Request>, status: NTSTATUS, information: usize, boost: i
     }
 }
 
-fn is_create(request: &Ref<Request>) -> bool {
+/// Whether an incoming request that is not completed is a create.
+pub(crate) fn is_create(request: &Ref<Request>) -> bool {
     // SAFETY: a request that came through a file has our stack location, which is there until its IRP is completed.
     unsafe { (*request.stack()).MajorFunction == IRP_MJ_CREATE }
 }

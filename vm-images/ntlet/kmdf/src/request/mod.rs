@@ -74,6 +74,8 @@ pub(crate) struct Request {
     /// Keeps that queue's memory; changed only on the way into and out of a queue.
     kept_queue: UnsafeCell<Option<Ref<Queue>>>,
     cancel_callback: AtomicPtr<c_void>,
+    /// EvtRequestCancel has been called since the request was last marked.
+    pub(crate) cancel_called: AtomicBool,
     pub(crate) sent: SpinLock<Sent>,
     pub(crate) errand: UnsafeCell<Errand>,
     send_side: UnsafeCell<SendSide>,
@@ -129,6 +131,7 @@ impl Request {
             queue: AtomicUsize::new(0),
             kept_queue: UnsafeCell::new(None),
             cancel_callback: AtomicPtr::new(null_mut()),
+            cancel_called: AtomicBool::new(false),
             sent: SpinLock::new(Sent::new()),
             errand: UnsafeCell::new(Errand::new()),
             send_side: UnsafeCell::new(SendSide::new()),

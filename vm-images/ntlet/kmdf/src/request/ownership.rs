@@ -117,6 +117,7 @@ fn mark(call: &Call, request: &Ref<Request>, callback: PFN_WDF_REQUEST_CANCEL, a
                 return Err("the request is cancelable already");
             }
             request.set_cancel_callback(callback);
+            request.cancel_called.store(false, Ordering::Release);
             let marked = state.mark_cancelable(entry);
             if marked == Marked::AlreadyCancelled && already == Already::CallsBack {
                 state.cancel_due(entry);
@@ -151,7 +152,12 @@ fn mark(call: &Call, request: &Ref<Request>, callback: PFN_WDF_REQUEST_CANCEL, a
 fn unmark(call: &Call, request: &Ref<Request>) -> NTSTATUS {
     // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
     let result = request.with_queue(|_, state, entry| unsafe {
-        if (*entry).place == Place::Presented { state.unmark_cancelable(entry) } else { Unmarked::WasNot }
+        match (*entry).place {
+            Place::Presented => state.unmark_cancelable(entry),
+            // EvtRequestCancel is completing it at this moment.
+            Place::Leaving if (*entry).cancel == Cancel::Called => Unmarked::Cancelled,
+            _ => Unmarked::WasNot,
+        }
     });
     let status = match result {
         Some((_, Unmarked::Yes)) => {
@@ -159,6 +165,8 @@ fn unmark(call: &Call, request: &Ref<Request>) -> NTSTATUS {
             NTSTATUS::SUCCESS
         }
         Some((_, Unmarked::Cancelled)) => NTSTATUS::CANCELLED,
+        // EvtRequestCancel has completed it; a driver with a reference of its own finds out here.
+        None if request.cancel_called.load(Ordering::Acquire) => NTSTATUS::CANCELLED,
         Some((_, Unmarked::WasNot)) => {
             violates(call, request, Rule::RequestState, "the request is not cancelable");
             NTSTATUS::INVALID_DEVICE_REQUEST

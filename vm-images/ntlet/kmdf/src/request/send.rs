@@ -327,10 +327,14 @@ fn send_and_forget(call: &Call, request: &Ref<Request>, target: &Ref<Target>) ->
     if request.sent.lock().is_cancelled() {
         return Err(NTSTATUS::CANCELLED);
     }
-    let device = target.device_object();
-    if device.is_null() {
-        return Err(NTSTATUS::INVALID_DEVICE_STATE);
-    }
+    let device = {
+        let guarded = target.guarded.lock();
+        // Whatever the state: but there must be a device.
+        if guarded.state.is_gone() || guarded.device.is_null() {
+            return Err(NTSTATUS::INVALID_DEVICE_STATE);
+        }
+        guarded.device
+    };
     // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
     let counted = request.with_queue(|_, state, entry| unsafe {
         let ours = (*entry).place == Place::Presented;
@@ -348,12 +352,19 @@ fn send_and_forget(call: &Call, request: &Ref<Request>, target: &Ref<Target>) ->
         target.any().header().handle,
         WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET as usize,
     );
+    let opening = request.file.clone().filter(|_| complete::is_create(request));
     let (irp, queue) = complete::release_irp(request, counted.is_some());
-    // SAFETY: the IRP is ours, marked pending when it came; the lower device gets our stack location, as its owner's.
-    let _ = unsafe {
-        skip_current_stack_location(irp);
-        IofCallDriver(device, irp)
-    };
+    match opening {
+        // The file object goes if the create fails below.
+        Some(file) => {
+            let _ = crate::file::send_watched(device, irp, file);
+        }
+        // SAFETY: the IRP is ours, marked pending when it came; the lower device gets our stack location, as its owner's.
+        None => unsafe {
+            skip_current_stack_location(irp);
+            let _ = IofCallDriver(device, irp);
+        },
+    }
     if let Some(queue) = queue {
         pump(&queue);
     }

@@ -468,7 +468,7 @@ fn write_entry(table: NonNull<u8>, index: usize, words: [u32; 4]) {
 ///
 /// # Safety
 /// The IRP is ours.
-pub(super) unsafe fn unanswered(irp: *mut IRP) -> NTSTATUS {
+pub(crate) unsafe fn unanswered(irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the caller's promise.
     unsafe { packet::complete(irp, (*irp).IoStatus.status(), (*irp).IoStatus.Information) }
 }

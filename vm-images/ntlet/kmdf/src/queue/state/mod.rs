@@ -8,9 +8,14 @@
 //!
 //! Every method that takes an entry wants it valid, with a valid IRP, and not in another queue; that is the `unsafe` of all of them.
 
+mod cancelling;
+mod power;
+#[cfg(test)]
+mod tests;
+
 use core::ffi::c_void;
 
-use wdf_sys::wdf::{PFN_WDF_IO_QUEUE_STATE, WdfRequestStopRequestCancelable};
+use wdf_sys::wdf::PFN_WDF_IO_QUEUE_STATE;
 use wdf_sys::wdm::{FILE_OBJECT, KEVENT};
 
 use super::entry::{CANCEL, Cancel, Entry, PLACE, Place, Stop};
@@ -170,6 +175,8 @@ pub(crate) struct State {
     purge_due: bool,
     change: Option<(Change, Notify)>,
     power_waiter: *mut KEVENT,
+    /// `EvtIoStop` has been called for the removal of the device.
+    told_of_removal: bool,
     /// PnP waits until nothing is left, whatever the driver waits for.
     removal: Option<Notify>,
     ready: Option<Notify>,
@@ -194,6 +201,7 @@ impl State {
             purge_due: false,
             change: None,
             power_waiter: core::ptr::null_mut(),
+            told_of_removal: false,
             removal: None,
             ready: None,
             ready_due: false,
@@ -330,102 +338,6 @@ impl State {
         self.completing -= 1;
     }
 
-    // Cancelling.
-
-    /// The IRP's cancel routine has come. `true`: for a request marked cancelable that is no longer the driver's, so there is nobody left
-    /// to tell.
-    pub(crate) unsafe fn irp_cancelled(&mut self, entry: *mut Entry) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match ((*entry).place, (*entry).cancel) {
-                (Place::Waiting, _) => self.cancel_waiting(entry),
-                (Place::Presented, Cancel::Marked | Cancel::Fired) => self.cancel_due(entry),
-                _ => return true,
-            }
-        }
-        false
-    }
-
-    unsafe fn cancel_waiting(&mut self, entry: *mut Entry) {
-        // SAFETY: a waiting entry is in `waiting`.
-        unsafe {
-            self.waiting.remove(entry);
-            self.cancelled.push_back(entry);
-            (*entry).place = Place::Cancelled;
-        }
-    }
-
-    /// Has `EvtRequestCancel` called for a presented request whose cancel routine is taken.
-    pub(crate) unsafe fn cancel_due(&mut self, entry: *mut Entry) {
-        // SAFETY: the caller's promise; an entry whose cancel was not due is not in `cancels`.
-        unsafe {
-            (*entry).cancel = Cancel::Due;
-            self.cancels.push_back(entry);
-        }
-    }
-
-    /// Makes a presented request cancelable.
-    pub(crate) unsafe fn mark_cancelable(&mut self, entry: *mut Entry) -> Marked {
-        // SAFETY: the caller's promise.
-        unsafe {
-            (*entry).cancel = Cancel::Marked;
-            irp::arm((*entry).irp, self.rules.cancel_routine, (*entry).request);
-            if irp::is_cancelled((*entry).irp) && irp::disarm((*entry).irp) {
-                (*entry).cancel = Cancel::No;
-                return Marked::AlreadyCancelled;
-            }
-        }
-        Marked::Yes
-    }
-
-    /// Takes the mark back.
-    pub(crate) unsafe fn unmark_cancelable(&mut self, entry: *mut Entry) -> Unmarked {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (*entry).cancel {
-                Cancel::No => Unmarked::WasNot,
-                Cancel::Marked if irp::disarm((*entry).irp) => {
-                    (*entry).cancel = Cancel::No;
-                    Unmarked::Yes
-                }
-                Cancel::Marked => {
-                    (*entry).cancel = Cancel::Fired;
-                    Unmarked::Cancelled
-                }
-                Cancel::Fired | Cancel::Due | Cancel::Called => Unmarked::Cancelled,
-            }
-        }
-    }
-
-    /// Cancels the waiting requests of a file, or of all files for null; with `of_driver` the cancelable ones that the driver owns, too.
-    pub(crate) fn cancel_all(&mut self, file: *mut FILE_OBJECT, of_driver: bool) {
-        let mut at = self.waiting.first();
-        while !at.is_null() {
-            // SAFETY: `at` is in `waiting`; its successor is read before it may leave.
-            unsafe {
-                let entry = at;
-                at = self.waiting.after(entry);
-                if (file.is_null() || (*entry).file == file) && irp::disarm((*entry).irp) {
-                    self.cancel_waiting(entry);
-                }
-            }
-        }
-        let mut at = if of_driver { self.presented.first() } else { core::ptr::null_mut() };
-        while !at.is_null() {
-            // SAFETY: `at` is in `presented`, which does not change here.
-            unsafe {
-                if (file.is_null() || (*at).file == file) && (*at).cancel == Cancel::Marked {
-                    if irp::disarm((*at).irp) {
-                        self.cancel_due(at);
-                    } else {
-                        (*at).cancel = Cancel::Fired;
-                    }
-                }
-                at = self.presented.after(at);
-            }
-        }
-    }
-
     // Changes.
 
     /// Accepts and dispatches again.
@@ -479,96 +391,6 @@ impl State {
     pub(crate) fn clear_ready(&mut self) {
         self.ready = None;
         self.ready_due = false;
-    }
-
-    // Power.
-
-    /// First phase of a power-down: no presentation from now on.
-    pub(crate) fn halt(&mut self) {
-        if self.rules.power_managed && matches!(self.power, Power::On | Power::Resuming) {
-            self.power = Power::Halted;
-        }
-    }
-
-    /// Second phase: `EvtIoStop` for every request the driver owns. `event` is set when all are gone or suspended.
-    pub(crate) fn stop_for_power(&mut self, flags: u32, event: *mut KEVENT) {
-        self.power = Power::Stopping(flags);
-        self.power_waiter = event;
-        let first = self.first_stop();
-        let mut at = self.presented.first();
-        while !at.is_null() {
-            // SAFETY: `at` is in `presented`, which does not change here.
-            unsafe {
-                if (*at).stop != Stop::Suspended {
-                    (*at).stop = first;
-                }
-                at = self.presented.after(at);
-            }
-        }
-    }
-
-    const fn first_stop(&self) -> Stop {
-        if self.rules.tells_stop { Stop::Due } else { Stop::Unanswered }
-    }
-
-    /// `WdfRequestStopAcknowledge`. `false`: no `EvtIoStop` runs for it.
-    pub(crate) unsafe fn acknowledge_stop(&mut self, entry: *mut Entry, requeue: bool) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let running = matches!((*entry).stop, Stop::Calling | Stop::Acknowledged { .. });
-            if running {
-                (*entry).stop = Stop::Acknowledged { requeue };
-            }
-            running
-        }
-    }
-
-    /// The same outside `EvtIoStop`, which only a driver without the verifier gets away with.
-    pub(crate) unsafe fn acknowledge_late(&mut self, entry: *mut Entry, requeue: bool) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if (*entry).stop == Stop::Unanswered {
-                (*entry).stop = Stop::Acknowledged { requeue };
-                self.stop_returned(entry);
-            }
-        }
-    }
-
-    /// `EvtIoStop` has returned. The request may be anywhere by now, as long as its object lives and it has not entered another queue.
-    pub(crate) unsafe fn stop_returned(&mut self, entry: *mut Entry) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if (*entry).place != Place::Presented {
-                return;
-            }
-            match (*entry).stop {
-                Stop::Acknowledged { requeue: true } => self.requeue(entry),
-                Stop::Acknowledged { requeue: false } => {
-                    (*entry).stop = Stop::Suspended;
-                    self.suspended += 1;
-                }
-                Stop::Calling => (*entry).stop = Stop::Unanswered,
-                _ => {}
-            }
-        }
-    }
-
-    /// The device works again.
-    pub(crate) fn resume(&mut self) {
-        if !self.rules.power_managed {
-            return;
-        }
-        self.power = Power::Resuming;
-        self.suspended = 0;
-        let next = if self.rules.tells_resume { Stop::ResumeDue } else { Stop::No };
-        let mut at = self.presented.first();
-        while !at.is_null() {
-            // SAFETY: `at` is in `presented`, which does not change here.
-            unsafe {
-                (*at).stop = if (*at).stop == Stop::Suspended { next } else { Stop::No };
-                at = self.presented.after(at);
-            }
-        }
     }
 
     // What next.
@@ -633,55 +455,6 @@ impl State {
             self.stay(entry);
         }
         Step::CallCancelledOnQueue(entry)
-    }
-
-    /// The first presented request in a state of its power stop, moved to the end so that the others are found at once.
-    fn presented_in(&mut self, stop: Stop) -> Option<*mut Entry> {
-        let mut at = self.presented.first();
-        while !at.is_null() {
-            // SAFETY: `at` is in `presented`.
-            unsafe {
-                if (*at).stop == stop {
-                    self.presented.remove(at);
-                    self.presented.push_back(at);
-                    return Some(at);
-                }
-                at = self.presented.after(at);
-            }
-        }
-        None
-    }
-
-    fn next_power(&mut self) -> Option<Step> {
-        match self.power {
-            Power::Stopping(flags) => {
-                if let Some(entry) = self.presented_in(Stop::Due) {
-                    // SAFETY: it is in `presented`.
-                    unsafe {
-                        (*entry).stop = Stop::Calling;
-                        let cancelable = if (*entry).cancel == Cancel::Marked { WdfRequestStopRequestCancelable } else { 0 };
-                        return Some(Step::Stop(entry, flags | cancelable));
-                    }
-                }
-                if self.suspended != self.in_driver {
-                    return None;
-                }
-                self.power = Power::Off;
-                let event = core::mem::replace(&mut self.power_waiter, core::ptr::null_mut());
-                Some(Step::Notify(Notify::event(event)))
-            }
-            Power::Resuming => {
-                if let Some(entry) = self.presented_in(Stop::ResumeDue) {
-                    // SAFETY: it is in `presented`.
-                    unsafe { (*entry).stop = Stop::No };
-                    return Some(Step::Resume(entry));
-                }
-                self.power = Power::On;
-                self.ready_due = self.ready.is_some() && !self.waiting.is_empty();
-                None
-            }
-            Power::On | Power::Halted | Power::Off => None,
-        }
     }
 
     // Asking for requests.

@@ -1,0 +1,244 @@
+//! A world for the filter, small enough for a test: a function table whose target is the test. What the filter sends waits in a list until
+//! the test completes it, or is completed inside of the send when the test wants that.
+//!
+//! Objects are addresses that live for ever. Nothing is held while the driver is called.
+
+mod table;
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::c_void;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, Once};
+
+use wdf_sys::NTSTATUS;
+use wdf_sys::wdf::{
+    PFN_WDF_DRIVER_DEVICE_ADD, PFN_WDF_IO_QUEUE_STATE, PFN_WDF_REQUEST_CANCEL, PFN_WDF_REQUEST_COMPLETION_ROUTINE,
+    WDF_IO_QUEUE_CONFIG, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REQUEST_COMPLETION_PARAMS,
+};
+
+/// Anything that the driver has a handle of.
+#[derive(Default)]
+pub(crate) struct Object {
+    contexts: Mutex<HashMap<usize, usize>>,
+    locked: AtomicBool,
+    /// The device it belongs to, for what belongs to one; the memory's address, for memory.
+    owner: usize,
+    kind: Mutex<Kind>,
+}
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Plain,
+    Device(Box<DeviceParts>),
+    Queue(QueueParts),
+    Request(Box<RequestParts>),
+}
+
+// SAFETY: the raw pointers in it are addresses that live for ever.
+unsafe impl Send for Kind {}
+
+struct DeviceParts {
+    pnp: WDF_PNPPOWER_EVENT_CALLBACKS,
+    incoming: usize,
+    target: usize,
+    /// Driver-created requests that the filter sent.
+    sent: VecDeque<usize>,
+    /// Presented requests that the filter sent on.
+    passed: Vec<usize>,
+    /// With what sends are completed at once.
+    at_once: Option<NTSTATUS>,
+}
+
+struct QueueParts {
+    config: WDF_IO_QUEUE_CONFIG,
+    waiting: VecDeque<usize>,
+    ready: PFN_WDF_IO_QUEUE_STATE,
+}
+
+#[derive(Default)]
+pub(crate) struct RequestParts {
+    pub(crate) code: u32,
+    pub(crate) input: Vec<u8>,
+    output: Vec<u8>,
+    queue: usize,
+    cancel: PFN_WDF_REQUEST_CANCEL,
+    pub(crate) completions: Vec<(NTSTATUS, usize)>,
+    pub(crate) kept: bool,
+    // Of driver-created requests:
+    routine: PFN_WDF_REQUEST_COMPLETION_ROUTINE,
+    /// Where the answer goes, and how much fits.
+    answer: (usize, usize),
+    formatted: bool,
+    is_sent: bool,
+    pub(crate) cancels: u32,
+    status: NTSTATUS,
+    pub(crate) sends: u32,
+    pub(crate) reuses: u32,
+}
+
+fn object(kind: Kind, owner: usize) -> usize {
+    let made = Object { kind: Mutex::new(kind), owner, ..Object::default() };
+    core::ptr::from_ref(Box::leak(Box::new(made))) as usize
+}
+
+fn at(handle: usize) -> &'static Object {
+    // SAFETY: handles are addresses of objects that live for ever; the driver has no others.
+    unsafe { &*(handle as *const Object) }
+}
+
+fn with_device<R>(handle: usize, act: impl FnOnce(&mut DeviceParts) -> R) -> R {
+    match &mut *at(handle).kind.lock().expect("no panic in here") {
+        Kind::Device(parts) => act(parts),
+        _ => panic!("the driver gave another object for a device"),
+    }
+}
+
+fn with_queue<R>(handle: usize, act: impl FnOnce(&mut QueueParts) -> R) -> R {
+    match &mut *at(handle).kind.lock().expect("no panic in here") {
+        Kind::Queue(parts) => act(parts),
+        _ => panic!("the driver gave another object for a queue"),
+    }
+}
+
+fn with_request<R>(handle: usize, act: impl FnOnce(&mut RequestParts) -> R) -> R {
+    match &mut *at(handle).kind.lock().expect("no panic in here") {
+        Kind::Request(parts) => act(parts),
+        _ => panic!("the driver gave another object for a request"),
+    }
+}
+
+static DEVICE_ADD: Mutex<PFN_WDF_DRIVER_DEVICE_ADD> = Mutex::new(None);
+
+/// A device that the filter sits on.
+pub(crate) struct Device {
+    handle: usize,
+}
+
+/// A request, of a program or of the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Request {
+    handle: usize,
+}
+
+impl Device {
+    pub(crate) fn add() -> Self {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| {
+            let mut driver = wdf_sys::wdm::DRIVER_OBJECT::zeroed();
+            let mut path = wdf_sys::wdm::UNICODE_STRING::zeroed();
+            // SAFETY: called once; both structures live through the call, and the world does not unload.
+            let status = unsafe { wdf::driver::start::<relay_filter::RelayFilterDriver>(&raw mut driver, &raw mut path) };
+            assert_eq!(status, NTSTATUS::SUCCESS);
+        });
+        let parts = DeviceParts {
+            pnp: WDF_PNPPOWER_EVENT_CALLBACKS::new(),
+            incoming: 0,
+            target: 0,
+            sent: VecDeque::new(),
+            passed: Vec::new(),
+            at_once: None,
+        };
+        let handle = object(Kind::Device(Box::new(parts)), 0);
+        let target = object(Kind::Plain, handle);
+        with_device(handle, |parts| parts.target = target);
+        let add = DEVICE_ADD.lock().expect("no panic in here").expect("the driver has been started");
+        // SAFETY: the init is the device's own handle, which the table understands.
+        assert_eq!(unsafe { add(wdf_sys::WDFDRIVER(core::ptr::null_mut()), handle as *mut _) }, NTSTATUS::SUCCESS);
+        Self { handle }
+    }
+
+    /// A device whose readers have been started.
+    pub(crate) fn reading() -> Self {
+        let device = Self::add();
+        let init = with_device(device.handle, |parts| parts.pnp.EvtDeviceSelfManagedIoInit).expect("registered");
+        // SAFETY: a device that the table understands.
+        assert_eq!(unsafe { init(wdf_sys::WDFDEVICE(device.handle as *mut c_void)) }, NTSTATUS::SUCCESS);
+        device
+    }
+
+    /// The device is torn out.
+    pub(crate) fn surprise_remove(&self) {
+        let removal = with_device(self.handle, |parts| parts.pnp.EvtDeviceSurpriseRemoval).expect("registered");
+        // SAFETY: a device that the table understands.
+        unsafe { removal(wdf_sys::WDFDEVICE(self.handle as *mut c_void)) };
+    }
+
+    /// A program sends an I/O control.
+    pub(crate) fn send(&self, code: u32, input: &[u8], room: usize) -> Request {
+        let queue = with_device(self.handle, |parts| parts.incoming);
+        let parts = RequestParts { code, input: input.to_vec(), output: vec![0; room], queue, ..RequestParts::default() };
+        let request = Request { handle: object(Kind::Request(Box::new(parts)), self.handle) };
+        table::present(queue, request.handle);
+        request
+    }
+
+    /// The next request of the filter's own that waits below.
+    pub(crate) fn below(&self) -> Option<Request> {
+        with_device(self.handle, |parts| parts.sent.pop_front()).map(|handle| Request { handle })
+    }
+
+    /// Requests of programs that the filter sent on as they are.
+    pub(crate) fn passed(&self) -> Vec<Request> {
+        with_device(self.handle, |parts| parts.passed.iter().map(|handle| Request { handle: *handle }).collect())
+    }
+
+    /// What is sent from now on is completed with `status` before the send returns.
+    pub(crate) fn complete_at_once(&self, status: Option<NTSTATUS>) {
+        with_device(self.handle, |parts| parts.at_once = status);
+    }
+}
+
+impl Request {
+    /// What is known of it.
+    pub(crate) fn with<R>(self, act: impl FnOnce(&mut RequestParts) -> R) -> R {
+        with_request(self.handle, act)
+    }
+
+    /// How it ended, if it has: status and answer.
+    pub(crate) fn outcome(self) -> Option<(NTSTATUS, Vec<u8>)> {
+        self.with(|parts| {
+            assert!(parts.completions.len() <= 1, "a request was completed twice");
+            let (status, information) = *parts.completions.first()?;
+            Some((status, parts.output[..information.min(parts.output.len())].to_vec()))
+        })
+    }
+
+    /// The driver below completes it.
+    pub(crate) fn complete(self, status: NTSTATUS, answer: &[u8]) {
+        let routine = self.with(|parts| {
+            assert!(core::mem::take(&mut parts.is_sent), "a request is completed that is not there");
+            assert!(answer.len() <= parts.answer.1, "a test writes beyond the buffer");
+            // SAFETY: the buffer that the request was formatted with.
+            unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), parts.answer.0 as *mut u8, answer.len()) };
+            parts.status = status;
+            parts.routine.take()
+        });
+        let device = at(self.handle).owner;
+        let target = wdf_sys::WDFIOTARGET(with_device(device, |parts| parts.target) as *mut c_void);
+        let mut params = WDF_REQUEST_COMPLETION_PARAMS::new();
+        params.IoStatus = wdf_sys::wdm::IO_STATUS_BLOCK::new(status, answer.len());
+        let request = wdf_sys::WDFREQUEST(self.handle as *mut c_void);
+        // SAFETY: handles that the table understands.
+        unsafe {
+            routine.expect("it was sent with a completion routine")(request, target, &raw mut params, core::ptr::null_mut())
+        };
+    }
+
+    /// Its sender cancels it. Whether the filter was asked.
+    pub(crate) fn cancel(self) -> bool {
+        let Some(callback) = self.with(|parts| parts.cancel.take()) else { return false };
+        // SAFETY: the driver gave the callback for this request.
+        unsafe { callback(wdf_sys::WDFREQUEST(self.handle as *mut c_void)) };
+        true
+    }
+
+    /// Its queue stops: EvtIoStop.
+    pub(crate) fn stop(self, flags: u32) {
+        let queue = self.with(|parts| parts.queue);
+        let stop = with_queue(queue, |parts| parts.config.EvtIoStop).expect("the queue hears of stops");
+        let (queue, request) = (wdf_sys::WDFQUEUE(queue as *mut c_void), wdf_sys::WDFREQUEST(self.handle as *mut c_void));
+        // SAFETY: handles that the table understands.
+        unsafe { stop(queue, request, flags) };
+    }
+}

@@ -1,0 +1,242 @@
+//! The whole driver, from its entry point to the used ring, against hardware that the test plays: also hardware that lies.
+
+mod world;
+
+use protocol::hardware::{AdminCommand, AdminOpcode, Event, Reply, Status};
+use protocol::io;
+use wdf_sys::NTSTATUS;
+use wdf_sys::wdf::{WdfRequestStopActionPurge, WdfRequestStopActionSuspend};
+use zerocopy::{FromBytes, IntoBytes};
+
+use world::Device;
+
+const COMMANDS: usize = 0;
+const ADMIN: usize = 2;
+
+fn hold(tag: u64) -> Vec<u8> {
+    io::Command { tag, opcode: 4, reserved: 0, argument: 0 }.as_bytes().to_vec()
+}
+
+#[test]
+fn an_echo_goes_to_the_hardware_and_comes_back() {
+    let device = Device::running();
+    let sent = device.send(io::ECHO, b"hello", 16);
+    assert_eq!(sent.outcome(), None);
+    device.hardware(|hardware| {
+        let chain = hardware.take(COMMANDS).expect("the driver offered it");
+        assert_eq!((chain.payload(), chain.room()), (&b"hello"[..], 16 + 16));
+        let tag = chain.command().tag;
+        hardware.echo(&chain, tag);
+    });
+    device.interrupt();
+    assert_eq!(sent.outcome(), Some((NTSTATUS::SUCCESS, b"hello".to_vec())));
+}
+
+#[test]
+fn the_empty_and_the_largest_payload_come_back_and_one_byte_more_does_not_go() {
+    let device = Device::running();
+    for length in [0, 1, 4096, 4097, 1 << 20] {
+        let payload: Vec<u8> = (0..length).map(|at: usize| (at * 7) as u8).collect();
+        let sent = device.send(io::ECHO, &payload, length);
+        device.hardware(|hardware| {
+            let chain = hardware.take(COMMANDS).expect("the driver offered it");
+            let tag = chain.command().tag;
+            hardware.echo(&chain, tag);
+        });
+        device.interrupt();
+        assert!(sent.outcome() == Some((NTSTATUS::SUCCESS, payload)), "length {length}");
+    }
+    let sent = device.send(io::ECHO, &vec![0; (1 << 20) + 1], 0);
+    assert_eq!(sent.outcome().map(|(status, _)| status), Some(NTSTATUS::INVALID_BUFFER_SIZE));
+}
+
+#[test]
+fn an_in_direct_echo_tells_the_length_and_leaves_the_buffer_alone() {
+    let device = Device::running();
+    let sent = device.send(io::ECHO_IN_DIRECT, b"", 8);
+    device.hardware(|hardware| {
+        let chain = hardware.take(COMMANDS).expect("the driver offered it");
+        assert_eq!(chain.payload(), [0; 8]);
+        let reply = Reply { tag: chain.command().tag, status: Status::OK, length: 8 };
+        let bytes = [reply.as_bytes(), &[0xee; 8]].concat();
+        hardware.give_back(COMMANDS, &chain, &bytes, bytes.len() as u32);
+    });
+    device.interrupt();
+    assert_eq!((sent.outcome(), sent.information()), (Some((NTSTATUS::SUCCESS, vec![0; 8])), Some(8)));
+}
+
+#[test]
+fn a_reply_with_another_tag_fails_its_request_only() {
+    let device = Device::running();
+    let (wronged, other) = (device.send(io::ECHO, b"a", 1), device.send(io::ECHO, b"b", 1));
+    device.hardware(|hardware| {
+        let first = hardware.take(COMMANDS).expect("the driver offered it");
+        let second = hardware.take(COMMANDS).expect("the driver offered it");
+        hardware.echo(&first, 0x1234);
+        let tag = second.command().tag;
+        hardware.echo(&second, tag);
+    });
+    device.interrupt();
+    assert_eq!(wronged.outcome().map(|(status, _)| status), Some(NTSTATUS::DEVICE_HARDWARE_ERROR));
+    assert_eq!(other.outcome(), Some((NTSTATUS::SUCCESS, b"b".to_vec())));
+}
+
+#[test]
+fn a_used_length_of_nothing_or_too_much_fails_the_request() {
+    for written in [0, 15, 18, u32::MAX] {
+        let device = Device::running();
+        let sent = device.send(io::ECHO, b"a", 1);
+        device.hardware(|hardware| {
+            let chain = hardware.take(COMMANDS).expect("the driver offered it");
+            let reply = Reply { tag: chain.command().tag, status: Status::OK, length: 1 };
+            hardware.give_back(COMMANDS, &chain, reply.as_bytes(), written);
+        });
+        device.interrupt();
+        assert_eq!(sent.outcome(), Some((NTSTATUS::DEVICE_HARDWARE_ERROR, vec![])), "written {written}");
+    }
+}
+
+#[test]
+fn an_id_that_the_driver_never_gave_fails_everything_and_the_device_is_reset() {
+    for id in [1, 200, 255, 256, u32::MAX] {
+        let device = Device::running();
+        let sent = device.send(io::ECHO, b"a", 1);
+        device.hardware(|hardware| hardware.put_used(COMMANDS, id, 17));
+        device.interrupt();
+        assert_eq!(sent.outcome().map(|(status, _)| status), Some(NTSTATUS::DEVICE_HARDWARE_ERROR), "id {id}");
+        let refused = device.send(io::ECHO, b"b", 1);
+        assert_eq!(refused.outcome().map(|(status, _)| status), Some(NTSTATUS::DEVICE_NOT_READY));
+
+        device.hardware(world::hardware::Hardware::reset);
+        assert_eq!(device.run_work(), 1);
+
+        let again = device.send(io::ECHO, b"c", 1);
+        device.hardware(|hardware| {
+            let chain = hardware.take(COMMANDS).expect("the driver offered it");
+            let tag = chain.command().tag;
+            hardware.echo(&chain, tag);
+        });
+        device.interrupt();
+        assert_eq!(again.outcome(), Some((NTSTATUS::SUCCESS, b"c".to_vec())));
+    }
+}
+
+#[test]
+fn a_cancelled_command_ends_at_once_and_its_tag_is_aborted() {
+    let device = Device::running();
+    let sent = device.send(io::COMMAND, &hold(7), 0);
+    assert!(sent.cancel());
+    assert_eq!(sent.outcome().map(|(status, _)| status), Some(NTSTATUS::CANCELLED));
+    device.hardware(|hardware| {
+        let abort = hardware.take(ADMIN).expect("the driver aborts");
+        let command = AdminCommand::read_from_bytes(&abort.readable).expect("a whole command");
+        assert_eq!((command.opcode, command.target), (AdminOpcode::ABORT, 7));
+        let chain = hardware.take(COMMANDS).expect("the command was there");
+        let reply = Reply { tag: 7, status: Status::ABORTED, length: 0 };
+        hardware.give_back(COMMANDS, &chain, reply.as_bytes(), 16);
+    });
+    device.interrupt();
+    assert_eq!(sent.outcome().map(|(status, _)| status), Some(NTSTATUS::CANCELLED));
+}
+
+#[test]
+fn a_tag_that_another_command_shares_is_not_aborted() {
+    let device = Device::running();
+    let (first, second) = (device.send(io::COMMAND, &hold(7), 0), device.send(io::COMMAND, &hold(7), 0));
+    assert!(first.cancel());
+    assert!(device.hardware(|hardware| hardware.take(ADMIN).is_none()));
+    assert_eq!(second.outcome(), None);
+}
+
+#[test]
+fn a_suspended_command_goes_back_to_its_queue_and_to_the_hardware_again() {
+    let device = Device::running();
+    let sent = device.send(io::COMMAND, &hold(9), 0);
+    sent.stop(WdfRequestStopActionSuspend);
+    assert!(sent.is_requeued() && sent.outcome().is_none());
+    assert_eq!(device.power_off(), NTSTATUS::SUCCESS);
+
+    device.hardware(world::hardware::Hardware::reset);
+    assert_eq!(device.power_on(), NTSTATUS::SUCCESS);
+    sent.present_again();
+
+    assert_eq!(device.hardware(|hardware| hardware.take(COMMANDS).map(|chain| chain.command().tag)), Some(9));
+}
+
+#[test]
+fn a_command_on_the_hardware_is_cancelled_when_its_queue_is_purged() {
+    let device = Device::running();
+    let sent = device.send(io::COMMAND, &hold(1), 0);
+    sent.stop(WdfRequestStopActionPurge);
+    assert_eq!(sent.outcome().map(|(status, _)| status), Some(NTSTATUS::CANCELLED));
+}
+
+#[test]
+fn an_event_wakes_its_reader_and_one_without_a_reader_waits() {
+    let device = Device::running();
+    let reader = device.send(io::READ_EVENT, &[], size_of::<Event>());
+    let (first, second) = (Event { sequence: 1, time_ns: 2, value: 3 }, Event { sequence: 2, time_ns: 3, value: 4 });
+    assert!(device.hardware(|hardware| hardware.event(&first) && hardware.event(&second)));
+    device.interrupt();
+    assert_eq!(reader.outcome(), Some((NTSTATUS::SUCCESS, first.as_bytes().to_vec())));
+    let late = device.send(io::READ_EVENT, &[], size_of::<Event>());
+    assert_eq!(late.outcome(), Some((NTSTATUS::SUCCESS, second.as_bytes().to_vec())));
+}
+
+#[test]
+fn events_that_nobody_reads_fill_the_backlog_and_then_the_device_has_no_buffers() {
+    let device = Device::running();
+    let mut taken = 0;
+    while device.hardware(|hardware| hardware.event(&Event { sequence: taken, ..Event::default() })) {
+        taken += 1;
+        device.interrupt();
+        assert!(taken <= 256);
+    }
+    assert_eq!(taken, 256);
+    for sequence in 0..256 {
+        let reader = device.send(io::READ_EVENT, &[], size_of::<Event>());
+        let (_, bytes) = reader.outcome().expect("the backlog has it");
+        assert_eq!(Event::read_from_bytes(&bytes).expect("a whole event").sequence, sequence);
+    }
+    assert!(device.hardware(|hardware| hardware.event(&Event::default())));
+}
+
+#[test]
+fn a_device_whose_registers_read_all_ones_does_not_start() {
+    let device = Device::add();
+    device.hardware(|hardware| hardware.all_ones());
+    assert!(!device.power_on().is_success());
+}
+
+#[test]
+fn a_queue_size_that_is_no_power_of_two_does_not_start() {
+    for size in [0_u16, 3, 4, 0xffff] {
+        let device = Device::add();
+        device.hardware(|hardware| hardware.set(24, size));
+        assert_eq!(device.power_on(), NTSTATUS::DEVICE_CONFIGURATION_ERROR);
+    }
+}
+
+#[test]
+fn an_unplugged_device_goes_with_its_requests() {
+    let device = Device::running();
+    let sent = device.send(io::COMMAND, &hold(1), 0);
+    device.hardware(|hardware| hardware.all_ones());
+    sent.stop(WdfRequestStopActionPurge);
+    assert_eq!(device.power_off(), NTSTATUS::SUCCESS);
+    assert_eq!(device.release(), NTSTATUS::SUCCESS);
+    assert_eq!(sent.outcome().map(|(status, _)| status), Some(NTSTATUS::CANCELLED));
+    assert_eq!(device.send(io::ECHO, b"a", 1).outcome().map(|(status, _)| status), Some(NTSTATUS::DEVICE_NOT_READY));
+}
+
+#[test]
+fn a_wrong_code_and_short_buffers_are_refused_before_the_hardware() {
+    let device = Device::running();
+    let status = |code, input: &[u8], room| device.send(code, input, room).outcome().map(|(status, _)| status);
+    assert_eq!(status(io::control_code(0x7ff, io::Method::Buffered), b"", 0), Some(NTSTATUS::INVALID_DEVICE_REQUEST));
+    assert_eq!(status(io::COMMAND, &[0; 23], 0), Some(NTSTATUS::BUFFER_TOO_SMALL));
+    assert_eq!(status(io::ADMIN, &[0; 23], 0), Some(NTSTATUS::BUFFER_TOO_SMALL));
+    assert_eq!(status(io::READ_EVENT, &[], 23), Some(NTSTATUS::BUFFER_TOO_SMALL));
+    assert_eq!(status(io::QUERY_CONFIG, &[], 47), Some(NTSTATUS::BUFFER_TOO_SMALL));
+    assert!(device.hardware(|hardware| hardware.take(COMMANDS).is_none() && hardware.take(ADMIN).is_none()));
+}

@@ -1,0 +1,66 @@
+//! What the I/O manager, the object manager, PnP, power and the registry export.
+
+use super::exports;
+
+exports! { LISTS =
+    checked object::exports {
+        ObReferenceObjectByHandle ObReferenceObjectByPointer ObfReferenceObject ObfDereferenceObject ObReferenceObjectByName ZwClose
+    }
+    plain object::exports { ObDereferenceObjectDeferDelete }
+    data object::exports {
+        "IoDeviceObjectType" = IoDeviceObjectType, "IoDriverObjectType" = IoDriverObjectType, "IoFileObjectType" = IoFileObjectType,
+        "ExEventObjectType" = ExEventObjectType, "PsThreadType" = PsThreadType, "PsProcessType" = PsProcessType,
+    }
+    checked io::device {
+        IoCreateDevice IoDeleteDevice IoAttachDeviceToDeviceStack IoAttachDeviceToDeviceStackSafe IoDetachDevice IoGetAttachedDevice
+        IoGetAttachedDeviceReference IoGetLowerDeviceObject IoGetRelatedDeviceObject
+    }
+    plain io::device { IoGetDeviceAttachmentBaseRef }
+    checked io::open { IoGetDeviceObjectPointer }
+    checked io::driver {
+        IoCreateSymbolicLink IoDeleteSymbolicLink IoAllocateDriverObjectExtension IoGetDriverObjectExtension IoWMIRegistrationControl
+    }
+    checked io::irp { IoAllocateIrp IoFreeIrp IoInitializeIrp IoReuseIrp }
+    checked io::call { IofCallDriver IoSetCompletionRoutineEx }
+    checked io::complete { IofCompleteRequest }
+    checked io::cancel { IoCancelIrp IoAcquireCancelSpinLock IoReleaseCancelSpinLock }
+    plain io::cancel_safe_queue {
+        IoCsqInitialize IoCsqInitializeEx IoCsqInsertIrp IoCsqInsertIrpEx IoCsqRemoveIrp IoCsqRemoveNextIrp
+    }
+    checked io::build {
+        IoBuildDeviceIoControlRequest IoBuildSynchronousFsdRequest IoGetRequestorProcess IoGetRequestorProcessId IoIs32bitProcess
+        IoGetTopLevelIrp IoGetCurrentProcess PsGetCurrentProcessId
+    }
+    checked io::remove_lock {
+        IoInitializeRemoveLockEx IoAcquireRemoveLockEx IoReleaseRemoveLockEx IoReleaseRemoveLockAndWaitEx
+    }
+    checked io::shutdown { IoRegisterShutdownNotification IoUnregisterShutdownNotification }
+    checked io::services { ZwCreateFile ZwWaitForSingleObject PsCreateSystemThread }
+    plain io::services { ZwOpenFile ZwReadFile ZwWriteFile ZwDeviceIoControlFile ObCloseHandle }
+    checked memory::mdl {
+        IoAllocateMdl IoFreeMdl IoBuildPartialMdl MmBuildMdlForNonPagedPool MmProbeAndLockPages MmUnlockPages
+        MmMapLockedPagesSpecifyCache MmUnmapLockedPages
+    }
+    checked memory::map { MmMapIoSpace MmMapIoSpaceEx MmUnmapIoSpace MmGetPhysicalAddress }
+    checked memory::contiguous {
+        MmAllocateContiguousMemory MmAllocateContiguousMemorySpecifyCache MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache
+    }
+    checked memory::probe { MmIsAddressValid ProbeForRead ProbeForWrite }
+    data memory::user {
+        "MmUserProbeAddress" = MmUserProbeAddress, "MmHighestUserAddress" = MmHighestUserAddress,
+        "MmSystemRangeStart" = MmSystemRangeStart,
+    }
+    checked dma { IoGetDmaAdapter }
+    checked pnp::events { IoInvalidateDeviceRelations IoInvalidateDeviceState IoReportTargetDeviceChangeAsynchronous }
+    checked pnp::interface { IoRegisterDeviceInterface IoSetDeviceInterfaceState IoGetDeviceInterfaces }
+    checked pnp::notification { IoRegisterPlugPlayNotification IoUnregisterPlugPlayNotificationEx }
+    plain pnp::notification { IoUnregisterPlugPlayNotification }
+    checked pnp::properties { IoGetDeviceProperty IoGetDevicePropertyData IoSetDevicePropertyData IoOpenDeviceRegistryKey }
+    checked power { PoStartNextPowerIrp PoCallDriver PoSetPowerState PoSetSystemWake }
+    checked power::request { PoRequestPowerIrp }
+    checked registry::keys {
+        ZwOpenKey ZwCreateKey ZwQueryValueKey ZwSetValueKey ZwDeleteKey ZwDeleteValueKey ZwEnumerateKey ZwEnumerateValueKey
+    }
+    plain registry::keys { ZwQueryKey ZwFlushKey }
+    checked registry::query { RtlQueryRegistryValues }
+}

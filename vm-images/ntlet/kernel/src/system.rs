@@ -1,0 +1,106 @@
+//! The system's life: archive, registry, devices, the program, and the way down.
+
+use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::constants::*;
+use wdf_sys::wdm::functions::KeWaitForSingleObject;
+
+use crate::archive::Archive;
+use crate::entry::Boot;
+use crate::hal::Ending;
+use crate::io::shutdown;
+use crate::memory::contiguous;
+use crate::object::ObjectRef;
+use crate::pnp::{engine, enumerate, install, remove, root, service, start};
+use crate::process::{self, PROCESS, Process};
+use crate::{boot, hal, power, registry, serial};
+
+/// Value of a word `key=value` of the kernel command line.
+fn word<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
+    command_line.split_ascii_whitespace().filter_map(|word| word.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value)
+}
+
+/// Runs the system from its first thread to its end.
+pub(crate) fn main(boot: &Boot) {
+    crate::dispatcher::thread::set_exit_notify(process::thread_ending);
+    engine::initialize();
+    let archive = Archive::new(boot.archive);
+    boot::stage("reading the archive");
+    service::set_archive(boot.archive);
+    install::set_verifier(word(boot.command_line, "verifier").map(|value| value != "off"));
+    install::load_packages(&archive);
+    boot::stage("starting the serial port");
+    if let Err(status) = service::load(serial::SERVICE) {
+        crate::log!("COM2 does not work: {status}");
+    }
+    boot::stage("starting devices");
+    if let Err(status) = start_devices() {
+        crate::log!("the device tree does not stand: {status}");
+    }
+    match word(boot.command_line, "suite") {
+        Some(name) => run_program(&archive, name),
+        None => crate::log!("the command line names no suite=…; there is nothing to run"),
+    }
+    boot::stage("shutting down");
+    shut_down()
+}
+
+/// The registry's fixed keys, the root, and everything that is found below it.
+fn start_devices() -> Result<(), NTSTATUS> {
+    registry::create(registry::SERVICES)?;
+    registry::create(registry::ENUM)?;
+    registry::create(registry::CLASS)?;
+    let root = root::create()?;
+    engine::set_root(Some(root.clone()));
+    let guard = engine::lock();
+    let host = root::add(&root, "ACPI\\PNP0A08", &["ACPI\\PNP0A08", "*PNP0A08", "ACPI\\PNP0A03", "*PNP0A03"])?;
+    registry::set_string(&host.key(), "Service", crate::pnp::pci::SERVICE)?;
+    start::configure(&guard, &host);
+    enumerate::bus(&guard, &root);
+    Ok(())
+}
+
+/// Starts the program and waits for its end.
+fn run_program(archive: &Archive<'_>, name: &str) {
+    boot::stage("starting the program");
+    let Some(file) = archive.find(name) else {
+        return crate::log!("{name} is not in the archive");
+    };
+    let process: ObjectRef = match process::start(name, file) {
+        Ok(process) => process,
+        Err(error) => return crate::log!("{name}: {error}"),
+    };
+    boot::complete();
+    // SAFETY: the reference keeps the process alive; this is a system thread at PASSIVE_LEVEL.
+    let _ = unsafe { KeWaitForSingleObject(process.body(), EXECUTIVE, KERNEL_MODE, 0, core::ptr::null_mut()) };
+    let status = process.get::<Process>(&PROCESS).map_or(NTSTATUS::SUCCESS, Process::exit_status);
+    crate::log!("{name} ended with {status}");
+}
+
+/// Orderly: drivers are told, devices removed, drivers unloaded, leaks reported.
+fn shut_down() -> ! {
+    shutdown::notify();
+    if let Some(root) = engine::root() {
+        let guard = engine::lock();
+        remove::all(&guard, &root);
+        power::system::shut_down(&guard);
+    }
+    service::unload_all();
+    let outstanding = contiguous::outstanding();
+    if outstanding != 0 {
+        crate::log!("{outstanding} blocks of contiguous or common-buffer memory were not freed");
+    }
+    crate::log!("the system goes off");
+    hal().end(Ending::Shutdown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_command_line_are_found_by_their_key() {
+        assert_eq!(word("verifier=off suite=suite.exe", "suite"), Some("suite.exe"));
+        assert_eq!(word("suite", "suite"), None);
+        assert_eq!(word("", "suite"), None);
+    }
+}
