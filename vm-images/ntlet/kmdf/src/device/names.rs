@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use wdf_sys::wdm::UNICODE_STRING;
 use wdf_sys::wdm::functions::{
-    IoCreateSymbolicLink, IoDeleteSymbolicLink, IoRegisterDeviceInterface, IoSetDeviceInterfaceState, RtlFreeUnicodeString,
+    IoCreateSymbolicLink, IoDeleteSymbolicLink, IoGetDeviceProperty, IoRegisterDeviceInterface, IoSetDeviceInterfaceState,
+    RtlFreeUnicodeString,
 };
 use wdf_sys::{BOOLEAN, FALSE, GUID, NTSTATUS, TRUE, WDFDEVICE, WDFSTRING};
 
@@ -120,13 +121,48 @@ fn set_state(link: &[u16], enable: bool) {
     }
 }
 
+/// Name of the physical device of a stack, which every bus gives one.
+fn physical_name(device: &Ref<Device>) -> Result<Vec<u16>, NTSTATUS> {
+    /// `DevicePropertyPhysicalDeviceObjectName`.
+    const PHYSICAL_DEVICE_OBJECT_NAME: i32 = 0xb;
+    /// Longest name of an object, in units.
+    const LONGEST: usize = 256;
+    let mut units = Vec::new();
+    units.try_reserve_exact(LONGEST).map_err(|_| NTSTATUS::INSUFFICIENT_RESOURCES)?;
+    units.resize(LONGEST, 0);
+    let mut bytes = 0;
+    // SAFETY: the physical device is the stack's; the buffer has the length given.
+    unsafe {
+        IoGetDeviceProperty(
+            device.pdo(),
+            PHYSICAL_DEVICE_OBJECT_NAME,
+            (LONGEST * 2) as u32,
+            units.as_mut_ptr().cast(),
+            &mut bytes,
+        )
+    }
+    .ok()?;
+    units.truncate(bytes as usize / 2);
+    while units.last() == Some(&0) {
+        units.pop();
+    }
+    Ok(units)
+}
+
+/// Links to the device's own name, or, when it has none, to that of the physical device below it.
 fn create_link(device: &Ref<Device>, link: &[u16]) -> Result<(), NTSTATUS> {
-    let Some(target) = device.settings.name.as_deref().and_then(UNICODE_STRING::new) else {
-        return Err(NTSTATUS::INVALID_DEVICE_REQUEST);
+    let below;
+    let target = match device.settings.name.as_deref() {
+        Some(own) => own,
+        None if device.is_control() => return Err(NTSTATUS::INVALID_DEVICE_REQUEST),
+        None => {
+            below = physical_name(device)?;
+            &below[..]
+        }
     };
+    let mut target = UNICODE_STRING::new(target).ok_or(NTSTATUS::OBJECT_NAME_INVALID)?;
     let kept = copy_units(link)?;
     let Some(mut name) = UNICODE_STRING::new(link) else { return Err(NTSTATUS::OBJECT_NAME_INVALID) };
-    let mut target = target;
     // SAFETY: both strings live through the call.
     unsafe { IoCreateSymbolicLink(&mut name, &mut target) }.ok()?;
     let mut links = device.names.links.lock();
