@@ -17,6 +17,8 @@ pub mod mutex;
 mod ready;
 pub mod semaphore;
 pub mod spin_lock;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 pub mod timer;
 pub mod wait;

@@ -197,7 +197,6 @@ unsafe fn block(held: &mut Held, thread: *mut Thread, request: &Request<'_>, due
         (*wait).mode = request.mode;
         (*wait).alertable = request.alertable;
         (*wait).takes_kernel_apcs = held.irql() < APC_LEVEL;
-        (*wait).since = hal().uptime();
         (*wait).has_timer = due.is_some();
         let kind = if request.all { WAIT_ALL } else { WAIT_ANY };
         for (index, &object) in request.objects.iter().enumerate() {

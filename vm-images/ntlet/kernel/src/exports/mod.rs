@@ -5,7 +5,7 @@
 
 mod executive;
 mod io;
-pub(crate) mod runtime;
+pub mod runtime;
 
 use core::ffi::c_void;
 

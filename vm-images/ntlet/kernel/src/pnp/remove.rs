@@ -113,8 +113,9 @@ fn finish(node: &Arc<Node>) {
     if stage == Stage::Removed {
         return;
     }
-    interface::disable_all(node.pdo());
     let _ = irps::simple(node.pdo(), IRP_MN_REMOVE_DEVICE);
+    // What a driver has left enabled.
+    interface::disable_all(node.pdo());
     start::release_resources(node);
     let services = {
         let mut state = node.state.lock();

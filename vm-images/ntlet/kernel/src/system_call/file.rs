@@ -39,7 +39,7 @@ pub(super) fn name(argument: u64) -> Result<(Option<ObjectRef>, Vec<u16>), NTSTA
         return Ok((root, Vec::new()));
     }
     let string: UNICODE_STRING = get(attributes.ObjectName.addr() as u64)?;
-    if string.Length % 2 != 0 {
+    if !string.Length.is_multiple_of(2) {
         return Err(NTSTATUS::OBJECT_NAME_INVALID);
     }
     // SAFETY: in user mode any address may be given.

@@ -68,7 +68,7 @@ pub(super) fn allocate(arguments: &Arguments) -> NTSTATUS {
             let committed = (kind & MEM_COMMIT != 0).then_some(protection);
             let wanted = (base != 0).then_some(base);
             // A reservation begins at a multiple of 64 KiB, which may be below the address asked for.
-            let length = length + wanted.map_or(0, |base| base % 0x1_0000 & !(PAGE_SIZE as u64 - 1));
+            let length = length + wanted.map_or(0, |base| (base % 0x1_0000) & !(PAGE_SIZE as u64 - 1));
             let count = usize::try_from(length / PAGE_SIZE as u64).map_err(|_| NTSTATUS::NO_MEMORY)?;
             (space.reserve(wanted, count, committed)?, length)
         } else {

@@ -114,7 +114,6 @@ fn new_thread(start: Start, priority: u8) -> Result<ObjectRef, NTSTATUS> {
             mode: KERNEL_MODE,
             alertable: false,
             takes_kernel_apcs: false,
-            since: 0,
             own: [KWAIT_BLOCK::zeroed(); WAIT_BLOCKS],
             timer: KTIMER::zeroed(),
         },

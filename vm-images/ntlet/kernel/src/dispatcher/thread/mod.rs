@@ -64,8 +64,6 @@ pub(crate) struct Wait {
     pub(crate) alertable: bool,
     /// Whether kernel APCs can be delivered in it.
     pub(crate) takes_kernel_apcs: bool,
-    /// Time it began.
-    pub(crate) since: u64,
     /// Its own blocks.
     pub(crate) own: [KWAIT_BLOCK; WAIT_BLOCKS],
     /// Its own timer, for time-outs.
@@ -156,11 +154,6 @@ impl Thread {
     /// First address and size of its kernel stack; zeros for idle threads, whose stacks are the machine's.
     pub(crate) fn stack_range(&self) -> (usize, usize) {
         (self.stack.addr(), self.stack_pages * crate::hal::PAGE_SIZE)
-    }
-
-    /// Since when it waits, if it does.
-    pub(crate) fn waits_since(&self) -> Option<u64> {
-        (self.state == State::Waiting).then_some(self.wait.since)
     }
 }
 
