@@ -15,7 +15,16 @@ pub const COMMAND: &str = "guard";
 /// Exit status when the program could not be started, as shells have it.
 pub const NOT_STARTED: u8 = 127;
 
-/// Runs the program named by `arguments` (after `--`) to its end and returns its exit status, 128 + N after signal N.
+/// A command that runs a program, to be added with its arguments, under the guard. To be told with SIGTERM when we die.
+#[must_use]
+pub fn guarded() -> Command {
+    // The path names this very binary, even when cargo has replaced its file since.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(COMMAND).arg("--");
+    command
+}
+
+/// Runs the program named by `arguments` (after `--`) to its end and returns its exit status; dies as it died.
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
         // SAFETY: the handler makes one system call, which is allowed in a signal handler.
@@ -42,11 +51,22 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     }
     match command.status() {
         Ok(status) => {
-            status.code().or(status.signal().map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+            if let Some(signal) = status.signal() {
+                die_likewise(signal);
+            }
+            status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
         }
         Err(error) => {
             crate::console::note(format!("cannot start {}: {error}", program.display()));
             NOT_STARTED
         }
     }
+}
+
+/// Ends this process by the signal that ended the program, so that whoever waits for us sees how it died.
+fn die_likewise(signal: i32) {
+    if signal == signal_hook::consts::SIGKILL {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    }
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
 }

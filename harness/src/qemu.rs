@@ -1,10 +1,16 @@
 //! QEMU's command line, and what its exit status means.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
+use rustix::process::Signal;
+
+use crate::child::Child;
+use crate::guard;
 use crate::pvh::EXIT_PORT;
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
@@ -33,25 +39,30 @@ pub struct Machine<'a> {
 }
 
 impl Machine<'_> {
+    /// Starts it; what QEMU says goes to `output`. Returns the process and the command line.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(&self, qemu: &Qemu, output: &File) -> io::Result<(Child, Vec<String>)> {
+        let mut words = vec![qemu.program.clone().into_os_string()];
+        words.extend(self.arguments());
+        // A script may start QEMU as its child. The kernel tells only the script that we have died; the guard takes them all.
+        let (mut command, at_death) = if qemu.is_foreign_script() {
+            (guard::guarded(), Signal::TERM)
+        } else {
+            (Command::new(words.remove(0)), Signal::KILL)
+        };
+        command.args(&words).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let text = as_text(&command);
+        Ok((Child::spawn(command, &self.descriptors(), at_death)?, text))
+    }
+
     /// The descriptors that QEMU must inherit.
-    #[must_use]
-    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut descriptors = vec![self.com1, self.com2];
         descriptors.extend(self.archive);
         descriptors.extend(self.device);
         descriptors
-    }
-
-    /// The command that starts it.
-    #[must_use]
-    pub fn command(&self, qemu: &Qemu) -> Command {
-        let mut command = Command::new(&qemu.program);
-        command.args(self.arguments());
-        if qemu.is_foreign_script() {
-            // A script may start QEMU as its child; then the kernel must tell QEMU itself that its parent has died.
-            command.args(["-run-with", "exit-with-parent=on"]);
-        }
-        command
     }
 
     fn arguments(&self) -> Vec<OsString> {

@@ -78,9 +78,8 @@ impl Tool {
     pub fn new(program: impl AsRef<OsStr>, deadline: Duration) -> Self {
         let program = program.as_ref();
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        // The path names this very binary, even when cargo has replaced its file since.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg(guard::COMMAND).arg("--").arg(program);
+        let mut command = guard::guarded();
+        command.arg(program);
         Self { name, command, deadline }
     }
 

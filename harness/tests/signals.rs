@@ -138,9 +138,9 @@ fn sigkill_ends_a_qemu_behind_a_script_that_does_not_become_it() {
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let guest = waiting_guest("tiny");
     let running = Running::start(run_image(&mark, &guest.path).env("RIG_QEMU", &script));
-    wait_for("script and QEMU", || {
-        (marked(&mark).iter().filter(|(_, line)| line.contains("isa-debug-exit")).count() == 2).then_some(())
-    });
+    let named = |(_, line): &&(u32, String)| line.contains("isa-debug-exit");
+    let all_there = || (marked(&mark).iter().filter(named).count() == 3).then_some(());
+    wait_for("guard, script and QEMU", all_there);
 
     running.signal("KILL");
     running.finish();

@@ -28,6 +28,9 @@ const WINDOWS: &str = "x86_64-pc-windows-msvc";
 /// What the guest's kernel is built for.
 const BARE: &str = "x86_64-unknown-none";
 
+/// Name that the probe has in the guest.
+pub const PROBE: &str = "probe.sys";
+
 /// Everything that a run boots.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
@@ -39,6 +42,10 @@ pub struct Artifacts {
     pub suite_symbols: PathBuf,
     /// The folder of the driver package: relay.sys, relay.pdb, relay.inf.
     pub package: PathBuf,
+    /// probe.sys, which is no part of the package: it has no device.
+    pub probe: PathBuf,
+    /// Its symbols.
+    pub probe_symbols: PathBuf,
     /// The binary that serves a device.
     pub device_model: PathBuf,
 }
@@ -51,6 +58,8 @@ impl Artifacts {
             suite: windows.join("suite.exe"),
             suite_symbols: windows.join("suite.pdb"),
             package: places.package(),
+            probe: windows.join("probe.dll"),
+            probe_symbols: windows.join("probe.pdb"),
             device_model: places.target.join("debug/device-model"),
         }
     }
@@ -61,6 +70,7 @@ impl Artifacts {
         vec![
             ("relay.inf", self.package.join("relay.inf")),
             ("relay.sys", self.package.join("relay.sys")),
+            (PROBE, self.probe.clone()),
             ("suite.exe", self.suite.clone()),
         ]
     }
@@ -68,7 +78,7 @@ impl Artifacts {
     /// Files that name functions in the guest.
     #[must_use]
     pub fn symbols(&self) -> Vec<PathBuf> {
-        vec![self.package.join("relay.pdb"), self.suite_symbols.clone(), self.image.clone()]
+        vec![self.package.join("relay.pdb"), self.probe_symbols.clone(), self.suite_symbols.clone(), self.image.clone()]
     }
 
     fn all(&self) -> Vec<PathBuf> {
@@ -95,6 +105,7 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     let builder = Builder { places, source, interrupt };
     let windows = places.guest_target().join(WINDOWS).join("guest");
     builder.pe("relay.sys", &["-p", "relay", "--lib", "--crate-type", "cdylib"], Linked::Driver { entry: "FxDriverEntry" })?;
+    builder.pe(PROBE, &["-p", "probe", "--lib", "--crate-type", "cdylib"], Linked::Driver { entry: "FxDriverEntry" })?;
     builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::NativeProgram { entry: "suite_start" })?;
     builder.image()?;
     builder.device_model()?;

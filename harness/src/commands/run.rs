@@ -161,7 +161,7 @@ fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Out
         hashes.insert("device-model".to_owned(), sha256_of(&model.program).unwrap_or_default());
     }
     span(&mut timings, "build");
-    let append = if archive.is_some() { "suite=suite.exe".to_owned() } else { String::new() };
+    let append = if archive.is_some() { format!("suite=suite.exe services={}", build::PROBE) } else { String::new() };
     let processors = arguments.vcpus;
     let rig = Rig { qemu, accelerator, processors, memory: MEMORY, image, append, archive, model };
     Ok(Prepared { rig, symbols, hashes, timings })

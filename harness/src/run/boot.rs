@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use channel::ToGuest;
@@ -20,7 +20,7 @@ use super::log::GuestLog;
 use crate::child::Child;
 use crate::device::{Model, Running};
 use crate::interrupt::{Interrupt, poll_until};
-use crate::qemu::{Machine, as_text};
+use crate::qemu::Machine;
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
 
@@ -116,12 +116,8 @@ impl<'a> Boot<'a> {
             com2: com2.as_fd(),
             device: model.as_ref().map(Running::door),
         };
-        let mut command = machine.command(&rig.qemu);
-        let output = || logs.qemu.try_clone().map(Stdio::from).map_err(of_qemu);
-        command.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
-        let text = as_text(&command);
         let started = Instant::now();
-        let qemu = Child::spawn(command, &machine.descriptors(), Signal::KILL).map_err(of_qemu)?;
+        let (qemu, command) = machine.start(&rig.qemu, logs.qemu).map_err(of_qemu)?;
         let file = logs.guest.try_clone().map_err(of_qemu)?;
         Ok(Self {
             qemu,
@@ -130,7 +126,7 @@ impl<'a> Boot<'a> {
             link: Link::new(channel).map_err(of_qemu)?,
             interrupt,
             started,
-            command: text,
+            command,
             folder: logs.folder.to_path_buf(),
         })
     }

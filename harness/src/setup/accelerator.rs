@@ -10,7 +10,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::qemu::Qemu;
@@ -174,7 +173,6 @@ fn boot(qemu: &Qemu, accelerator: Accelerator, image: &Path) -> std::io::Result<
         com2: com2.as_fd(),
         device: None,
     };
-    let mut command = machine.command(qemu);
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    Child::spawn(command, &machine.descriptors(), Signal::KILL)
+    let silence = fs::File::options().write(true).open("/dev/null")?;
+    Ok(machine.start(qemu, &silence)?.0)
 }

@@ -17,7 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::tool::{Tool, ToolError, complaint};
 
-/// The oldest version that will do: the first with both `vfio-user-pci` and `-run-with exit-with-parent`.
+/// The oldest version that will do: `vfio-user-pci` is settled, and `vhost-user-test-device-pci` can be created by users.
 pub const OLDEST: Version = Version(10, 2);
 /// The environment variable that names a QEMU, like `--qemu`.
 pub const VARIABLE: &str = "RIG_QEMU";

@@ -14,15 +14,49 @@ pub struct Test {
     pub name: &'static str,
     /// What it proves.
     pub purpose: &'static str,
+    /// The guest it needs.
+    pub guest: Guest,
+    /// The bug check that it is to end in, if it is to end in one.
+    pub expects: Option<BugCheck>,
     /// The body.
     pub run: fn(&mut Bench) -> TestResult,
 }
 
-/// Lists tests: `tests!(suite { name: "purpose", … })` names functions of the calling module.
+/// What a test needs of the guest it runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// A guest as runs have it: the framework verifier is on.
+    Ordinary,
+    /// The framework verifier is off.
+    WithoutVerifier,
+}
+
+/// A bug check that proves something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BugCheck {
+    /// Its code.
+    pub code: u32,
+    /// Its first parameters, as many as are the same in every run.
+    pub parameters: &'static [u64],
+}
+
+/// Lists tests: `tests!(suite { name: "purpose", … })` names functions of the calling module. `tests!(suite on Guest { … })` says what
+/// guest they need; `name: "purpose" => BUG_CHECK` in what bug check a test is to end.
 macro_rules! tests {
-    ($suite:ident { $($name:ident: $purpose:literal,)* }) => {
-        &[$($crate::Test { name: concat!(stringify!($suite), "::", stringify!($name)), purpose: $purpose, run: $name },)*]
+    ($suite:ident { $($tests:tt)* }) => {
+        $crate::bench::tests!($suite on Ordinary { $($tests)* })
     };
+    ($suite:ident on $guest:ident { $($name:ident: $purpose:literal $(=> $bug_check:expr)?,)* }) => {
+        &[$($crate::Test {
+            name: concat!(stringify!($suite), "::", stringify!($name)),
+            purpose: $purpose,
+            guest: $crate::Guest::$guest,
+            expects: $crate::bench::tests!(@ $($bug_check)?),
+            run: $name,
+        },)*]
+    };
+    (@) => { None };
+    (@ $bug_check:expr) => { Some($bug_check) };
 }
 pub(crate) use tests;
 

@@ -164,7 +164,7 @@ pub(crate) fn finish(command: &mut Command) -> Said {
 /// A `rig` that runs while the test does something to it.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    output: std::thread::JoinHandle<(String, String)>,
+    output: Option<std::thread::JoinHandle<(String, String)>>,
 }
 
 impl Running {
@@ -180,7 +180,7 @@ impl Running {
             let _ = stdout.read_to_string(&mut text);
             (text, errors.join().unwrap())
         });
-        Self { child, output }
+        Self { child, output: Some(output) }
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -190,8 +190,16 @@ impl Running {
     /// Waits for its end; panics when it does not come.
     pub(crate) fn finish(mut self) -> Said {
         let status = wait_for("rig to end", || self.child.try_wait().unwrap());
-        let (stdout, stderr) = self.output.join().unwrap();
+        let (stdout, stderr) = self.output.take().unwrap().join().unwrap();
         Said { exit: status.code().or_else(|| signal_of(status)), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind, either.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -12,13 +12,15 @@ use crate::entry::Boot;
 use crate::hal::{DISPATCH_LEVEL, Hal};
 use crate::loader::modules::{self, Description};
 use crate::lock::InterruptLock;
-use crate::{dispatcher, log, time, work};
+use crate::{dispatcher, log, processors, time, work};
 
 /// Priority of the thread that boots the rest of the system.
 const BOOT_PRIORITY: u8 = 9;
 /// How long one stage of the boot may take before it is reported, and how long before it is given up; units of 100 ns.
 const SLOW: u64 = 10 * 10_000_000;
 const TOO_SLOW: u64 = 60 * 10_000_000;
+/// How long processors may take to join.
+const PROCESSORS_LIMIT: u64 = 2 * 10_000_000;
 /// How often a boot is looked at, in milliseconds.
 const LOOK_EVERY: i32 = 5_000;
 
@@ -128,12 +130,26 @@ fn start_threads() -> Result<(), wdf_sys::NTSTATUS> {
 extern "win64" fn boot_thread(_: *mut c_void) {
     let Some(Started { boot, main }) = STARTED.get() else { return };
     watch();
+    stage("processors");
+    wait_for_processors(&boot);
     for module in boot.built_in {
         stage(module.name);
         (module.initialize)();
     }
     stage("system");
     main(&boot);
+}
+
+/// Lets the other processors join, so that drivers see all of them from the start. One that does not come is left out.
+fn wait_for_processors(boot: &Boot) {
+    let (expected, deadline) = (boot.hal.processor_count(), time::uptime() + PROCESSORS_LIMIT);
+    while processors::active().count_ones() < expected {
+        if time::uptime() > deadline {
+            log!("{} of {expected} processors have joined; the others are left out", processors::active().count_ones());
+            return;
+        }
+        boot.hal.relax();
+    }
 }
 
 /// What the boot does, and since when.

@@ -5,10 +5,10 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use wdf_sys::wdm::constants::*;
-use wdf_sys::wdm::functions::{ExAllocatePool2, ExFreePool, KfRaiseIrql, KeLowerIrql};
+use wdf_sys::wdm::functions::{ExAllocatePool2, ExFreePool, KeLowerIrql, KfRaiseIrql};
 use wdf_sys::wdm::{
-    DEVICE_DESCRIPTION, DEVICE_OBJECT, DMA_ADAPTER, DMA_OPERATIONS, MDL, PDRIVER_CONTROL, PDRIVER_LIST_CONTROL, SCATTER_GATHER_ELEMENT,
-    SCATTER_GATHER_LIST,
+    DEVICE_DESCRIPTION, DEVICE_OBJECT, DMA_ADAPTER, DMA_OPERATIONS, MDL, PDRIVER_CONTROL, PDRIVER_LIST_CONTROL,
+    SCATTER_GATHER_ELEMENT, SCATTER_GATHER_LIST,
 };
 use wdf_sys::{BOOLEAN, NTSTATUS};
 
@@ -68,7 +68,11 @@ pub(crate) unsafe extern "win64" fn IoGetDmaAdapter(
         _ => 64,
     };
     let adapter = Adapter {
-        public: DMA_ADAPTER { Version: 1, Size: size_of::<DMA_ADAPTER>() as u16, DmaOperations: (&raw const OPERATIONS).cast_mut() },
+        public: DMA_ADAPTER {
+            Version: 1,
+            Size: size_of::<DMA_ADAPTER>() as u16,
+            DmaOperations: (&raw const OPERATIONS).cast_mut(),
+        },
         limit: if bits == 64 { u64::MAX } else { 1 << bits },
         maximum: description.MaximumLength,
     };
@@ -94,7 +98,12 @@ unsafe extern "win64" fn put_adapter(public: *mut DMA_ADAPTER) {
 
 /// # Safety
 /// As documented for this operation.
-unsafe extern "win64" fn allocate_common_buffer(public: *mut DMA_ADAPTER, length: u32, logical: *mut i64, _cached: BOOLEAN) -> *mut c_void {
+unsafe extern "win64" fn allocate_common_buffer(
+    public: *mut DMA_ADAPTER,
+    length: u32,
+    logical: *mut i64,
+    _cached: BOOLEAN,
+) -> *mut c_void {
     // SAFETY: the caller's promise.
     unsafe {
         let Some(start) = contiguous::allocate(length as usize, adapter(public).limit) else { return null_mut() };
@@ -106,7 +115,13 @@ unsafe extern "win64" fn allocate_common_buffer(public: *mut DMA_ADAPTER, length
 
 /// # Safety
 /// As documented for this operation.
-unsafe extern "win64" fn free_common_buffer(_: *mut DMA_ADAPTER, _length: u32, _logical: i64, address: *mut c_void, _cached: BOOLEAN) {
+unsafe extern "win64" fn free_common_buffer(
+    _: *mut DMA_ADAPTER,
+    _length: u32,
+    _logical: i64,
+    address: *mut c_void,
+    _cached: BOOLEAN,
+) {
     // SAFETY: the caller's promise.
     unsafe { contiguous::free(address) };
 }
@@ -311,7 +326,11 @@ unsafe extern "win64" fn calculate_list(
 ) -> NTSTATUS {
     // SAFETY: the caller's promise.
     unsafe {
-        let count = if list.is_null() { (address.addr() % PAGE_SIZE + length as usize).div_ceil(PAGE_SIZE) } else { pieces(list, length) };
+        let count = if list.is_null() {
+            (address.addr() % PAGE_SIZE + length as usize).div_ceil(PAGE_SIZE)
+        } else {
+            pieces(list, length)
+        };
         *size = list_size(count) as u32;
         if !registers.is_null() {
             *registers = count as u32;

@@ -16,7 +16,11 @@ use crate::{boot, hal, power, registry, serial};
 
 /// Value of a word `key=value` of the kernel command line.
 fn word<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
-    command_line.split_ascii_whitespace().filter_map(|word| word.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value)
+    command_line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
 }
 
 /// Runs the system from its first thread to its end.
@@ -36,6 +40,12 @@ pub(crate) fn main(boot: &Boot) {
     if let Err(status) = start_devices() {
         crate::log!("the device tree does not stand: {status}");
     }
+    for file in word(boot.command_line, "services").unwrap_or_default().split(',').filter(|file| !file.is_empty()) {
+        boot::stage("starting services");
+        if let Err(status) = start_service(file) {
+            crate::log!("{file} does not run: {status}");
+        }
+    }
     match word(boot.command_line, "suite") {
         Some(name) => run_program(&archive, name),
         None => crate::log!("the command line names no suite=…; there is nothing to run"),
@@ -45,7 +55,7 @@ pub(crate) fn main(boot: &Boot) {
 }
 
 /// The registry's fixed keys, the root, and everything that is found below it.
-fn start_devices() -> Result<(), NTSTATUS> {
+pub(crate) fn start_devices() -> Result<(), NTSTATUS> {
     registry::create(registry::SERVICES)?;
     registry::create(registry::ENUM)?;
     registry::create(registry::CLASS)?;
@@ -57,6 +67,13 @@ fn start_devices() -> Result<(), NTSTATUS> {
     start::configure(&guard, &host);
     enumerate::bus(&guard, &root);
     Ok(())
+}
+
+/// Starts a driver without a device, whose service has the name of the file.
+fn start_service(file: &str) -> Result<(), NTSTATUS> {
+    let service = file.rsplit_once('.').map_or(file, |(name, _)| name);
+    install::add_legacy_service(service, file)?;
+    service::load(service).map(drop)
 }
 
 /// Starts the program and waits for its end.

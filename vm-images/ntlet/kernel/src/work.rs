@@ -1,7 +1,6 @@
 //! Work items: functions that a worker thread runs at `PASSIVE_LEVEL`, for those who are at a higher IRQL or must not wait.
 //!
-//! Each queue has as many workers as it needs: one more is created when all of them are busy and work waits, up to a limit, so that
-//! a work item may wait for another.
+//! Each queue has one worker more than it has items in progress, up to a limit, so that a work item may wait for another.
 #![allow(non_snake_case, clippy::missing_safety_doc, reason = "names and meaning are the DDI documentation's")]
 
 use alloc::alloc::{alloc_zeroed, dealloc};
@@ -80,11 +79,10 @@ impl Queue {
         })
     }
 
-    /// The last idle worker is about to be busy: another one, if there may be more.
+    /// The last idle worker is about to be busy: another one, if there may be more. Whoever queues work may not be able to create one.
     fn keep_one_idle(&'static self) {
         if self.idle.load(Ordering::Acquire) == 0
             && self.workers.load(Ordering::Relaxed) < MOST_WORKERS
-            && !self.waiting.lock().is_empty()
             && let Err(status) = self.add_worker()
         {
             log!("no further worker thread: {status}");
@@ -318,3 +316,126 @@ mod exported {
 }
 pub use exported::*;
 
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::dispatcher::event;
+    use crate::object::{ObjectRef, ObjectType};
+    use crate::sim::{self, Simulation};
+    use wdf_sys::wdm::KEVENT;
+
+    static JOURNAL: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    static DEVICE: ObjectType = ObjectType::of::<u64>("Device");
+
+    unsafe extern "win64" fn note(context: *mut c_void) {
+        assert_eq!(hal().irql(), 0);
+        JOURNAL.lock().unwrap().push(context.addr());
+    }
+
+    fn wait_until(done: impl Fn() -> bool) {
+        for _ in 0..100 {
+            if done() {
+                return;
+            }
+            let mut interval = -10_000;
+            // SAFETY: a time.
+            let _ = unsafe { wait::KeDelayExecutionThread(0, 0, &mut interval) };
+        }
+        panic!("what was waited for does not happen");
+    }
+
+    #[test]
+    fn work_items_run_at_passive_level_in_order() {
+        sim::run(|_| {
+            let items: Vec<_> = (1..=3)
+                .map(|number| WORK_QUEUE_ITEM {
+                    List: Default::default(),
+                    WorkerRoutine: Some(note),
+                    Parameter: core::ptr::without_provenance_mut(number),
+                })
+                .map(|item| Box::into_raw(Box::new(item)))
+                .collect();
+            hal().set_irql(2);
+            // SAFETY: initialised items that stay.
+            items.iter().for_each(|&item| unsafe { ExQueueWorkItem(item, 1) });
+            assert!(JOURNAL.lock().unwrap().is_empty());
+            hal().set_irql(0);
+            wait_until(|| *JOURNAL.lock().unwrap() == [1, 2, 3]);
+        });
+    }
+
+    #[test]
+    fn a_work_item_may_wait_for_another() {
+        struct Shared(UnsafeCell<KEVENT>);
+        // SAFETY: an event is guarded by the dispatcher.
+        unsafe impl Sync for Shared {}
+        static EVENT: Shared = Shared(UnsafeCell::new(KEVENT::zeroed()));
+        extern "win64" fn wait_for_event(_: *mut c_void) {
+            // SAFETY: initialised before this is queued.
+            let _ = unsafe { wait::for_one(EVENT.0.get().cast(), None) };
+            JOURNAL.lock().unwrap().push(1);
+        }
+        extern "win64" fn set_event(_: *mut c_void) {
+            // SAFETY: as above.
+            unsafe { event::KeSetEvent(EVENT.0.get(), 0, 0) };
+        }
+        sim::run(|_| {
+            // SAFETY: a place for an event that nobody uses yet.
+            unsafe { event::KeInitializeEvent(EVENT.0.get(), 0, 0) };
+            (0..5).for_each(|_| queue(wait_for_event, null_mut()));
+            queue(set_event, null_mut());
+            wait_until(|| JOURNAL.lock().unwrap().len() == 5);
+        });
+    }
+
+    unsafe extern "win64" fn io_routine(device: *mut DEVICE_OBJECT, context: *mut c_void) {
+        JOURNAL.lock().unwrap().extend([device.addr(), context.addr()]);
+    }
+
+    #[test]
+    fn an_io_work_item_gets_its_device_and_can_be_queued_again() {
+        sim::run(|_| {
+            let device = ObjectRef::new(&DEVICE, 0u64).unwrap();
+            // SAFETY: an object, and an item that is queued when it is not.
+            unsafe {
+                let item = IoAllocateWorkItem(device.body().cast());
+                for _ in 0..2 {
+                    JOURNAL.lock().unwrap().clear();
+                    IoQueueWorkItem(item, Some(io_routine), 1, core::ptr::without_provenance_mut(9));
+                    wait_until(|| *JOURNAL.lock().unwrap() == [device.body().addr(), 9]);
+                }
+                IoFreeWorkItem(item);
+            }
+        });
+    }
+
+    #[test]
+    fn a_work_item_that_returns_at_another_irql_is_a_bug_check() {
+        extern "win64" fn raise(_: *mut c_void) {
+            hal().set_irql(2);
+        }
+        let outcome = Simulation::new().run(|_| {
+            queue(raise, null_mut());
+            wait_until(|| false);
+        });
+        assert_eq!(outcome.expect_bug_check(bug_check::WORKER_THREAD_RETURNED_AT_BAD_IRQL)[1], 2);
+    }
+
+    #[test]
+    fn an_item_that_is_queued_twice_is_a_bug_check() {
+        let outcome = Simulation::new().run(|_| {
+            let item = WORK_QUEUE_ITEM { List: Default::default(), WorkerRoutine: Some(note), Parameter: null_mut() };
+            let item = Box::into_raw(Box::new(item));
+            hal().set_irql(2);
+            // SAFETY: an initialised item, and what a driver must not do.
+            unsafe {
+                ExQueueWorkItem(item, 1);
+                ExQueueWorkItem(item, 1);
+            }
+        });
+        outcome.expect_bug_check(bug_check::WORKER_INVALID);
+    }
+}

@@ -6,6 +6,9 @@
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
+// The WDM functions that the unit tests are linked against.
+#[cfg(test)]
+use kernel as _;
 
 mod bind;
 mod call;

@@ -6,6 +6,8 @@ pub mod back_trace;
 pub mod dispatch;
 pub mod raise;
 pub(crate) mod registers;
+#[cfg(test)]
+mod tests;
 pub(crate) mod unwind;
 
 use wdf_sys::NTSTATUS;

@@ -46,10 +46,6 @@ exports! { LISTS =
         MmAllocateContiguousMemory MmAllocateContiguousMemorySpecifyCache MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache
     }
     checked memory::probe { MmIsAddressValid ProbeForRead ProbeForWrite }
-    data memory::user {
-        "MmUserProbeAddress" = MmUserProbeAddress, "MmHighestUserAddress" = MmHighestUserAddress,
-        "MmSystemRangeStart" = MmSystemRangeStart,
-    }
     checked dma { IoGetDmaAdapter }
     checked pnp::events { IoInvalidateDeviceRelations IoInvalidateDeviceState IoReportTargetDeviceChangeAsynchronous }
     checked pnp::interface { IoRegisterDeviceInterface IoSetDeviceInterfaceState IoGetDeviceInterfaces }

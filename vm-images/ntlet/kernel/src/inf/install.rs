@@ -102,14 +102,16 @@ impl Installation {
         if let Some(filters) = sub_section(inf, &base, section, "Filters") {
             for line in inf.lines_with_key(&filters, "AddFilter") {
                 let position = inf.value(line.field(2), "FilterPosition").unwrap_or("Upper");
-                let list = if position.eq_ignore_ascii_case("Lower") { &mut result.lower_filters } else { &mut result.upper_filters };
+                let list =
+                    if position.eq_ignore_ascii_case("Lower") { &mut result.lower_filters } else { &mut result.upper_filters };
                 list.push(line.field(0).into());
             }
         }
         if let Some(wdf) = sub_section(inf, &base, section, "Wdf") {
             for line in inf.lines_with_key(&wdf, "KmdfService") {
                 let version = inf.value(line.field(1), "KmdfLibraryVersion").map(String::from);
-                if let Some(service) = result.services.iter_mut().find(|service| service.name.eq_ignore_ascii_case(line.field(0))) {
+                if let Some(service) = result.services.iter_mut().find(|service| service.name.eq_ignore_ascii_case(line.field(0)))
+                {
                     service.kmdf_version = version;
                 }
             }
@@ -132,7 +134,8 @@ fn service(inf: &Inf, line: &Line) -> Result<AddedService, InfError> {
     let name = String::from(line.field(0));
     let section = line.field(2);
     let section = [".NTamd64", ".NT", ""].iter().map(|suffix| format!("{section}{suffix}")).find(|name| inf.has_section(name));
-    let section = section.ok_or_else(|| InfError::new(line.number, format!("service {name} has no section [{}]", line.field(2))))?;
+    let section =
+        section.ok_or_else(|| InfError::new(line.number, format!("service {name} has no section [{}]", line.field(2))))?;
     let path = inf.value(&section, "ServiceBinary");
     let path = path.ok_or_else(|| InfError::new(line.number, format!("[{section}] has no ServiceBinary")))?;
     let value = |key, default| inf.value(&section, key).and_then(number).unwrap_or(default);
@@ -277,13 +280,17 @@ KmdfLibraryVersion = 1.15
         let installation = Installation::read(&inf, "Relay").unwrap();
 
         assert_eq!(installation.class.0, "System");
-        let names: Vec<_> = installation.services.iter().map(|service| (service.name.as_str(), service.is_function_driver)).collect();
+        let names: Vec<_> =
+            installation.services.iter().map(|service| (service.name.as_str(), service.is_function_driver)).collect();
         assert_eq!(names, [("relay", true), ("relayflt", false)]);
         assert_eq!(installation.services[0].binary, "relay.sys");
         assert_eq!(installation.services[0].kmdf_version.as_deref(), Some("1.15"));
         assert_eq!(installation.services[0].values[0].subkey, "Parameters\\Wdf");
         let limit = &installation.hardware_values[2];
-        assert_eq!((limit.name.as_str(), limit.kind, limit.data.as_slice()), ("MessageNumberLimit", REG_DWORD, &[4, 0, 0, 0][..]));
+        assert_eq!(
+            (limit.name.as_str(), limit.kind, limit.data.as_slice()),
+            ("MessageNumberLimit", REG_DWORD, &[4, 0, 0, 0][..])
+        );
         assert!(installation.hardware_values[0].key_only);
         assert!(installation.hardware_values[3].append);
     }

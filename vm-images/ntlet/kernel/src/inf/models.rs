@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_hardware_id_beats_a_compatible_id_and_a_longer_id_beats_a_shorter_one() {
-        let file = inf("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\nC = ByClass, PCI\\CC_0780\nS = Short, PCI\\VEN_1AF4&DEV_1055\n\
+        let file =
+            inf("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\nC = ByClass, PCI\\CC_0780\nS = Short, PCI\\VEN_1AF4&DEV_1055\n\
                         L = Long, PCI\\VEN_1AF4&DEV_1055&REV_01\n");
         let hardware = ids(&["PCI\\VEN_1AF4&DEV_1055&REV_01", "PCI\\VEN_1AF4&DEV_1055"]);
         let found = best_match(&file, WINDOWS_10, &hardware, &ids(&["PCI\\CC_0780"])).unwrap();

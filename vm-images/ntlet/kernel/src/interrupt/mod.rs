@@ -5,6 +5,8 @@
 
 mod connect;
 mod object;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

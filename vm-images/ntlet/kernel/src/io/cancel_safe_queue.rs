@@ -224,7 +224,8 @@ unsafe extern "win64" fn cancel(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     unsafe {
         IoReleaseCancelSpinLock((*irp).CancelIrql);
         let note = (*irp).Tail.Overlay.DriverContext[SLOT];
-        let queue: *mut Queue = if *note.cast::<u32>() == TYPE_CONTEXT { (*note.cast::<IrpContext>()).queue } else { note.cast() };
+        let queue: *mut Queue =
+            if *note.cast::<u32>() == TYPE_CONTEXT { (*note.cast::<IrpContext>()).queue } else { note.cast() };
         let mut irql = 0;
         ((*queue).acquire)(queue, &raw mut irql);
         take(queue, irp);

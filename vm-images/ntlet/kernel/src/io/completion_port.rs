@@ -38,10 +38,8 @@ unsafe impl Send for CompletionPort {}
 
 /// A new port.
 pub(crate) fn create() -> Result<ObjectRef, NTSTATUS> {
-    let port = CompletionPort {
-        waiting: core::cell::UnsafeCell::new(KSEMAPHORE::zeroed()),
-        packets: SpinLock::new(VecDeque::new()),
-    };
+    let port =
+        CompletionPort { waiting: core::cell::UnsafeCell::new(KSEMAPHORE::zeroed()), packets: SpinLock::new(VecDeque::new()) };
     let object = ObjectRef::new(&IO_COMPLETION, port)?;
     // SAFETY: the semaphore is the body's first field, where it will stay; nobody else knows the port yet.
     unsafe { KeInitializeSemaphore(object.body().cast(), 0, i32::MAX) };

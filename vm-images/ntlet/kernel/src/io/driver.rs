@@ -143,7 +143,10 @@ pub(crate) unsafe extern "win64" fn IoGetDriverObjectExtension(
 /// # Safety
 /// As the documentation of IoCreateSymbolicLink demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn IoCreateSymbolicLink(SymbolicLinkName: *mut UNICODE_STRING, DeviceName: *mut UNICODE_STRING) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoCreateSymbolicLink(
+    SymbolicLinkName: *mut UNICODE_STRING,
+    DeviceName: *mut UNICODE_STRING,
+) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let paths = unsafe { units(SymbolicLinkName).and_then(|link| units(DeviceName).map(|target| (link, target))) };
     match paths.and_then(|(link, target)| namespace().create_link(link, target)) {

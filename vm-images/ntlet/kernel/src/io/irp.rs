@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{ExAllocatePool2, ExFreePoolWithTag, KeGetCurrentThread};
-use wdf_sys::wdm::{DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KAPC, initialize_list_head, insert_tail_list, remove_entry_list};
+use wdf_sys::wdm::{
+    DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KAPC, initialize_list_head, insert_tail_list, remove_entry_list,
+};
 use wdf_sys::{BOOLEAN, NTSTATUS};
 
 use crate::lock::SpinLock;

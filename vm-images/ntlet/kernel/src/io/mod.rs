@@ -19,6 +19,8 @@ pub(crate) mod remove_lock;
 pub(crate) mod request;
 pub(crate) mod services;
 pub(crate) mod shutdown;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wait;
 
 use wdf_sys::NTSTATUS;

@@ -69,7 +69,11 @@ pub(crate) fn open(root: Option<ObjectRef>, path: &[u16], options: OpenOptions) 
     }
     if let Some(root) = root {
         // SAFETY: a file object's device is alive as long as the file is.
-        let device = if root.is(&file::FILE) { unsafe { (*root.body().cast::<FILE_OBJECT>()).DeviceObject } } else { core::ptr::null_mut() };
+        let device = if root.is(&file::FILE) {
+            unsafe { (*root.body().cast::<FILE_OBJECT>()).DeviceObject }
+        } else {
+            core::ptr::null_mut()
+        };
         if device.is_null() {
             return Err(NTSTATUS::OBJECT_TYPE_MISMATCH);
         }

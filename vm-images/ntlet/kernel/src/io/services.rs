@@ -210,7 +210,8 @@ pub(crate) unsafe extern "win64" fn PsCreateSystemThread(
     let Some(routine) = StartRoutine else { return NTSTATUS::INVALID_PARAMETER };
     // SAFETY: both types call a function of the same convention with one pointer; a driver's routine is unsafe to call, and this
     // is the one call that its documentation asks for.
-    let routine = unsafe { core::mem::transmute::<unsafe extern "win64" fn(*mut c_void), extern "win64" fn(*mut c_void)>(routine) };
+    let routine =
+        unsafe { core::mem::transmute::<unsafe extern "win64" fn(*mut c_void), extern "win64" fn(*mut c_void)>(routine) };
     let thread = match create_system_thread(routine, StartContext, NORMAL_PRIORITY) {
         Ok(thread) => thread,
         Err(status) => return status,

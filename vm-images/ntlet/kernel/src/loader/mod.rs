@@ -6,6 +6,8 @@
 pub mod image;
 pub mod layout;
 pub mod modules;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};

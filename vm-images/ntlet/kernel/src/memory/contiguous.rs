@@ -49,7 +49,10 @@ pub(crate) fn outstanding() -> usize {
 /// # Safety
 /// As the documentation of MmAllocateContiguousMemory demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn MmAllocateContiguousMemory(NumberOfBytes: usize, HighestAcceptableAddress: i64) -> *mut c_void {
+pub(crate) unsafe extern "win64" fn MmAllocateContiguousMemory(
+    NumberOfBytes: usize,
+    HighestAcceptableAddress: i64,
+) -> *mut c_void {
     allocate(NumberOfBytes, (HighestAcceptableAddress as u64).saturating_add(1)).map_or(null_mut(), |start| start.as_ptr().cast())
 }
 
@@ -87,7 +90,11 @@ pub(crate) unsafe extern "win64" fn MmFreeContiguousMemory(BaseAddress: *mut c_v
 /// # Safety
 /// As the documentation of MmFreeContiguousMemorySpecifyCache demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn MmFreeContiguousMemorySpecifyCache(BaseAddress: *mut c_void, _NumberOfBytes: usize, _CacheType: i32) {
+pub(crate) unsafe extern "win64" fn MmFreeContiguousMemorySpecifyCache(
+    BaseAddress: *mut c_void,
+    _NumberOfBytes: usize,
+    _CacheType: i32,
+) {
     // SAFETY: the caller's promise.
     unsafe { free(BaseAddress) };
 }

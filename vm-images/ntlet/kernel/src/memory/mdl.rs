@@ -243,7 +243,8 @@ pub(crate) unsafe extern "win64" fn MmUnmapLockedPages(BaseAddress: *mut c_void,
     unsafe {
         let flags = (*MemoryDescriptorList).MdlFlags;
         // A part that shares its source's mapping leaves it to the source.
-        let is_own = flags & MDL_SOURCE_IS_NONPAGED_POOL == 0 && (flags & MDL_PARTIAL == 0 || flags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0);
+        let is_own =
+            flags & MDL_SOURCE_IS_NONPAGED_POOL == 0 && (flags & MDL_PARTIAL == 0 || flags & MDL_PARTIAL_HAS_BEEN_MAPPED != 0);
         if is_own && flags & MDL_MAPPED_TO_SYSTEM_VA != 0 {
             let start = BaseAddress.cast::<u8>().wrapping_sub((*MemoryDescriptorList).ByteOffset as usize);
             if let Some(start) = NonNull::new(start) {
@@ -258,7 +259,12 @@ pub(crate) unsafe extern "win64" fn MmUnmapLockedPages(BaseAddress: *mut c_void,
 /// # Safety
 /// As the documentation of IoBuildPartialMdl demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn IoBuildPartialMdl(SourceMdl: *mut MDL, TargetMdl: *mut MDL, VirtualAddress: *mut c_void, Length: u32) {
+pub(crate) unsafe extern "win64" fn IoBuildPartialMdl(
+    SourceMdl: *mut MDL,
+    TargetMdl: *mut MDL,
+    VirtualAddress: *mut c_void,
+    Length: u32,
+) {
     // SAFETY: the caller's promise; a part that is outside its source or too large for its target is reported.
     unsafe {
         let offset = VirtualAddress.addr().wrapping_sub(virtual_address(SourceMdl).addr());
@@ -288,7 +294,12 @@ pub(crate) unsafe extern "win64" fn IoBuildPartialMdl(SourceMdl: *mut MDL, Targe
 ///
 /// # Safety
 /// `mdl` is locked or built.
-pub(crate) unsafe fn for_each_range(mdl: *mut MDL, address: *mut c_void, length: usize, mut add: impl FnMut(u64, u32)) -> Option<()> {
+pub(crate) unsafe fn for_each_range(
+    mdl: *mut MDL,
+    address: *mut c_void,
+    length: usize,
+    mut add: impl FnMut(u64, u32),
+) -> Option<()> {
     // SAFETY: the caller's promise.
     let (start, whole, list) = unsafe { (virtual_address(mdl).addr(), (*mdl).ByteCount as usize, frames(mdl)) };
     let offset = address.addr().checked_sub(start)?;

@@ -11,16 +11,6 @@ use crate::{hal, process};
 /// First address a program cannot use.
 pub(crate) const USER_LIMIT: u64 = 0x7fff_ffff_0000;
 
-/// Where probing of user addresses ends.
-#[unsafe(no_mangle)]
-pub(crate) static MmUserProbeAddress: usize = USER_LIMIT as usize;
-/// Last address of a program.
-#[unsafe(no_mangle)]
-pub(crate) static MmHighestUserAddress: usize = USER_LIMIT as usize - 1;
-/// First address of the kernel.
-#[unsafe(no_mangle)]
-pub(crate) static MmSystemRangeStart: usize = 0xffff_8000_0000_0000;
-
 /// Largest buffer that is captured in one piece.
 const MAX_CAPTURE: usize = 64 << 20;
 

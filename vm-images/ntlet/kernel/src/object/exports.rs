@@ -181,7 +181,9 @@ pub(crate) unsafe extern "win64" fn ObReferenceObjectByName(
     let found = unsafe { crate::io::units(ObjectName) }.and_then(|path| driver::namespace().find(path, true));
     match found {
         Ok(found) if !found.rest.is_empty() => NTSTATUS::OBJECT_NAME_NOT_FOUND,
-        Ok(found) if !ObjectType.is_null() && !core::ptr::eq(found.object.kind(), ObjectType.cast()) => NTSTATUS::OBJECT_TYPE_MISMATCH,
+        Ok(found) if !ObjectType.is_null() && !core::ptr::eq(found.object.kind(), ObjectType.cast()) => {
+            NTSTATUS::OBJECT_TYPE_MISMATCH
+        }
         Ok(found) => {
             // SAFETY: the caller's promise; the reference goes to the caller.
             unsafe { *Object = found.object.into_raw() };

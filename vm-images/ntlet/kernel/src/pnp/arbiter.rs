@@ -15,13 +15,24 @@ pub(crate) const ALTERNATIVE: u8 = 8;
 /// One requirement, out of an `IO_RESOURCE_REQUIREMENTS_LIST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requirement {
-    Memory { start: u64, length: u64, prefetchable: bool },
-    Port { start: u64, length: u32 },
+    Memory {
+        start: u64,
+        length: u64,
+        prefetchable: bool,
+    },
+    Port {
+        start: u64,
+        length: u32,
+    },
     Private([u32; 3]),
     /// Interrupts as messages; so many in one descriptor.
     Messages(u16),
     /// A wired interrupt.
-    Line { gsi: u32, shared: bool, latched: bool },
+    Line {
+        gsi: u32,
+        shared: bool,
+        latched: bool,
+    },
 }
 
 /// A requirement and what may stand in for it.
@@ -45,7 +56,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Vec<Choice> {
 
 /// One descriptor of 32 bytes.
 fn requirement(raw: &[u8]) -> Option<Requirement> {
-    let word = |at: usize| raw.get(at..at + 4).and_then(|field| field.first_chunk()).map_or(0, |&field| u32::from_le_bytes(field));
+    let word =
+        |at: usize| raw.get(at..at + 4).and_then(|field| field.first_chunk()).map_or(0, |&field| u32::from_le_bytes(field));
     let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
     let flags = word(4) as u16;
     match raw[1] {

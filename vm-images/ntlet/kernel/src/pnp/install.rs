@@ -31,8 +31,16 @@ static PACKAGES: SpinLock<Vec<Arc<Package>>> = SpinLock::new(Vec::new());
 /// What the kernel command line says of the framework verifier.
 static VERIFIER: SpinLock<Option<bool>> = SpinLock::new(None);
 
+/// `Type` of a service that is a driver.
+const SERVICE_KERNEL_DRIVER: u32 = 1;
+/// `Start` of a service that is started by hand.
+const SERVICE_DEMAND_START: u32 = 3;
+/// `ErrorControl` of a service whose failure is only logged.
+const SERVICE_ERROR_NORMAL: u32 = 1;
+
 /// Names of values below `.HW` that are properties of the device rather than settings of its driver.
-const DEVICE_PROPERTIES: [&str; 6] = ["UpperFilters", "LowerFilters", "DeviceType", "DeviceCharacteristics", "Exclusive", "Security"];
+const DEVICE_PROPERTIES: [&str; 6] =
+    ["UpperFilters", "LowerFilters", "DeviceType", "DeviceCharacteristics", "Exclusive", "Security"];
 
 /// Says whether drivers run with the framework verifier, whatever their INFs say.
 pub(crate) fn set_verifier(is_on: Option<bool>) {
@@ -54,6 +62,13 @@ pub(crate) fn load_packages(archive: &Archive<'_>) {
             Err(error) => crate::log!("{}: {error}", entry.name),
         }
     }
+}
+
+/// Adds an INF that is in no archive.
+#[cfg(test)]
+pub(super) fn add_package(text: &str) {
+    let inf = Inf::parse(text.as_bytes()).unwrap();
+    PACKAGES.lock().push(Arc::new(Package { file: "test.inf".into(), inf }));
 }
 
 /// Installs the best driver for a device, unless it has one. `false` when no INF names the device.
@@ -153,6 +168,18 @@ fn add_service(service: &AddedService) -> Result<(), NTSTATUS> {
         None => {}
     }
     Ok(())
+}
+
+/// Adds the service of a driver without a device, which no INF describes.
+pub(crate) fn add_legacy_service(name: &str, file: &str) -> Result<(), NTSTATUS> {
+    add_service(&AddedService {
+        name: name.into(),
+        is_function_driver: false,
+        binary: file.into(),
+        numbers: [SERVICE_KERNEL_DRIVER, SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL],
+        values: Vec::new(),
+        kmdf_version: None,
+    })
 }
 
 /// Does one line of an AddReg section, relative to `key`.

@@ -118,7 +118,10 @@ unsafe fn store(string: *mut UNICODE_STRING, text: &[u16]) -> Result<(), NTSTATU
 /// # Safety
 /// As the documentation of IoSetDeviceInterfaceState demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn IoSetDeviceInterfaceState(SymbolicLinkName: *mut UNICODE_STRING, Enable: BOOLEAN) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn IoSetDeviceInterfaceState(
+    SymbolicLinkName: *mut UNICODE_STRING,
+    Enable: BOOLEAN,
+) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let link = match unsafe { units(SymbolicLinkName) } {
         Ok(link) => link,

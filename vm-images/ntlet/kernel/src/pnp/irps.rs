@@ -8,7 +8,9 @@ use core::ptr::null_mut;
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::ExFreePool;
-use wdf_sys::wdm::{DEVICE_CAPABILITIES, DEVICE_OBJECT, DEVICE_RELATIONS, IO_RESOURCE_REQUIREMENTS_LIST, IO_STACK_LOCATION, IO_STATUS_BLOCK};
+use wdf_sys::wdm::{
+    DEVICE_CAPABILITIES, DEVICE_OBJECT, DEVICE_RELATIONS, IO_RESOURCE_REQUIREMENTS_LIST, IO_STACK_LOCATION, IO_STATUS_BLOCK,
+};
 
 use super::engine::PATIENCE;
 use crate::io::wait;
@@ -153,10 +155,16 @@ pub(crate) fn query_requirements(device: *mut DEVICE_OBJECT) -> Vec<u8> {
     let filtered = {
         // SAFETY: nodes hold references to their devices; the list lives until the request is done.
         unsafe {
-            wait::send(device, (IRP_MJ_PNP, IRP_MN_FILTER_RESOURCE_REQUIREMENTS), NTSTATUS::NOT_SUPPORTED, PATIENCE, |irp, location| {
-                (*location).Parameters.FilterResourceRequirements.IoResourceRequirementList = list;
-                (*irp).IoStatus.Information = original;
-            })
+            wait::send(
+                device,
+                (IRP_MJ_PNP, IRP_MN_FILTER_RESOURCE_REQUIREMENTS),
+                NTSTATUS::NOT_SUPPORTED,
+                PATIENCE,
+                |irp, location| {
+                    (*location).Parameters.FilterResourceRequirements.IoResourceRequirementList = list;
+                    (*irp).IoStatus.Information = original;
+                },
+            )
         }
     };
     let result = if filtered.status().is_success() { filtered.Information } else { original };

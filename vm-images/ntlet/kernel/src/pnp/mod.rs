@@ -19,3 +19,6 @@ pub(crate) mod resources;
 pub(crate) mod root;
 pub(crate) mod service;
 pub(crate) mod start;
+
+#[cfg(test)]
+mod tests;

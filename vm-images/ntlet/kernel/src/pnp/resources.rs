@@ -18,16 +18,9 @@ const PORT_POSITIVE_DECODE: u16 = 0x0020;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
     /// Device memory.
-    Memory {
-        start: u64,
-        length: u64,
-        prefetchable: bool,
-    },
+    Memory { start: u64, length: u64, prefetchable: bool },
     /// I/O ports.
-    Port {
-        start: u64,
-        length: u32,
-    },
+    Port { start: u64, length: u32 },
     /// The bus driver's note which register the resource before it is.
     Private([u32; 3]),
     /// A wired interrupt.
@@ -41,12 +34,7 @@ pub(crate) enum Resource {
         latched: bool,
     },
     /// Messages that arrive as consecutive vectors, one for MSI-X.
-    Message {
-        count: u16,
-        irql: u8,
-        vector: u8,
-        affinity: u64,
-    },
+    Message { count: u16, irql: u8, vector: u8, affinity: u64 },
 }
 
 impl Resource {
@@ -126,7 +114,10 @@ pub(crate) fn resource_list(resources: &[Resource], interface: i32, bus: u32, is
     bytes.extend(1u16.to_le_bytes());
     bytes.extend(1u16.to_le_bytes());
     bytes.extend((resources.len() as u32).to_le_bytes());
-    debug_assert_eq!(bytes.len(), offset_of!(CM_RESOURCE_LIST, List) + 8 + offset_of!(CM_PARTIAL_RESOURCE_LIST, PartialDescriptors));
+    debug_assert_eq!(
+        bytes.len(),
+        offset_of!(CM_RESOURCE_LIST, List) + 8 + offset_of!(CM_PARTIAL_RESOURCE_LIST, PartialDescriptors)
+    );
     for resource in resources {
         let descriptor = resource.descriptor(is_translated);
         // SAFETY: a descriptor is a packed structure of integers without padding; every byte of it was set, by zeroed() at the least.

@@ -54,7 +54,11 @@ pub(crate) fn add(root: &Arc<Node>, device_id: &str, hardware_ids: &[&str]) -> R
     let number = root.state.lock().children.iter().filter(|child| child.instance_path.starts_with(device_id)).count();
     let instance_id = alloc::format!("{number:04}");
     let hardware_ids: Vec<String> = hardware_ids.iter().map(|&id| id.into()).collect();
-    let pdo = create_device(RootDevice { device_id: device_id.into(), instance_id: instance_id.clone(), hardware_ids: hardware_ids.clone() })?;
+    let pdo = create_device(RootDevice {
+        device_id: device_id.into(),
+        instance_id: instance_id.clone(),
+        hardware_ids: hardware_ids.clone(),
+    })?;
     let instance_path = alloc::format!("{device_id}\\{instance_id}");
     let description = Description { instance_path, hardware_ids, ..Description::default() };
     let node = Node::create(pdo, Some(root.clone()), description);
@@ -118,8 +122,14 @@ unsafe extern "win64" fn dispatch(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> 
             }
             (
                 IRP_MJ_PNP,
-                IRP_MN_START_DEVICE | IRP_MN_QUERY_REMOVE_DEVICE | IRP_MN_REMOVE_DEVICE | IRP_MN_CANCEL_REMOVE_DEVICE
-                | IRP_MN_STOP_DEVICE | IRP_MN_QUERY_STOP_DEVICE | IRP_MN_CANCEL_STOP_DEVICE | IRP_MN_SURPRISE_REMOVAL,
+                IRP_MN_START_DEVICE
+                | IRP_MN_QUERY_REMOVE_DEVICE
+                | IRP_MN_REMOVE_DEVICE
+                | IRP_MN_CANCEL_REMOVE_DEVICE
+                | IRP_MN_STOP_DEVICE
+                | IRP_MN_QUERY_STOP_DEVICE
+                | IRP_MN_CANCEL_STOP_DEVICE
+                | IRP_MN_SURPRISE_REMOVAL,
             ) => packet::complete(irp, NTSTATUS::SUCCESS, 0),
             _ => unanswered(irp),
         }

@@ -32,6 +32,12 @@ pub(crate) fn set_archive(archive: &'static [u8]) {
     *ARCHIVE.lock() = archive;
 }
 
+/// Makes a driver of a test that of a service.
+#[cfg(test)]
+pub(super) fn add(service: &str, driver: ObjectRef) {
+    SERVICES.lock().push(Service { name: service.into(), driver, image: None });
+}
+
 /// The driver of a service; loaded if it is not in memory yet. What goes wrong is logged with its reason.
 pub(crate) fn load(service: &str) -> Result<ObjectRef, NTSTATUS> {
     let known = SERVICES.lock().iter().find(|known| known.name.eq_ignore_ascii_case(service)).map(|known| known.driver.clone());

@@ -8,6 +8,8 @@ mod accounts;
 mod block;
 mod classes;
 mod exported;
+#[cfg(test)]
+mod tests;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};

@@ -26,7 +26,11 @@ pub(crate) const unsafe extern "win64" fn PoStartNextPowerIrp(_Irp: *mut IRP) {}
 /// # Safety
 /// As the documentation of PoSetPowerState demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn PoSetPowerState(DeviceObject: *mut DEVICE_OBJECT, Type: i32, State: POWER_STATE) -> POWER_STATE {
+pub(crate) unsafe extern "win64" fn PoSetPowerState(
+    DeviceObject: *mut DEVICE_OBJECT,
+    Type: i32,
+    State: POWER_STATE,
+) -> POWER_STATE {
     let index = usize::from(Type == DEVICE_POWER_STATE);
     let _guard = device::DATABASE.lock();
     // SAFETY: the caller's promise; the state is guarded by the lock, and both members of the union are numbers.

@@ -105,7 +105,9 @@ fn send_deferred() {
     loop {
         let Some((top, irp)) = DEFERRED.lock().pop_front() else { return };
         // SAFETY: the request has a reference to the device until it is done.
-        let _ = unsafe { call::IofCallDriver(core::ptr::with_exposed_provenance_mut(top), core::ptr::with_exposed_provenance_mut(irp)) };
+        let _ = unsafe {
+            call::IofCallDriver(core::ptr::with_exposed_provenance_mut(top), core::ptr::with_exposed_provenance_mut(irp))
+        };
     }
 }
 

@@ -61,7 +61,9 @@ impl fmt::Display for LoadError {
             Self::Missing(module, symbol) if module.eq_ignore_ascii_case(NTDLL) => {
                 write!(f, "it imports {symbol} from {module}, a system service that ntlet does not have")
             }
-            Self::Missing(module, symbol) => write!(f, "it imports {symbol} from {module}; a program may import from {NTDLL} only"),
+            Self::Missing(module, symbol) => {
+                write!(f, "it imports {symbol} from {module}; a program may import from {NTDLL} only")
+            }
             Self::Status(status) => write!(f, "it cannot be started: {status}"),
         }
     }

@@ -241,11 +241,20 @@ pub(crate) fn user_exception(frame: &mut ExceptionFrame, status: NTSTATUS) {
         crate::io::stop(bug_check::SYSTEM_THREAD_EXCEPTION_NOT_HANDLED, [status.bits() as usize, frame.rip as usize, 0, 0]);
     };
     let is_execution = frame.error_code & FAULT_EXECUTE != 0;
-    if frame.vector == PAGE_FAULT && !is_execution && process.space.fault_in(frame.fault_address, 1, frame.error_code & FAULT_WRITE != 0) {
+    if frame.vector == PAGE_FAULT
+        && !is_execution
+        && process.space.fault_in(frame.fault_address, 1, frame.error_code & FAULT_WRITE != 0)
+    {
         return;
     }
-    let (module, offset) = process.space.image_offset(frame.rip).map_or(("", frame.rip), |offset| (process.name.as_str(), offset));
-    crate::log!("{}: {status} at {module}+{offset:#x} (address {:#x}, stack {:#x})", process.name, frame.fault_address, frame.rsp);
+    let (module, offset) =
+        process.space.image_offset(frame.rip).map_or(("", frame.rip), |offset| (process.name.as_str(), offset));
+    crate::log!(
+        "{}: {status} at {module}+{offset:#x} (address {:#x}, stack {:#x})",
+        process.name,
+        frame.fault_address,
+        frame.rsp
+    );
     process.terminate(status);
     kernel_thread::before_user_mode();
 }

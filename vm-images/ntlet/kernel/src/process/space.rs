@@ -108,7 +108,10 @@ impl Space {
     /// Offset of an address in the program's image.
     pub(crate) fn image_offset(&self, address: u64) -> Option<u64> {
         let regions = self.regions.lock();
-        regions.iter().find(|region| region.is_image && (region.start..region.end()).contains(&address)).map(|region| address - region.start)
+        regions
+            .iter()
+            .find(|region| region.is_image && (region.start..region.end()).contains(&address))
+            .map(|region| address - region.start)
     }
 
     /// Commits reserved pages, or changes the protection of committed ones.
@@ -147,7 +150,10 @@ impl Space {
     /// Gives committed pages back; with `release` the whole region, by its start.
     pub(crate) fn free(&self, address: u64, length: u64, release: bool, has_locked_pages: bool) -> Result<(u64, u64), NTSTATUS> {
         let mut regions = self.regions.lock();
-        let at = regions.iter().position(|region| (region.start..region.end()).contains(&address)).ok_or(NTSTATUS::MEMORY_NOT_ALLOCATED)?;
+        let at = regions
+            .iter()
+            .position(|region| (region.start..region.end()).contains(&address))
+            .ok_or(NTSTATUS::MEMORY_NOT_ALLOCATED)?;
         let region = &mut regions[at];
         if release && (address != region.start || length != 0 && length != region.end() - region.start) {
             return Err(if length == 0 { NTSTATUS::FREE_VM_NOT_AT_BASE } else { NTSTATUS::UNABLE_TO_FREE_VM });

@@ -62,7 +62,11 @@ unsafe fn path<'a>(attributes: *mut OBJECT_ATTRIBUTES) -> Result<(KeyId, &'a [u1
 /// # Safety
 /// As the documentation of ZwOpenKey demands.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn ZwOpenKey(KeyHandle: *mut HANDLE, DesiredAccess: u32, ObjectAttributes: *mut OBJECT_ATTRIBUTES) -> NTSTATUS {
+pub(crate) unsafe extern "win64" fn ZwOpenKey(
+    KeyHandle: *mut HANDLE,
+    DesiredAccess: u32,
+    ObjectAttributes: *mut OBJECT_ATTRIBUTES,
+) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let opened = unsafe { path(ObjectAttributes) }.and_then(|(from, rest, is_kernel)| {
         let key = REGISTRY.lock().open(from, rest)?;
@@ -162,7 +166,8 @@ pub(crate) unsafe extern "win64" fn ZwQueryValueKey(
 ) -> NTSTATUS {
     // SAFETY: the caller's promise.
     let name = unsafe { crate::io::units(ValueName) };
-    let found = key_of(KeyHandle).and_then(|key| value_information(&REGISTRY.lock().value(key, name?)?.clone(), KeyValueInformationClass));
+    let found = key_of(KeyHandle)
+        .and_then(|key| value_information(&REGISTRY.lock().value(key, name?)?.clone(), KeyValueInformationClass));
     // SAFETY: the caller's promise.
     unsafe { answer(found, KeyValueInformation, Length, ResultLength) }
 }
@@ -330,7 +335,9 @@ fn key_information(tree: &Tree, id: KeyId, class: i32) -> Result<Answer, NTSTATU
             bytes.extend(u32::MAX.to_le_bytes());
             bytes.extend([0; 4]);
             bytes.extend((key.children.len() as u32).to_le_bytes());
-            bytes.extend(longest(&mut key.children.iter().filter_map(|&child| tree.key(child).ok()).map(|child| 2 * child.name.len())));
+            bytes.extend(longest(
+                &mut key.children.iter().filter_map(|&child| tree.key(child).ok()).map(|child| 2 * child.name.len()),
+            ));
             bytes.extend([0; 4]);
             bytes.extend((key.values.len() as u32).to_le_bytes());
             bytes.extend(longest(&mut key.values.iter().map(|value| 2 * value.name.len())));

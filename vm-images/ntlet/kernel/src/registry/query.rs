@@ -109,7 +109,11 @@ unsafe fn base(relative: u32, path: *const u16) -> Result<KeyId, NTSTATUS> {
     // SAFETY: the caller's promise.
     full.extend_from_slice(unsafe { terminated(path) });
     let root = name::wide("\\Registry\\");
-    let below = if full.len() >= root.len() && name::same(&full[..root.len()], &root) { &full[root.len()..] } else { return Err(NTSTATUS::OBJECT_PATH_SYNTAX_BAD) };
+    let below = if full.len() >= root.len() && name::same(&full[..root.len()], &root) {
+        &full[root.len()..]
+    } else {
+        return Err(NTSTATUS::OBJECT_PATH_SYNTAX_BAD);
+    };
     let mut tree = REGISTRY.lock();
     let start = tree.root();
     tree.open(start, below)
@@ -146,7 +150,11 @@ unsafe fn query(key: KeyId, entry: &Entry, context: *mut c_void) -> NTSTATUS {
             if values.is_empty() && entry.flags & QUERY_REQUIRED != 0 {
                 return NTSTATUS::OBJECT_NAME_NOT_FOUND;
             }
-            return values.iter().map(|value| invoke(entry, context, Some(value))).find(|status| !status.is_success()).unwrap_or_default();
+            return values
+                .iter()
+                .map(|value| invoke(entry, context, Some(value)))
+                .find(|status| !status.is_success())
+                .unwrap_or_default();
         }
         let wanted = terminated(entry.name);
         let found = REGISTRY.lock().value(key, wanted).cloned();
@@ -204,7 +212,8 @@ unsafe fn invoke(entry: &Entry, context: *mut c_void, value: Option<&Value>) -> 
         if value.kind == REG_MULTI_SZ {
             for text in super::strings_of(&value.data) {
                 let mut bytes = super::string_bytes(&text);
-                let status = routine(name.as_mut_ptr(), REG_SZ, bytes.as_mut_ptr().cast(), bytes.len() as u32, context, entry.context);
+                let status =
+                    routine(name.as_mut_ptr(), REG_SZ, bytes.as_mut_ptr().cast(), bytes.len() as u32, context, entry.context);
                 if !status.is_success() {
                     return status;
                 }

@@ -162,8 +162,13 @@ fn timeouts(raw: &[u8; 20]) -> Result<Timeouts, NTSTATUS> {
 }
 
 fn timeouts_bytes(timeouts: &Timeouts) -> [u8; 20] {
-    let words =
-        [timeouts.read_interval, timeouts.read_multiplier, timeouts.read_constant, timeouts.write_multiplier, timeouts.write_constant];
+    let words = [
+        timeouts.read_interval,
+        timeouts.read_multiplier,
+        timeouts.read_constant,
+        timeouts.write_multiplier,
+        timeouts.write_constant,
+    ];
     let mut bytes = [0; 20];
     for (chunk, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
         *chunk = word.to_le_bytes();

@@ -28,7 +28,9 @@ pub(crate) fn create_driver() -> Result<ObjectRef, NTSTATUS> {
     let driver: *mut DRIVER_OBJECT = object.body().cast();
     // SAFETY: the driver object is new and ours; the device is until its flag is cleared.
     unsafe {
-        for major in [IRP_MJ_CREATE, IRP_MJ_CLOSE, IRP_MJ_CLEANUP, IRP_MJ_READ, IRP_MJ_WRITE, IRP_MJ_FLUSH_BUFFERS, IRP_MJ_DEVICE_CONTROL] {
+        for major in
+            [IRP_MJ_CREATE, IRP_MJ_CLOSE, IRP_MJ_CLEANUP, IRP_MJ_READ, IRP_MJ_WRITE, IRP_MJ_FLUSH_BUFFERS, IRP_MJ_DEVICE_CONTROL]
+        {
             (*driver).MajorFunction[usize::from(major)] = Some(dispatch);
         }
         let parameters = device::Parameters {

@@ -8,7 +8,9 @@ use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{
     IoConnectInterruptEx, KeCancelTimer, KeInitializeDpc, KeInitializeTimer, KeInsertQueueDpc, KeSetTimer,
 };
-use wdf_sys::wdm::{DEVICE_OBJECT, IO_CONNECT_INTERRUPT_FULLY_SPECIFIED_PARAMETERS, IO_CONNECT_INTERRUPT_PARAMETERS, IRP, KDPC, KTIMER};
+use wdf_sys::wdm::{
+    DEVICE_OBJECT, IO_CONNECT_INTERRUPT_FULLY_SPECIFIED_PARAMETERS, IO_CONNECT_INTERRUPT_PARAMETERS, IRP, KDPC, KTIMER,
+};
 use wdf_sys::{BOOLEAN, KINTERRUPT, NTSTATUS};
 
 use super::port_of;

@@ -82,7 +82,8 @@ impl Queues {
             let buffer: *mut u8 = (*irp).AssociatedIrp.SystemBuffer.cast();
             exchange_routine(irp, Some(cancel));
             // Cancelled before the routine was set: whoever cancelled saw none, unless it has taken it just now.
-            let is_cancelled = core::sync::atomic::AtomicU8::from_ptr(&raw mut (*irp).Cancel).load(core::sync::atomic::Ordering::SeqCst) != 0;
+            let is_cancelled =
+                core::sync::atomic::AtomicU8::from_ptr(&raw mut (*irp).Cancel).load(core::sync::atomic::Ordering::SeqCst) != 0;
             if is_cancelled && exchange_routine(irp, None).is_some() {
                 return Err(NTSTATUS::CANCELLED);
             }
@@ -127,7 +128,9 @@ impl Queues {
             return Some((NTSTATUS::SUCCESS, read.done));
         }
         match deadline(&timeouts, read.length, read.done, read.since, read.last_byte) {
-            Deadline::Now => Some((if read.done == 0 && !is_immediate(&timeouts) { NTSTATUS::TIMEOUT } else { NTSTATUS::SUCCESS }, read.done)),
+            Deadline::Now => {
+                Some((if read.done == 0 && !is_immediate(&timeouts) { NTSTATUS::TIMEOUT } else { NTSTATUS::SUCCESS }, read.done))
+            }
             Deadline::At(time) if time <= now => Some((NTSTATUS::TIMEOUT, read.done)),
             Deadline::At(time) => {
                 port.set_timer(Some((time - now).min(i64::MAX as u64) as i64));
@@ -219,10 +222,19 @@ fn deadline(timeouts: &Timeouts, length: usize, done: usize, since: u64, last_by
         return Deadline::Now;
     }
     // As soon as there is anything, else the first byte, at most for the constant.
-    if timeouts.read_interval == MAX && timeouts.read_multiplier == MAX && timeouts.read_constant != 0 && timeouts.read_constant != MAX {
-        return if done != 0 { Deadline::Now } else { Deadline::At(since.saturating_add(milliseconds(u64::from(timeouts.read_constant)))) };
+    if timeouts.read_interval == MAX
+        && timeouts.read_multiplier == MAX
+        && timeouts.read_constant != 0
+        && timeouts.read_constant != MAX
+    {
+        return if done != 0 {
+            Deadline::Now
+        } else {
+            Deadline::At(since.saturating_add(milliseconds(u64::from(timeouts.read_constant))))
+        };
     }
-    let total = u64::from(timeouts.read_multiplier).saturating_mul(length as u64).saturating_add(u64::from(timeouts.read_constant));
+    let total =
+        u64::from(timeouts.read_multiplier).saturating_mul(length as u64).saturating_add(u64::from(timeouts.read_constant));
     let total = (total != 0).then(|| since.saturating_add(milliseconds(total)));
     let is_between = timeouts.read_interval != 0 && timeouts.read_interval != MAX && done != 0;
     let interval = is_between.then(|| last_byte.saturating_add(milliseconds(u64::from(timeouts.read_interval))));

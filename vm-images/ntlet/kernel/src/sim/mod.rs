@@ -7,6 +7,7 @@
 
 mod child;
 mod clocked;
+mod driver;
 mod fault;
 mod machine;
 mod memory;
@@ -18,6 +19,7 @@ use std::vec::Vec;
 
 use crate::entry::BuiltInModule;
 pub use child::{End, Outcome};
+pub use driver::Driver;
 pub use machine::Machine;
 pub use pci::{ConfigurationSpace, PciFunction};
 

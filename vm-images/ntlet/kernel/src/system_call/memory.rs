@@ -4,9 +4,9 @@ use wdf_sys::NTSTATUS;
 
 use super::{Arguments, get, put, put_optional, status};
 use crate::hal::{PAGE_SIZE, Protection};
-use crate::process::{PROCESS, Process};
 use crate::object::ObjectRef;
 use crate::object::exports::by_handle;
+use crate::process::{PROCESS, Process};
 use wdf_sys::wdm::constants::USER_MODE;
 
 const MEM_COMMIT: u32 = 0x1000;

@@ -31,8 +31,9 @@ pub(super) fn display_string(arguments: &Arguments) -> NTSTATUS {
         let string: UNICODE_STRING = get(arguments[0])?;
         // SAFETY: in user mode any address may be given.
         let bytes = unsafe { user::capture(USER_MODE, string.Buffer.cast(), usize::from(string.Length))? };
-        let text: String =
-            char::decode_utf16(bytes.as_chunks().0.iter().map(|&pair| u16::from_le_bytes(pair))).map(|unit| unit.unwrap_or('?')).collect();
+        let text: String = char::decode_utf16(bytes.as_chunks().0.iter().map(|&pair| u16::from_le_bytes(pair)))
+            .map(|unit| unit.unwrap_or('?'))
+            .collect();
         crate::log!("{text}");
         Ok(())
     };
@@ -129,8 +130,7 @@ pub(super) fn query_process(arguments: &Arguments) -> NTSTATUS {
         }
         // Exit status, environment block, affinity, base priority, id, parent.
         let affinity = (1u64 << hal().processor_count().min(63)) - 1;
-        let information =
-            [u64::from(process.exit_status().bits()), process.peb() as u64, affinity, 8, process.id() as u64, 4];
+        let information = [u64::from(process.exit_status().bits()), process.peb() as u64, affinity, 8, process.id() as u64, 4];
         if length as u32 as usize != size_of_val(&information) {
             return Err(NTSTATUS::INFO_LENGTH_MISMATCH);
         }

@@ -107,8 +107,13 @@ impl Bus {
                     device::IoDeleteDevice(device);
                     return status;
                 }
-                IRP_MN_START_DEVICE | IRP_MN_QUERY_REMOVE_DEVICE | IRP_MN_CANCEL_REMOVE_DEVICE | IRP_MN_SURPRISE_REMOVAL
-                | IRP_MN_QUERY_STOP_DEVICE | IRP_MN_STOP_DEVICE | IRP_MN_CANCEL_STOP_DEVICE => {
+                IRP_MN_START_DEVICE
+                | IRP_MN_QUERY_REMOVE_DEVICE
+                | IRP_MN_CANCEL_REMOVE_DEVICE
+                | IRP_MN_SURPRISE_REMOVAL
+                | IRP_MN_QUERY_STOP_DEVICE
+                | IRP_MN_STOP_DEVICE
+                | IRP_MN_CANCEL_STOP_DEVICE => {
                     packet::set_status(irp, NTSTATUS::SUCCESS, 0);
                 }
                 _ => {}

@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::PoStartNextPowerIrp;
-use wdf_sys::wdm::{DEVICE_CAPABILITIES, DEVICE_OBJECT, DRIVER_OBJECT, IO_STACK_LOCATION, IRP, PNP_BUS_INFORMATION, current_stack_location};
+use wdf_sys::wdm::{
+    DEVICE_CAPABILITIES, DEVICE_OBJECT, DRIVER_OBJECT, IO_STACK_LOCATION, IRP, PNP_BUS_INFORMATION, current_stack_location,
+};
 
 use super::configuration::*;
 use super::identity::{self, Identity};
@@ -76,7 +78,11 @@ impl Function {
     ///
     /// # Safety
     /// `driver` is this driver's object.
-    pub(super) unsafe fn create(driver: *mut DRIVER_OBJECT, configuration: Configuration<'_>, identity: Identity) -> Option<ObjectRef> {
+    pub(super) unsafe fn create(
+        driver: *mut DRIVER_OBJECT,
+        configuration: Configuration<'_>,
+        identity: Identity,
+    ) -> Option<ObjectRef> {
         let bars = configuration.bars(if identity.header == 0 { 6 } else { 2 });
         let function = Self {
             address: configuration.address,
@@ -130,7 +136,10 @@ impl Function {
             let location = current_stack_location(irp);
             match (*location).MinorFunction {
                 IRP_MN_START_DEVICE => packet::complete(irp, self.start(device), 0),
-                IRP_MN_QUERY_REMOVE_DEVICE | IRP_MN_CANCEL_REMOVE_DEVICE | IRP_MN_QUERY_STOP_DEVICE | IRP_MN_CANCEL_STOP_DEVICE
+                IRP_MN_QUERY_REMOVE_DEVICE
+                | IRP_MN_CANCEL_REMOVE_DEVICE
+                | IRP_MN_QUERY_STOP_DEVICE
+                | IRP_MN_CANCEL_STOP_DEVICE
                 | IRP_MN_DEVICE_ENUMERATED => packet::complete(irp, NTSTATUS::SUCCESS, 0),
                 IRP_MN_STOP_DEVICE | IRP_MN_SURPRISE_REMOVAL => {
                     self.stop();

@@ -15,7 +15,12 @@ use crate::object;
 ///
 /// # Safety
 /// The IRP is ours, `device` the one it was sent to.
-pub(super) unsafe fn query(_function: &Function, device: *mut DEVICE_OBJECT, irp: *mut IRP, location: *mut IO_STACK_LOCATION) -> NTSTATUS {
+pub(super) unsafe fn query(
+    _function: &Function,
+    device: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    location: *mut IO_STACK_LOCATION,
+) -> NTSTATUS {
     // SAFETY: the caller's promise; a driver passes an interface as large as it says.
     unsafe {
         let query = (*location).Parameters.QueryInterface;
@@ -60,7 +65,13 @@ unsafe extern "win64" fn dereference(context: *mut c_void) {
 ///
 /// # Safety
 /// `translated` is writable.
-unsafe extern "win64" fn translate(_context: *mut c_void, bus: i64, _length: u32, _space: *mut u32, translated: *mut i64) -> BOOLEAN {
+unsafe extern "win64" fn translate(
+    _context: *mut c_void,
+    bus: i64,
+    _length: u32,
+    _space: *mut u32,
+    translated: *mut i64,
+) -> BOOLEAN {
     // SAFETY: the caller's promise.
     unsafe { *translated = bus };
     1

@@ -1,5 +1,8 @@
 //! Suite `device`: the data path through driver and hardware.
 
+mod events;
+mod transfer;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,8 +11,15 @@ use protocol::hardware::{AdminOpcode, Opcode};
 use protocol::io;
 
 use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
-use crate::nt::{self, File, NTSTATUS, Opening, raw_control};
+use crate::nt::{self, File, NTSTATUS, Opening};
 use crate::relay::{DEADLINE, Relay};
+use events::{
+    a_buffer_too_short_for_an_event_is_refused, a_reader_can_be_cancelled, an_event_reaches_its_reader, events_keep_their_order,
+};
+use transfer::{
+    a_bad_user_address_is_a_status, a_payload_beyond_the_largest_is_refused, direct_input, direct_output,
+    more_requests_than_the_hardware_takes, raw_addresses, the_largest_payload,
+};
 
 /// The tests of this suite.
 pub(crate) const TESTS: &[Test] = tests!(device {
@@ -33,6 +43,16 @@ pub(crate) const TESTS: &[Test] = tests!(device {
     an_unknown_control_code_is_refused: "a control code that the driver does not know is refused",
     a_command_without_its_header_is_refused: "an input buffer too short for a command is refused",
     an_unknown_device_name_is_not_found: "opening a name that does not exist fails as it should",
+    the_largest_payload: "a payload of the hardware's maximum comes back",
+    a_payload_beyond_the_largest_is_refused: "one byte more is refused",
+    direct_output: "an answer written into locked pages arrives there and nowhere else",
+    direct_input: "a payload read from locked pages is taken and left as it was",
+    raw_addresses: "both buffers by raw user addresses",
+    more_requests_than_the_hardware_takes: "400 requests at once wait their turn and all come back",
+    an_event_reaches_its_reader: "a reader that waits gets the event that the hardware emits",
+    events_keep_their_order: "20 events come to 20 readers in order, with rising sequence and time",
+    a_reader_can_be_cancelled: "a reader that waits for an event can be cancelled",
+    a_buffer_too_short_for_an_event_is_refused: "an output buffer shorter than an event is refused",
     a_bad_user_address_is_a_status: "buffers that are not the program's end in a status, never in a crash",
 });
 
@@ -222,16 +242,5 @@ fn a_command_without_its_header_is_refused(_: &mut Bench) -> TestResult {
 fn an_unknown_device_name_is_not_found(_: &mut Bench) -> TestResult {
     let opened = File::open(r"\??\Relay0815", Opening::Synchronous);
     ensure_eq!(opened.err(), Some(NTSTATUS::OBJECT_NAME_NOT_FOUND));
-    Ok(())
-}
-
-fn a_bad_user_address_is_a_status(_: &mut Bench) -> TestResult {
-    const UNMAPPED: usize = 0x10_0000;
-    const KERNEL: usize = 0xffff_8000_0000_0000;
-    let relay = Relay::open()?;
-    for address in [UNMAPPED, KERNEL, usize::MAX - 15] {
-        ensure_eq!(raw_control(relay.file(), io::ECHO, (address, 16), (0, 0)), Err(NTSTATUS::ACCESS_VIOLATION));
-    }
-    ensure_eq!(relay.echo(b"still there", 11)?, b"still there");
     Ok(())
 }

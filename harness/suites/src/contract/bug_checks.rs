@@ -1,0 +1,115 @@
+//! Misuse that stops the machine, with the framework verifier on. The harness sees the bug check and compares it with what the test expects; a test
+//! that returns has failed.
+
+use protocol::probe::queue;
+
+use super::probe::Probe;
+use super::steps::*;
+use crate::bench::{Bench, BugCheck, Failure, Test, TestResult, tests};
+use crate::nt::NTSTATUS;
+
+/// Parameter 1 of WDF_VIOLATION, then those behind it that are known beforehand.
+pub(super) const INVALID_HANDLE: BugCheck = wdf_violation(&[5]);
+pub(super) const ALREADY_SENT: BugCheck = wdf_violation(&[6, 3]);
+const RECURSIVE_LOCK: BugCheck = wdf_violation(&[2]);
+const INFORMATION_LENGTH_MISMATCH: BugCheck = wdf_violation(&[6, 4]);
+const OBJECT_ERROR: BugCheck = wdf_violation(&[7]);
+const QUEUE_FATAL: BugCheck = wdf_violation(&[0xa]);
+const INVALID_LOCK_OPERATION: BugCheck = wdf_violation(&[0xb]);
+const IRQL_MISMATCH: BugCheck = wdf_violation(&[0xe, 0, 2]);
+
+pub(super) const TESTS: &[Test] = tests!(contract {
+    cancelling_an_invalid_handle_stops_the_machine: "WdfRequestCancelSentRequest of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
+    forwarding_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
+    forwarding_to_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue to what is no queue: WDF_VIOLATION 5" => INVALID_HANDLE,
+    reusing_an_invalid_handle_stops_the_machine: "WdfRequestReuse of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
+    sending_what_is_sent_stops_the_machine: "WdfRequestSend of a request that is sent: WDF_VIOLATION 6, 3" => ALREADY_SENT,
+    a_second_change_of_a_queue_stops_the_machine: "a completion callback while another is pending: WDF_VIOLATION 0xA" => QUEUE_FATAL,
+    taking_a_lock_twice_stops_the_machine: "WdfSpinLockAcquire by the holder: WDF_VIOLATION 2" => RECURSIVE_LOCK,
+    releasing_a_lock_that_is_not_held_stops_the_machine: "WdfSpinLockRelease by another: WDF_VIOLATION 0xB" => INVALID_LOCK_OPERATION,
+    a_handler_that_returns_at_another_irql_stops_the_machine: "a handler that keeps a spin lock: WDF_VIOLATION 0xE, 0, 2" => IRQL_MISMATCH,
+    completing_with_too_much_information_stops_the_machine: "more bytes than the output buffer has: WDF_VIOLATION 6, 4" => INFORMATION_LENGTH_MISMATCH,
+    deleting_a_received_request_stops_the_machine: "WdfObjectDelete of a request that a queue presented: WDF_VIOLATION 7" => OBJECT_ERROR,
+});
+
+const fn wdf_violation(parameters: &'static [u64]) -> BugCheck {
+    BugCheck { code: 0x10d, parameters }
+}
+
+/// What a test returns that was to end in a bug check.
+#[track_caller]
+pub(super) fn still_alive() -> TestResult {
+    let place = core::panic::Location::caller();
+    Err(Failure::Expectation { place, reason: "expected: a bug check; the guest is still alive".into() })
+}
+
+fn cancelling_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([forget(OWN), cancel_sent(OWN)])?;
+    still_alive()
+}
+
+fn forwarding_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([forget(FIRST), forward(FIRST, queue::MANUAL)])?;
+    still_alive()
+}
+
+fn forwarding_to_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _subject = probe.subject(FIRST)?;
+    // For a queue that does not exist the probe passes a null handle.
+    probe.run([forward(FIRST, queue::COUNT)])?;
+    still_alive()
+}
+
+fn reusing_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([forget(OWN), reuse(OWN, NTSTATUS::SUCCESS)])?;
+    still_alive()
+}
+
+fn sending_what_is_sent_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _sent = probe.send()?;
+    probe.run([send(OWN)])?;
+    still_alive()
+}
+
+fn a_second_change_of_a_queue_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _subject = probe.subject(FIRST)?;
+    // The driver has the request, so that the stop is not done.
+    probe.run([forward(FIRST, queue::MANUAL), retrieve(FIRST, queue::MANUAL), queue_stop(queue::MANUAL)])?;
+    probe.run([queue_purge(queue::MANUAL)])?;
+    still_alive()
+}
+
+fn taking_a_lock_twice_stops_the_machine(_: &mut Bench) -> TestResult {
+    Probe::open()?.run([spin_acquire(), spin_acquire()])?;
+    still_alive()
+}
+
+fn releasing_a_lock_that_is_not_held_stops_the_machine(_: &mut Bench) -> TestResult {
+    Probe::open()?.run([spin_release()])?;
+    still_alive()
+}
+
+fn a_handler_that_returns_at_another_irql_stops_the_machine(_: &mut Bench) -> TestResult {
+    Probe::open()?.run([spin_acquire()])?;
+    still_alive()
+}
+
+fn completing_with_too_much_information_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _subject = probe.subject(FIRST)?;
+    probe.run([complete_with_information(FIRST, NTSTATUS::SUCCESS, 8)])?;
+    still_alive()
+}
+
+fn deleting_a_received_request_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _subject = probe.subject(FIRST)?;
+    probe.run([delete(FIRST)])?;
+    still_alive()
+}

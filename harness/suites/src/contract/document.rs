@@ -1,0 +1,107 @@
+//! Holds `docs/contract.md` and the tests together: every contract test has a row, every row has tests that exist or says why it has none.
+
+use std::collections::BTreeSet;
+
+use crate::bench::Test;
+
+const DOCUMENT: &str = include_str!("../../../../docs/contract.md");
+
+/// One row of a table.
+#[derive(Debug)]
+struct Row<'a> {
+    /// `F` of `F7`: the page, or `K` for what is known beyond the pages.
+    kind: char,
+    /// 7 of `F7`.
+    number: u32,
+    sentence: &'a str,
+    page: &'a str,
+    tests: &'a str,
+    ntlet: &'a str,
+    windows: &'a str,
+}
+
+impl<'a> Row<'a> {
+    /// A line that begins with an id; other lines are headings and prose.
+    fn new(line: &'a str) -> Option<Self> {
+        let cells: Vec<&str> = line.trim().strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim).collect();
+        let kind = cells[0].chars().next().filter(|kind| "CFRUK".contains(*kind))?;
+        let number = cells[0][1..].parse().ok()?;
+        let [_, sentence, page, tests, ntlet, windows] = cells[..] else { panic!("this row does not have six cells: {line}") };
+        Some(Self { kind, number, sentence, page, tests, ntlet, windows })
+    }
+
+    /// What stands between backticks in the cell of tests, up to what is missing.
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        let named = self.tests.split("MISSING").next().unwrap_or_default();
+        named.split('`').skip(1).step_by(2)
+    }
+
+    /// What is said of tests that do not exist.
+    fn missing(&self) -> Option<&'a str> {
+        self.tests.split_once("MISSING").map(|(_, why)| why.trim_start_matches(':').trim())
+    }
+}
+
+fn rows() -> Vec<Row<'static>> {
+    DOCUMENT.lines().filter_map(Row::new).collect()
+}
+
+fn every_test() -> impl Iterator<Item = &'static Test> {
+    crate::all().chain(crate::unlisted())
+}
+
+#[test]
+fn every_contract_test_has_a_row() {
+    let rows = rows();
+    let named: BTreeSet<&str> = rows.iter().flat_map(Row::names).collect();
+    let homeless: Vec<_> =
+        every_test().map(|test| test.name).filter(|name| name.starts_with("contract::") && !named.contains(name)).collect();
+    assert!(homeless.is_empty(), "docs/contract.md has no row for {homeless:#?}");
+}
+
+#[test]
+fn every_test_that_a_row_names_exists() {
+    let exist: BTreeSet<&str> = every_test().map(|test| test.name).collect();
+    for row in rows() {
+        let unknown: Vec<_> = row.names().filter(|name| !exist.contains(name)).collect();
+        assert!(unknown.is_empty(), "{}{} names tests that do not exist: {unknown:#?}", row.kind, row.number);
+    }
+}
+
+#[test]
+fn a_row_without_tests_says_why() {
+    for row in rows() {
+        let has_tests = row.names().next().is_some();
+        let reason = row.missing();
+        assert!(has_tests || reason.is_some(), "{}{} has neither a test nor the word MISSING", row.kind, row.number);
+        assert!(reason != Some(""), "{}{} does not say why its test is missing", row.kind, row.number);
+    }
+}
+
+#[test]
+fn ids_are_consecutive_and_nothing_is_empty() {
+    for kind in "CFRUK".chars() {
+        let numbers: Vec<u32> = rows().iter().filter(|row| row.kind == kind).map(|row| row.number).collect();
+        let expected: Vec<u32> = (1..).take(numbers.len()).collect();
+        assert!(!numbers.is_empty(), "there is no row {kind}1");
+        assert_eq!(numbers, expected, "ids {kind}");
+    }
+    for row in rows() {
+        let filled = [row.sentence, row.page, row.ntlet, row.windows].iter().all(|cell| !cell.is_empty());
+        assert!(filled, "{}{} has an empty cell", row.kind, row.number);
+    }
+}
+
+#[test]
+fn every_test_is_in_one_list_only() {
+    let mut names: Vec<_> = every_test().map(|test| test.name).collect();
+    names.sort_unstable();
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+}
+
+#[test]
+fn a_bug_check_is_expected_of_unlisted_tests_only() {
+    assert!(crate::all().all(|test| test.expects.is_none() && test.guest == crate::Guest::Ordinary));
+    assert!(crate::unlisted().all(|test| test.expects.is_some() || test.guest == crate::Guest::WithoutVerifier));
+}

@@ -1,0 +1,26 @@
+//! Suite `contract`: every sentence of the DDI pages about forwarding, reusing and cancelling requests, and what the framework is known to
+//! do beyond them.
+//!
+//! The driver under test is the framework itself. `probe.sys` does to it what a test says, step by step ([`steps`]), and reports what came
+//! of each step ([`probe`]). `docs/contract.md` numbers the sentences and names the tests of each; [`document`] holds the two together.
+//! Unless a list says otherwise, its tests expect the framework verifier to be on.
+
+mod bug_checks;
+mod cancel;
+#[cfg(test)]
+mod document;
+mod forward;
+mod ownership;
+mod probe;
+mod queues;
+mod reuse;
+mod send;
+mod steps;
+mod without_verifier;
+
+use crate::bench::Test;
+
+/// The tests that leave the guest alive.
+pub(crate) const TESTS: &[&[Test]] = &[cancel::TESTS, forward::TESTS, reuse::TESTS, send::TESTS, ownership::TESTS, queues::TESTS];
+/// The tests that end in a bug check, or need a guest without verifier.
+pub(crate) const UNLISTED: &[&[Test]] = &[bug_checks::TESTS, without_verifier::TESTS];

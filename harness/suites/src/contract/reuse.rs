@@ -1,0 +1,226 @@
+//! WdfRequestReuse.
+
+use protocol::probe::{Event, OnCompletion};
+
+use super::probe::{FALSE, MOMENT, Probe, TRUE};
+use super::steps::*;
+use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
+use crate::nt::NTSTATUS;
+
+pub(super) const TESTS: &[Test] = tests!(contract {
+    a_created_request_can_be_sent_again_after_reuse: "STATUS_SUCCESS, and the request goes out and comes back as it did before",
+    one_request_serves_many_sends: "one request object is reused for a series of equal requests",
+    a_received_request_can_be_reused: "a request that came from a queue can be reused, and completed afterwards",
+    reuse_of_a_structure_of_another_size_is_refused: "a wrong Size is STATUS_INVALID_PARAMETER",
+    reuse_with_an_unknown_flag_is_refused: "a flag that does not exist is STATUS_INVALID_PARAMETER",
+    a_created_request_takes_no_new_irp: "WDF_REQUEST_REUSE_SET_NEW_IRP with a request of WdfRequestCreate is refused",
+    a_received_request_takes_no_new_irp: "WDF_REQUEST_REUSE_SET_NEW_IRP with a request from a queue is refused",
+    a_request_that_took_no_new_irp_can_still_be_used: "after the refusal the request is what it was",
+    reuse_of_a_received_request_clears_its_cancel_flag: "a cancel that came before is not seen any more",
+    reuse_of_a_received_request_can_lose_a_cancel: "the sender's cancel before the reuse has no effect after it",
+    a_reused_request_has_to_be_formatted_again: "a request sent as WdfRequestReuse left it is not accepted",
+    reuse_sets_the_status_it_is_given: "the status of the structure is that of the request, created or received",
+    reuse_drops_the_completion_routine: "the routine of the last send is not called for the next one",
+    a_completion_routine_set_after_reuse_is_called: "WdfRequestSetCompletionRoutine after WdfRequestReuse counts",
+    a_completion_routine_set_before_reuse_is_lost: "WdfRequestSetCompletionRoutine before WdfRequestReuse does not count",
+    reuse_works_in_a_completion_routine: "WdfRequestReuse within the completion routine takes effect",
+    a_completion_routine_can_send_its_request_again: "reused, formatted and sent within its completion routine, the request comes back to it",
+    a_request_sent_bare_from_its_completion_routine_does_not_come_back_to_it: "without WdfRequestSetCompletionRoutine there is none",
+});
+
+fn a_created_request_can_be_sent_again_after_reuse(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut sent = probe.send()?;
+    sent.complete(NTSTATUS::UNSUCCESSFUL)?;
+    ensure_eq!(probe.status(reuse(OWN, NTSTATUS::SUCCESS))?, NTSTATUS::SUCCESS);
+    let [.., again] = probe.ok([format_subject(OWN, SEEN), set_completion(OWN), send(OWN)])?;
+    ensure_eq!(again, TRUE);
+    sent.count_send();
+    probe.wait(Event::Presented, SEEN, 2)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    sent.finish()
+}
+
+fn one_request_serves_many_sends(_: &mut Bench) -> TestResult {
+    const SENDS: u32 = 50;
+    let probe = Probe::open()?;
+    probe.ok([create(OWN)])?;
+    for number in 1..=SENDS {
+        let [.., sent] = probe.ok([format_nothing(OWN), set_completion(OWN), send(OWN)])?;
+        ensure_eq!(sent, TRUE);
+        probe.wait(Event::Completed, OWN, number)?;
+        ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::SUCCESS);
+        probe.ok([reuse(OWN, NTSTATUS::SUCCESS)])?;
+    }
+    ensure_eq!(probe.count(Event::Completed, OWN)?, u64::from(SENDS));
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn a_received_request_can_be_reused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    ensure_eq!(probe.status(reuse(FIRST, NTSTATUS::SUCCESS))?, NTSTATUS::SUCCESS);
+    subject.complete(NTSTATUS::UNSUCCESSFUL)
+}
+
+fn reuse_of_a_structure_of_another_size_is_refused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN)])?;
+    for size in [1, 23, 25, 0xffff_ffff] {
+        ensure_eq!(probe.status(reuse_with_size(OWN, size))?, NTSTATUS::INVALID_PARAMETER);
+    }
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn reuse_with_an_unknown_flag_is_refused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN)])?;
+    for flags in [2, 3, 0x8000_0000] {
+        ensure_eq!(probe.status(reuse_with_flags(OWN, flags, NTSTATUS::SUCCESS))?, NTSTATUS::INVALID_PARAMETER);
+    }
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn a_created_request_takes_no_new_irp(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN)])?;
+    ensure_eq!(probe.status(reuse_with_new_irp(OWN))?, NTSTATUS::WDF_REQUEST_INVALID_STATE);
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn a_received_request_takes_no_new_irp(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    ensure_eq!(probe.status(reuse_with_new_irp(FIRST))?, NTSTATUS::WDF_REQUEST_INVALID_STATE);
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn a_request_that_took_no_new_irp_can_still_be_used(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.make()?;
+    ensure_eq!(probe.status(reuse_with_new_irp(OWN))?, NTSTATUS::WDF_REQUEST_INVALID_STATE);
+    let [.., sending] = probe.ok([reuse(OWN, NTSTATUS::SUCCESS), format_subject(OWN, SEEN), set_completion(OWN), send(OWN)])?;
+    ensure_eq!(sending, TRUE);
+    probe.wait(Event::Presented, SEEN, 1)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    sent.finish()
+}
+
+fn reuse_of_a_received_request_clears_its_cancel_flag(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    subject.cancel()?;
+    let [before, _, after] = probe.ok([is_canceled(FIRST), reuse(FIRST, NTSTATUS::SUCCESS), is_canceled(FIRST)])?;
+    ensure_eq!((before, after), (1, 0));
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn reuse_of_a_received_request_can_lose_a_cancel(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    ensure_eq!(probe.value(cancel_sent(OWN))?, FALSE);
+    probe.ok([reuse(SEEN, NTSTATUS::SUCCESS)])?;
+    ensure_eq!(probe.status(mark_ex(SEEN))?, NTSTATUS::SUCCESS);
+    ensure_eq!(probe.status(wait(Event::Canceled, SEEN, 1, MOMENT))?, NTSTATUS::TIMEOUT);
+    probe.ok([unmark(SEEN)])?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    sent.finish()
+}
+
+fn a_reused_request_has_to_be_formatted_again(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    probe.ok([reuse(OWN, NTSTATUS::SUCCESS), set_completion(OWN)])?;
+    ensure_eq!(probe.value(send(OWN))?, FALSE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::REQUEST_NOT_ACCEPTED);
+    sent.finish()
+}
+
+fn reuse_sets_the_status_it_is_given(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([create(OWN)])?;
+    for status in [NTSTATUS::UNSUCCESSFUL, NTSTATUS::SUCCESS, NTSTATUS::IO_DEVICE_ERROR] {
+        for slot in [OWN, FIRST] {
+            probe.ok([reuse(slot, status)])?;
+            ensure_eq!(probe.status(get_status(slot))?, status);
+        }
+    }
+    probe.ok([delete(OWN), forget(OWN)])?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn reuse_drops_the_completion_routine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    probe.ok([reuse(OWN, NTSTATUS::SUCCESS), format_subject(OWN, SEEN)])?;
+    sends_without_a_routine(&probe, 2, 1)?;
+    sent.finish()
+}
+
+fn a_completion_routine_set_before_reuse_is_lost(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.make()?;
+    probe.ok([set_completion(OWN), reuse(OWN, NTSTATUS::SUCCESS), format_subject(OWN, SEEN)])?;
+    sends_without_a_routine(&probe, 1, 0)?;
+    sent.finish()
+}
+
+/// Sends what is in `OWN`, has it completed where it arrives, and sees it back although the completion routine is not called.
+fn sends_without_a_routine(probe: &Probe, presented: u32, completed: u64) -> TestResult {
+    ensure_eq!(probe.value(send(OWN))?, TRUE);
+    probe.wait(Event::Presented, SEEN, presented)?;
+    probe.ok([complete(SEEN, NTSTATUS::IO_DEVICE_ERROR)])?;
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::IO_DEVICE_ERROR);
+    ensure_eq!(probe.count(Event::Completed, OWN)?, completed);
+    Ok(())
+}
+
+fn a_completion_routine_set_after_reuse_is_called(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.make()?;
+    let steps = [reuse(OWN, NTSTATUS::SUCCESS), format_subject(OWN, SEEN), set_completion(OWN), send(OWN)];
+    let [.., sending] = probe.ok(steps)?;
+    ensure_eq!(sending, TRUE);
+    probe.wait(Event::Presented, SEEN, 1)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 1);
+    sent.finish()
+}
+
+fn reuse_works_in_a_completion_routine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut sent = probe.send()?;
+    probe.ok([on_completion(OWN, OnCompletion::Reuse), complete(SEEN, NTSTATUS::UNSUCCESSFUL)])?;
+    // The status is that of the reuse, no longer that of the completion.
+    sent.returned(NTSTATUS::SUCCESS)?;
+    let [.., again] =
+        probe.ok([on_completion(OWN, OnCompletion::Keep), format_subject(OWN, SEEN), set_completion(OWN), send(OWN)])?;
+    ensure_eq!(again, TRUE);
+    sent.count_send();
+    probe.wait(Event::Presented, SEEN, 2)?;
+    sent.complete(NTSTATUS::UNSUCCESSFUL)?;
+    sent.finish()
+}
+
+fn a_completion_routine_can_send_its_request_again(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut sent = probe.send()?;
+    sent.count_send();
+    probe.ok([on_completion(OWN, OnCompletion::ReuseAndSend), complete(SEEN, NTSTATUS::UNSUCCESSFUL)])?;
+    sent.returned(NTSTATUS::SUCCESS)?;
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 2);
+    sent.finish()
+}
+
+fn a_request_sent_bare_from_its_completion_routine_does_not_come_back_to_it(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    probe.ok([on_completion(OWN, OnCompletion::ReuseAndSendBare), complete(SEEN, NTSTATUS::UNSUCCESSFUL)])?;
+    probe.wait(Event::Completed, OWN, 1)?;
+    ensure_eq!(probe.status(wait(Event::Completed, OWN, 2, MOMENT))?, NTSTATUS::TIMEOUT);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::SUCCESS);
+    sent.finish()
+}

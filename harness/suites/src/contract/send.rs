@@ -1,0 +1,66 @@
+//! WdfRequestSend, as far as forwarding, reusing and cancelling rest on it.
+
+use protocol::probe::Event;
+
+use super::probe::{FALSE, MOMENT, Probe, TRUE};
+use super::steps::*;
+use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
+use crate::nt::NTSTATUS;
+
+pub(super) const TESTS: &[Test] = tests!(contract {
+    a_stopped_target_keeps_requests_until_it_is_started: "WdfRequestSend returns TRUE, and the request goes out when the target is started",
+    a_purged_target_refuses_requests: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
+    a_purged_target_takes_requests_once_started: "WdfIoTargetStart opens a purged target again",
+    an_unformatted_request_is_not_accepted: "WdfRequestSend returns FALSE, the status is STATUS_REQUEST_NOT_ACCEPTED",
+    a_created_request_cannot_be_sent_and_forgotten: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
+});
+
+fn a_stopped_target_keeps_requests_until_it_is_started(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send_as([set_completion(OWN), target_stop(), send(OWN)])?;
+    ensure_eq!(probe.status(wait(Event::Presented, SEEN, 1, MOMENT))?, NTSTATUS::TIMEOUT);
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 0);
+    probe.ok([target_start()])?;
+    probe.wait(Event::Presented, SEEN, 1)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    sent.finish()
+}
+
+fn a_purged_target_refuses_requests(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.make()?;
+    let [_, _, sending, _] = probe.run([set_completion(OWN), target_purge(), send(OWN), target_start()])?;
+    ensure_eq!(sending.value, FALSE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::INVALID_DEVICE_STATE);
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 0);
+    sent.finish()
+}
+
+fn a_purged_target_takes_requests_once_started(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send_as([target_purge(), target_start(), set_completion(OWN), send(OWN)])?;
+    probe.wait(Event::Presented, SEEN, 1)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
+    sent.finish()
+}
+
+fn an_unformatted_request_is_not_accepted(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN), set_completion(OWN)])?;
+    ensure_eq!(probe.value(send(OWN))?, FALSE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::REQUEST_NOT_ACCEPTED);
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 0);
+    // It was not sent, so it can be formatted and sent now.
+    let [.., sent] = probe.ok([format_nothing(OWN), send(OWN)])?;
+    ensure_eq!(sent, TRUE);
+    probe.wait(Event::Completed, OWN, 1)?;
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn a_created_request_cannot_be_sent_and_forgotten(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN)])?;
+    ensure_eq!(probe.value(send_and_forget(OWN))?, FALSE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::INVALID_DEVICE_STATE);
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}

@@ -1,0 +1,140 @@
+//! The steps that `probe.sys` takes, one function each: `forward(slot, queue)` instead of a structure with five members.
+
+use core::time::Duration;
+
+use protocol::probe::{Event, OnCancel, OnCompletion, Op, Step};
+
+use crate::nt::NTSTATUS;
+
+/// The slot of a request that the probe makes and sends.
+pub(super) const OWN: u32 = 0;
+/// The slot in which the probe sees that request arrive.
+pub(super) const SEEN: u32 = 1;
+/// Slots of requests that the test sends.
+pub(super) const FIRST: u32 = 2;
+/// See [`FIRST`].
+pub(super) const SECOND: u32 = 3;
+/// A slot for a handle more.
+pub(super) const SPARE: u32 = 4;
+
+/// `WdfIoTargetLeaveSentIoPending`.
+const LEAVE_SENT_IO_PENDING: u32 = 3;
+/// `WdfIoTargetPurgeIo`.
+const PURGE_IO: u32 = 2;
+/// `WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET`.
+const SEND_AND_FORGET: u32 = 8;
+/// `WDF_REQUEST_REUSE_SET_NEW_IRP`.
+const SET_NEW_IRP: u32 = 1;
+
+const fn step(op: Op, slot: u32, number: u32) -> Step {
+    Step { op, slot, number, more: 0, value: 0 }
+}
+
+/// Functions for steps that are an operation, its slot and its number, and nothing else.
+macro_rules! steps {
+    ($($name:ident($($what:ident),*) = $op:ident($slot:expr, $number:expr);)*) => {
+        $(pub(super) const fn $name($($what: u32),*) -> Step {
+            step(Op::$op, $slot, $number)
+        })*
+    };
+}
+
+steps! {
+    forward(slot, queue) = FORWARD(slot, queue);
+    requeue(slot) = REQUEUE(slot, 0);
+    mark(slot) = MARK(slot, 0);
+    mark_ex(slot) = MARK_EX(slot, 0);
+    unmark(slot) = UNMARK(slot, 0);
+    is_canceled(slot) = IS_CANCELED(slot, 0);
+    get_status(slot) = GET_STATUS(slot, 0);
+    get_queue(slot) = GET_QUEUE(slot, 0);
+    reference(slot) = REFERENCE(slot, 0);
+    dereference(slot) = DEREFERENCE(slot, 0);
+    copy_handle(slot, into) = COPY_HANDLE(slot, into);
+    forget(slot) = FORGET(slot, 0);
+    retrieve(slot, queue) = RETRIEVE(slot, queue);
+    queue_state(queue) = QUEUE_STATE(0, queue);
+    queue_start(queue) = QUEUE_START(0, queue);
+    queue_stop(queue) = QUEUE_STOP(0, queue);
+    queue_purge(queue) = QUEUE_PURGE(0, queue);
+    queue_drain(queue) = QUEUE_DRAIN(0, queue);
+    create(slot) = CREATE(slot, 0);
+    delete(slot) = DELETE(slot, 0);
+    format_subject(slot, arrives_in) = FORMAT_SUBJECT(slot, arrives_in);
+    format_nothing(slot) = FORMAT_NOTHING(slot, 0);
+    set_completion(slot) = SET_COMPLETION(slot, 0);
+    send(slot) = SEND(slot, 0);
+    cancel_sent(slot) = CANCEL_SENT(slot, 0);
+    target_start() = TARGET_START(0, 0);
+    reset() = RESET(0, 0);
+    raise() = RAISE(0, 0);
+    lower() = LOWER(0, 0);
+    spin_acquire() = SPIN_ACQUIRE(0, 0);
+    spin_release() = SPIN_RELEASE(0, 0);
+}
+
+pub(super) const fn complete(slot: u32, status: NTSTATUS) -> Step {
+    complete_with_information(slot, status, 0)
+}
+
+pub(super) const fn complete_with_information(slot: u32, status: NTSTATUS, information: u64) -> Step {
+    Step { value: information, ..step(Op::COMPLETE, slot, status.bits()) }
+}
+
+/// WdfRequestStopAcknowledge with Requeue set.
+pub(super) const fn acknowledge_and_requeue(slot: u32) -> Step {
+    step(Op::STOP_ACKNOWLEDGE, slot, 1)
+}
+
+pub(super) const fn send_with_timeout(slot: u32, timeout: Duration) -> Step {
+    Step { value: timeout.as_micros() as u64 * 10, ..send(slot) }
+}
+
+pub(super) const fn send_and_forget(slot: u32) -> Step {
+    step(Op::SEND, slot, SEND_AND_FORGET)
+}
+
+pub(super) const fn reuse(slot: u32, status: NTSTATUS) -> Step {
+    reuse_with_flags(slot, 0, status)
+}
+
+pub(super) const fn reuse_with_new_irp(slot: u32) -> Step {
+    reuse_with_flags(slot, SET_NEW_IRP, NTSTATUS::SUCCESS)
+}
+
+pub(super) const fn reuse_with_flags(slot: u32, flags: u32, status: NTSTATUS) -> Step {
+    Step { more: status.bits(), ..step(Op::REUSE, slot, flags) }
+}
+
+/// WdfRequestReuse with a structure that says it has another size.
+pub(super) const fn reuse_with_size(slot: u32, size: u64) -> Step {
+    Step { value: size, ..reuse(slot, NTSTATUS::SUCCESS) }
+}
+
+/// WdfIoTargetStop; what was sent stays with the target's driver.
+pub(super) const fn target_stop() -> Step {
+    step(Op::TARGET_STOP, 0, LEAVE_SENT_IO_PENDING)
+}
+
+/// WdfIoTargetPurge, without waiting.
+pub(super) const fn target_purge() -> Step {
+    step(Op::TARGET_PURGE, 0, PURGE_IO)
+}
+
+pub(super) const fn on_cancel(slot: u32, action: OnCancel) -> Step {
+    step(Op::ON_CANCEL, slot, action as u32)
+}
+
+pub(super) const fn on_completion(slot: u32, action: OnCompletion) -> Step {
+    step(Op::ON_COMPLETION, slot, action as u32)
+}
+
+/// Waits until an event has happened `count` times; `STATUS_TIMEOUT` when it has not by then.
+pub(super) const fn wait(event: Event, slot: u32, count: u32, patience: Duration) -> Step {
+    Step { more: count, value: patience.as_millis() as u64, ..step(Op::WAIT, slot, event as u32) }
+}
+
+/// Looks whether an event has happened `count` times; `STATUS_TIMEOUT` when it has not.
+pub(super) const fn look(event: Event, slot: u32, count: u32) -> Step {
+    wait(event, slot, count, Duration::ZERO)
+}

@@ -1,0 +1,77 @@
+//! The framework verifier is off: checks that are the verifier's are skipped, the others are made.
+
+use protocol::probe::{Event, queue};
+
+use super::bug_checks::{ALREADY_SENT, INVALID_HANDLE, still_alive};
+use super::probe::{Load, Probe};
+use super::steps::*;
+use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
+use crate::nt::NTSTATUS;
+
+pub(super) const TESTS: &[Test] = tests!(contract on WithoutVerifier {
+    without_verifier_forwarding_to_the_same_queue_is_not_checked: "the request is put into the queue again, and presented",
+    without_verifier_forwarding_to_another_devices_queue_is_not_checked: "the request goes to the other device's queue",
+    without_verifier_a_queue_that_does_not_accept_is_still_busy: "STATUS_WDF_BUSY does not depend on the verifier",
+    without_verifier_requeue_is_still_for_manual_queues: "WdfRequestRequeue refuses other queues' requests all the same",
+    without_verifier_reuse_still_checks_its_parameters: "STATUS_INVALID_PARAMETER does not depend on the verifier",
+    without_verifier_an_invalid_handle_still_stops_the_machine: "WdfRequestCancelSentRequest of what is no request" => INVALID_HANDLE,
+    without_verifier_sending_what_is_sent_still_stops_the_machine: "WdfRequestSend of a request that is sent" => ALREADY_SENT,
+});
+
+fn without_verifier_forwarding_to_the_same_queue_is_not_checked(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([forward(FIRST, queue::PARALLEL)])?;
+    probe.wait(Event::Presented, FIRST, 2)?;
+    ensure_eq!(probe.status(forward(FIRST, queue::PARALLEL))?, NTSTATUS::SUCCESS);
+    probe.wait(Event::Presented, FIRST, 3)?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn without_verifier_forwarding_to_another_devices_queue_is_not_checked(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    ensure_eq!(probe.status(forward(FIRST, queue::OTHER_DEVICE))?, NTSTATUS::SUCCESS);
+    ensure_eq!(probe.load(queue::OTHER_DEVICE)?, Load { queued: 1, presented: 0 });
+    probe.ok([retrieve(FIRST, queue::OTHER_DEVICE)])?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn without_verifier_a_queue_that_does_not_accept_is_still_busy(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([queue_purge(queue::MANUAL)])?;
+    probe.wait(Event::QueueState, queue::MANUAL, 1)?;
+    ensure_eq!(probe.status(forward(FIRST, queue::MANUAL))?, NTSTATUS::WDF_BUSY);
+    probe.ok([queue_start(queue::MANUAL)])?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn without_verifier_requeue_is_still_for_manual_queues(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    ensure_eq!(probe.status(requeue(FIRST))?, NTSTATUS::INVALID_DEVICE_REQUEST);
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn without_verifier_reuse_still_checks_its_parameters(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN)])?;
+    ensure_eq!(probe.status(reuse_with_size(OWN, 8))?, NTSTATUS::INVALID_PARAMETER);
+    ensure_eq!(probe.status(reuse_with_flags(OWN, 2, NTSTATUS::SUCCESS))?, NTSTATUS::INVALID_PARAMETER);
+    ensure_eq!(probe.status(reuse_with_new_irp(OWN))?, NTSTATUS::WDF_REQUEST_INVALID_STATE);
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn without_verifier_an_invalid_handle_still_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([forget(OWN), cancel_sent(OWN)])?;
+    still_alive()
+}
+
+fn without_verifier_sending_what_is_sent_still_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _sent = probe.send()?;
+    probe.run([send(OWN)])?;
+    still_alive()
+}
