@@ -61,13 +61,16 @@ pub(crate) unsafe extern "win64" fn canceled_on_queue(_queue: WDFQUEUE, request:
 
 pub(crate) unsafe extern "win64" fn cancel(request: WDFREQUEST) {
     let slot = table::slot_of(request);
+    if let Some(slot) = slot {
+        table::begin(Event::Canceled, slot);
+    }
     let keep = slot.and_then(table::on_cancel).is_some_and(|action| action.load(Ordering::Acquire) == OnCancel::Keep as u32);
     if !keep {
         // SAFETY: the framework gives the request to the driver to complete.
         unsafe { WdfRequestComplete(request, NTSTATUS::CANCELLED) };
     }
     if let Some(slot) = slot {
-        table::count(Event::Canceled, slot);
+        table::finish(Event::Canceled, slot);
     }
 }
 
@@ -90,6 +93,7 @@ pub(crate) unsafe extern "win64" fn completion(
     _context: *mut c_void,
 ) {
     let Some(slot) = table::slot_of(request) else { return };
+    table::begin(Event::Completed, slot);
     let action = table::on_completion(slot).map_or(0, |action| action.load(Ordering::Acquire));
     let again = [OnCompletion::ReuseAndSend as u32, OnCompletion::ReuseAndSendBare as u32].contains(&action);
     if again {
@@ -104,7 +108,7 @@ pub(crate) unsafe extern "win64" fn completion(
             // SAFETY: as above.
             unsafe { WdfRequestSetCompletionRoutine(request, Some(completion), core::ptr::null_mut()) };
         }
-        table::count(Event::Completed, slot);
+        table::finish(Event::Completed, slot);
         // SAFETY: as above; whether it was sent shows in what comes of it.
         let _ = unsafe { WdfRequestSend(request, target, core::ptr::null_mut()) };
         return;
@@ -120,7 +124,7 @@ pub(crate) unsafe extern "win64" fn completion(
         unsafe { WdfObjectDelete(request.object()) };
         table::set_request(slot, WDFREQUEST::NULL);
     }
-    table::count(Event::Completed, slot);
+    table::finish(Event::Completed, slot);
 }
 
 /// # Safety

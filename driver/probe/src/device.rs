@@ -1,8 +1,8 @@
-//! The probe's two control devices, their queues, and the target that leads back to the probe.
+//! The probe's two control devices, their queues, and the targets that lead back to the probe.
 
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use protocol::probe::{DEVICE, SLOTS, SYMBOLIC_LINK, Subject, queue};
+use protocol::probe::{DEVICE, SLOTS, SYMBOLIC_LINK, Subject, queue, target};
 use wdf::{NTSTATUS, Result, utf16};
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
@@ -15,6 +15,12 @@ use crate::{callbacks, table};
 /// System and administrators: everything; nobody else anything.
 const SECURITY: &[u16] = utf16!("D:P(A;;GA;;;SY)(A;;GA;;;BA)");
 
+/// Name of the other device, which only the probe opens.
+const OTHER_DEVICE: &str = r"\Device\ProbeOther";
+/// Names of the devices, by the number of their target.
+const NAMES: [&[u16]; target::COUNT as usize] = [utf16!(DEVICE), utf16!(OTHER_DEVICE)];
+
+/// By the number of their target.
 static DEVICES: [AtomicPtr<core::ffi::c_void>; 2] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 2];
 
 /// Makes everything.
@@ -22,16 +28,13 @@ static DEVICES: [AtomicPtr<core::ffi::c_void>; 2] = [const { AtomicPtr::new(core
 /// # Errors
 /// What the framework says; the driver is then unloaded, and the framework deletes what was made.
 pub(crate) fn make() -> Result<()> {
-    let device = control_device(Some(utf16!(DEVICE)))?;
-    DEVICES[0].store(device.0, Ordering::Release);
-    let other = control_device(None)?;
-    DEVICES[1].store(other.0, Ordering::Release);
-    use WDF_IO_QUEUE_DISPATCH_TYPE as Dispatch;
-    make_queue(device, queue::DEFAULT, Dispatch::WdfIoQueueDispatchParallel)?;
-    make_queue(device, queue::PARALLEL, Dispatch::WdfIoQueueDispatchParallel)?;
-    make_queue(device, queue::SEQUENTIAL, Dispatch::WdfIoQueueDispatchSequential)?;
-    make_queue(device, queue::MANUAL, Dispatch::WdfIoQueueDispatchManual)?;
-    make_queue(other, queue::OTHER_DEVICE, Dispatch::WdfIoQueueDispatchManual)?;
+    for (place, name) in DEVICES.iter().zip(NAMES) {
+        place.store(control_device(name)?.0, Ordering::Release);
+    }
+    let (device, other) = (device(target::PROBE), device(target::OTHER_DEVICE));
+    for number in 0..queue::COUNT {
+        make_queue(if number == queue::OTHER_DEVICE { other } else { device }, number)?;
+    }
     make_spin_lock()?;
     for slot in 0..SLOTS {
         make_subject(slot)?;
@@ -43,15 +46,26 @@ pub(crate) fn make() -> Result<()> {
     unsafe { WdfControlFinishInitializing(other) };
     // SAFETY: as above.
     unsafe { WdfControlFinishInitializing(device) };
-    open_target(device)
+    for number in 0..target::COUNT {
+        make_target(number)?;
+        open_target(number).ok()?;
+    }
+    Ok(())
+}
+
+/// The device that a target is for.
+fn device(number: u32) -> WDFDEVICE {
+    WDFDEVICE(DEVICES.get(number as usize).map_or(core::ptr::null_mut(), |device| device.load(Ordering::Acquire)))
 }
 
 /// Deletes the devices; everything else goes with them, or with the driver.
 pub(crate) fn unmake() {
-    let target = table::target();
-    if !target.is_null() {
-        // SAFETY: made by `open_target`; the target's file would keep the device.
-        unsafe { WdfObjectDelete(target.object()) };
+    for number in 0..target::COUNT {
+        let target = table::target(number);
+        if !target.is_null() {
+            // SAFETY: made by `make_target`; the target's file would keep the device.
+            unsafe { WdfObjectDelete(target.object()) };
+        }
     }
     for device in &DEVICES {
         let device = WDFDEVICE(device.swap(core::ptr::null_mut(), Ordering::AcqRel));
@@ -66,7 +80,7 @@ fn counted(units: &[u16]) -> Result<UNICODE_STRING> {
     UNICODE_STRING::new(units).ok_or(NTSTATUS::OBJECT_NAME_INVALID)
 }
 
-fn control_device(name: Option<&[u16]>) -> Result<WDFDEVICE> {
+fn control_device(name: &[u16]) -> Result<WDFDEVICE> {
     let security = counted(SECURITY)?;
     // SAFETY: the globals were filled in by the bind.
     let driver = unsafe { (*wdf_sys::bind::globals()).Driver };
@@ -83,12 +97,10 @@ fn control_device(name: Option<&[u16]>) -> Result<WDFDEVICE> {
     made
 }
 
-fn name_and_create(init: &mut *mut WDFDEVICE_INIT, name: Option<&[u16]>) -> Result<WDFDEVICE> {
-    if let Some(name) = name {
-        let name = counted(name)?;
-        // SAFETY: the init is valid; the name is copied.
-        unsafe { WdfDeviceInitAssignName(*init, &raw const name) }.ok()?;
-    }
+fn name_and_create(init: &mut *mut WDFDEVICE_INIT, name: &[u16]) -> Result<WDFDEVICE> {
+    let name = counted(name)?;
+    // SAFETY: the init is valid; the name is copied.
+    unsafe { WdfDeviceInitAssignName(*init, &raw const name) }.ok()?;
     let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
     let mut device = WDFDEVICE::NULL;
     // SAFETY: the init is valid, and nulled when the call takes it.
@@ -96,15 +108,31 @@ fn name_and_create(init: &mut *mut WDFDEVICE_INIT, name: Option<&[u16]>) -> Resu
     Ok(device)
 }
 
-fn make_queue(device: WDFDEVICE, number: u32, dispatch: WDF_IO_QUEUE_DISPATCH_TYPE) -> Result<()> {
+fn make_queue(device: WDFDEVICE, number: u32) -> Result<()> {
+    use WDF_IO_QUEUE_DISPATCH_TYPE as Dispatch;
+    let dispatch = match number {
+        queue::SEQUENTIAL => Dispatch::WdfIoQueueDispatchSequential,
+        queue::MANUAL | queue::MANUAL_QUIET | queue::OTHER_DEVICE => Dispatch::WdfIoQueueDispatchManual,
+        _ => Dispatch::WdfIoQueueDispatchParallel,
+    };
     let mut config = WDF_IO_QUEUE_CONFIG::new(dispatch);
-    config.DefaultQueue = u8::from(number == queue::DEFAULT);
+    config.DefaultQueue = u8::from([queue::DEFAULT, queue::OTHER_DEVICE].contains(&number));
     config.PowerManaged = WDF_TRI_STATE::WdfFalse;
-    config.EvtIoDeviceControl = Some(callbacks::device_control);
-    config.EvtIoCanceledOnQueue = Some(callbacks::canceled_on_queue);
+    if dispatch != Dispatch::WdfIoQueueDispatchManual {
+        config.EvtIoDeviceControl = Some(callbacks::device_control);
+    }
+    if number != queue::MANUAL_QUIET {
+        config.EvtIoCanceledOnQueue = Some(callbacks::canceled_on_queue);
+    }
+    if number == queue::PARALLEL_OF_ONE {
+        config.Settings.Parallel.NumberOfPresentedRequests = 1;
+    }
     // Steps wait, so that they need PASSIVE_LEVEL.
     let mut attributes =
         WDF_OBJECT_ATTRIBUTES { ExecutionLevel: WDF_EXECUTION_LEVEL::WdfExecutionLevelPassive, ..WDF_OBJECT_ATTRIBUTES::new() };
+    if number == queue::SYNCHRONIZED {
+        attributes.SynchronizationScope = WDF_SYNCHRONIZATION_SCOPE::WdfSynchronizationScopeQueue;
+    }
     let mut made = WDFQUEUE::NULL;
     // SAFETY: the device is valid; both structures are copied.
     unsafe { WdfIoQueueCreate(device, &raw mut config, &raw mut attributes, &raw mut made) }.ok()?;
@@ -131,17 +159,35 @@ fn make_subject(slot: u32) -> Result<()> {
     Ok(())
 }
 
-/// Opens the probe's own device as a remote target.
-fn open_target(device: WDFDEVICE) -> Result<()> {
-    let mut target = WDFIOTARGET::NULL;
+fn make_target(number: u32) -> Result<()> {
+    let mut made = WDFIOTARGET::NULL;
     // SAFETY: the device is valid.
-    unsafe { WdfIoTargetCreate(device, core::ptr::null_mut(), &raw mut target) }.ok()?;
+    unsafe { WdfIoTargetCreate(device(number), core::ptr::null_mut(), &raw mut made) }.ok()?;
+    table::set_target(number, made);
+    Ok(())
+}
+
+/// Opens one of the probe's own devices as a remote target. At PASSIVE_LEVEL.
+pub(crate) fn open_target(number: u32) -> NTSTATUS {
+    let name = NAMES.get(number as usize).and_then(|name| UNICODE_STRING::new(name));
+    let Some(name) = name else { return NTSTATUS::INVALID_PARAMETER };
     let mut parameters = WDF_IO_TARGET_OPEN_PARAMS::new(WDF_IO_TARGET_OPEN_TYPE::WdfIoTargetOpenByName);
-    parameters.TargetDeviceName = counted(utf16!(DEVICE))?;
+    parameters.TargetDeviceName = name;
     parameters.DesiredAccess = GENERIC_READ | GENERIC_WRITE;
     parameters.CreateDisposition = FILE_OPEN;
-    // SAFETY: the target was just made; the name is copied; at PASSIVE_LEVEL, in DriverEntry.
-    unsafe { WdfIoTargetOpen(target, &raw mut parameters) }.ok()?;
-    table::set_target(target);
-    Ok(())
+    set_stack_size(number, 1);
+    // SAFETY: the target and the name are valid; the name is copied.
+    let status = unsafe { WdfIoTargetOpen(table::target(number), &raw mut parameters) };
+    set_stack_size(number, 2);
+    status
+}
+
+/// Stack locations of requests for a device. With one more than the device needs, a request that it is presented can be sent to a target. The
+/// target must not want that one too: it is opened while the device has one.
+fn set_stack_size(number: u32, size: i8) {
+    // SAFETY: the device is valid, and goes only when the driver is unloaded; who allocates an IRP for it meanwhile reads either size.
+    unsafe {
+        let object = WdfDeviceWdmGetDeviceObject(device(number));
+        (&raw mut (*object).StackSize).write_volatile(size);
+    }
 }

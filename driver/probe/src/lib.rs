@@ -7,6 +7,8 @@
 
 mod callbacks;
 mod device;
+mod own;
+mod settings;
 mod steps;
 mod table;
 

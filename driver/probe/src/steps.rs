@@ -5,14 +5,14 @@
 
 use core::sync::atomic::Ordering;
 
-use protocol::probe::{MOST_STEPS, NO_QUEUE, Op, Outcome, SUBJECT, Step};
+use protocol::probe::{MOST_STEPS, NO_PARAMETERS, NO_QUEUE, Op, Outcome, SUBJECT, Step};
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
 use wdf_sys::wdm::constants::KERNEL_MODE;
 use wdf_sys::wdm::functions::{KeDelayExecutionThread, KeLowerIrql, KeRaiseIrqlToDpcLevel};
 use wdf_sys::{NTSTATUS, WDFMEMORY, WDFREQUEST};
 
-use crate::{callbacks, table};
+use crate::{callbacks, device, own, settings, table};
 
 /// One turn of waiting, in units of 100 ns from now: a millisecond.
 const TURN: i64 = -10_000;
@@ -137,6 +137,11 @@ unsafe fn request_step(step: &Step) -> Option<Outcome> {
                 table::set_request(step.slot, WDFREQUEST(step.value as usize as *mut _));
                 done()
             }
+            Op::QUEUE_HANDLE => {
+                table::set_request(step.slot, WDFREQUEST(table::queue(step.number).0));
+                done()
+            }
+            Op::GET_IRP => valued(WdfRequestWdmGetIrp(request).expose_provenance() as u64),
             Op::FORGET => {
                 table::set_request(step.slot, WDFREQUEST::NULL);
                 done()
@@ -149,16 +154,16 @@ unsafe fn request_step(step: &Step) -> Option<Outcome> {
 /// # Safety
 /// As [`take`].
 unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
-    let (request, target) = (table::request(step.slot), table::target());
+    let (request, target) = (table::request(step.slot), table::target(table::target_in_use()));
     let (none, whole) = (WDFMEMORY::NULL, core::ptr::null_mut());
     // SAFETY: the step decides.
     Some(unsafe {
         match step.op {
-            Op::CREATE => {
-                let mut made = WDFREQUEST::NULL;
-                let status = WdfRequestCreate(core::ptr::null_mut(), target, &raw mut made);
-                table::set_request(step.slot, made);
-                returned(status)
+            Op::CREATE => returned(own::create(step.slot, target)),
+            Op::CREATE_FROM_IRP => returned(own::create_from_irp(step.slot, target, step.number != 0)),
+            Op::REUSE_WITH_IRP => {
+                let (status, irp) = own::reuse_with_irp(request, target, NTSTATUS(step.more.cast_signed()));
+                outcome(status, irp)
             }
             Op::DELETE => {
                 WdfObjectDelete(request.object());
@@ -188,6 +193,7 @@ unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
                 valued(WdfRequestSend(request, target, &raw mut options))
             }
             Op::CANCEL_SENT => valued(WdfRequestCancelSentRequest(request)),
+            Op::REUSE if step.value == NO_PARAMETERS => returned(WdfRequestReuse(request, core::ptr::null_mut())),
             Op::REUSE => {
                 let mut parameters = WDF_REQUEST_REUSE_PARAMS::new(step.number, NTSTATUS(step.more.cast_signed()));
                 if step.value != 0 {
@@ -205,6 +211,13 @@ unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
                 done()
             }
             Op::TARGET_STATE => valued(WdfIoTargetGetState(target).0.cast_unsigned()),
+            Op::TARGET_CLOSE => {
+                WdfIoTargetClose(target);
+                done()
+            }
+            Op::TARGET_OPEN => returned(device::open_target(table::target_in_use())),
+            Op::USE_TARGET if table::use_target(step.number) => done(),
+            Op::USE_TARGET => returned(NTSTATUS::INVALID_PARAMETER),
             _ => return None,
         }
     })
@@ -276,6 +289,11 @@ unsafe fn world_step(step: &Step, raised: &mut Option<u8>) -> Option<Outcome> {
             Op::ON_CANCEL => set(table::on_cancel(step.slot)),
             Op::ON_COMPLETION => set(table::on_completion(step.slot)),
             Op::WAIT => wait(step, raised.is_some()),
+            Op::WHEN => table::time_of(step.number, step.slot).map_or(returned(NTSTATUS::INVALID_PARAMETER), valued),
+            Op::VERIFIER => match settings::verifier() {
+                Ok(on) => valued(on),
+                Err(status) => returned(status),
+            },
             Op::RESET => {
                 table::reset();
                 done()

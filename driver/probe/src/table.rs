@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use protocol::probe::{EVENTS, Event, SLOTS, queue};
+use protocol::probe::{EVENTS, Event, SLOTS, queue, target};
 use wdf_sys::{WDFIOTARGET, WDFMEMORY, WDFQUEUE, WDFREQUEST, WDFSPINLOCK};
 
 const SLOT_COUNT: usize = SLOTS as usize;
@@ -19,7 +19,11 @@ static COUNTS: [[AtomicU32; SLOT_COUNT]; EVENTS as usize] =
     [const { [const { AtomicU32::new(0) }; SLOT_COUNT] }; EVENTS as usize];
 static ON_CANCEL: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
 static ON_COMPLETION: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
-static TARGET: AtomicPtr<c_void> = nothing();
+/// For each event the number that it had in the order of all events when it happened last.
+static TIMES: [[AtomicU32; SLOT_COUNT]; EVENTS as usize] = [const { [const { AtomicU32::new(0) }; SLOT_COUNT] }; EVENTS as usize];
+static NOW: AtomicU32 = AtomicU32::new(0);
+static TARGETS: [AtomicPtr<c_void>; target::COUNT as usize] = [const { nothing() }; target::COUNT as usize];
+static TARGET_IN_USE: AtomicU32 = AtomicU32::new(target::PROBE);
 static SPIN_LOCK: AtomicPtr<c_void> = nothing();
 static SUBJECTS: [AtomicPtr<c_void>; SLOT_COUNT] = [const { nothing() }; SLOT_COUNT];
 
@@ -55,12 +59,28 @@ pub(crate) fn number_of(queue: WDFQUEUE) -> Option<u32> {
     u32::try_from(at).ok()
 }
 
-pub(crate) fn target() -> WDFIOTARGET {
-    WDFIOTARGET(TARGET.load(Ordering::Acquire))
+/// The number of the target that steps are about.
+pub(crate) fn target_in_use() -> u32 {
+    TARGET_IN_USE.load(Ordering::Acquire)
 }
 
-pub(crate) fn set_target(target: WDFIOTARGET) {
-    TARGET.store(target.0, Ordering::Release);
+/// Whether there is such a target; steps are about it from now on.
+pub(crate) fn use_target(number: u32) -> bool {
+    let exists = number < target::COUNT;
+    if exists {
+        TARGET_IN_USE.store(number, Ordering::Release);
+    }
+    exists
+}
+
+pub(crate) fn target(number: u32) -> WDFIOTARGET {
+    WDFIOTARGET(TARGETS.get(number as usize).map_or(core::ptr::null_mut(), |handle| handle.load(Ordering::Acquire)))
+}
+
+pub(crate) fn set_target(number: u32, target: WDFIOTARGET) {
+    if let Some(place) = TARGETS.get(number as usize) {
+        place.store(target.0, Ordering::Release);
+    }
 }
 
 pub(crate) fn spin_lock() -> WDFSPINLOCK {
@@ -82,11 +102,29 @@ pub(crate) fn set_subject(slot: u32, memory: WDFMEMORY) {
     }
 }
 
-/// An event has happened to a slot, or to a queue.
-pub(crate) fn count(event: Event, slot: u32) {
+/// An event happens to a slot, or to a queue: it has its place in the order of events, but nobody who waits for it goes on yet.
+pub(crate) fn begin(event: Event, slot: u32) {
+    if let Some(time) = TIMES[event as usize].get(slot as usize) {
+        time.store(NOW.fetch_add(1, Ordering::AcqRel) + 1, Ordering::Release);
+    }
+}
+
+/// An event that began has happened.
+pub(crate) fn finish(event: Event, slot: u32) {
     if let Some(count) = COUNTS[event as usize].get(slot as usize) {
         count.fetch_add(1, Ordering::AcqRel);
     }
+}
+
+/// An event has happened to a slot, or to a queue.
+pub(crate) fn count(event: Event, slot: u32) {
+    begin(event, slot);
+    finish(event, slot);
+}
+
+/// When an event happened last, counted in events.
+pub(crate) fn time_of(event: u32, slot: u32) -> Option<u32> {
+    TIMES.get(event as usize)?.get(slot as usize).map(|time| time.load(Ordering::Acquire))
 }
 
 pub(crate) fn counted(event: u32, slot: u32) -> Option<u32> {
@@ -101,19 +139,23 @@ pub(crate) fn on_completion(slot: u32) -> Option<&'static AtomicU32> {
     ON_COMPLETION.get(slot as usize)
 }
 
-/// Forgets everything but queues, target and locks.
+/// Forgets everything but queues, targets and locks.
 pub(crate) fn reset() {
     for place in &REQUESTS {
         place.store(core::ptr::null_mut(), Ordering::Release);
     }
-    for number in COUNTS.iter().flatten().chain(&ON_CANCEL).chain(&ON_COMPLETION) {
+    for number in COUNTS.iter().chain(&TIMES).flatten().chain(&ON_CANCEL).chain(&ON_COMPLETION).chain([&NOW]) {
         number.store(0, Ordering::Release);
     }
+    TARGET_IN_USE.store(target::PROBE, Ordering::Release);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The table is one for all.
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     #[test]
     fn numbers_out_of_range_are_no_slots_and_no_queues() {
@@ -122,10 +164,26 @@ mod tests {
         assert!(queue(queue::COUNT).is_null());
         assert_eq!(counted(EVENTS, 0), None);
         assert_eq!(counted(0, SLOTS), None);
+        assert_eq!(time_of(EVENTS, 0), None);
+        assert!(!use_target(target::COUNT));
+    }
+
+    #[test]
+    fn events_are_ordered_by_when_they_began_not_by_when_they_were_counted() {
+        let _alone = ALONE.lock().unwrap();
+        reset();
+        begin(Event::Canceled, 1);
+        count(Event::Completed, 2);
+        assert_eq!(counted(Event::Canceled as u32, 1), Some(0));
+        finish(Event::Canceled, 1);
+        let time = |event, slot| time_of(event as u32, slot).unwrap();
+        assert!(0 < time(Event::Canceled, 1) && time(Event::Canceled, 1) < time(Event::Completed, 2));
+        assert_eq!(time(Event::Presented, 1), 0);
     }
 
     #[test]
     fn a_request_is_found_by_its_handle_until_all_is_forgotten() {
+        let _alone = ALONE.lock().unwrap();
         let handle = WDFREQUEST(0x1234_5678 as *mut c_void);
         set_request(3, handle);
         assert_eq!(slot_of(handle), Some(3));

@@ -39,10 +39,26 @@ pub mod queue {
     pub const SEQUENTIAL: u32 = 2;
     /// Manual.
     pub const MANUAL: u32 = 3;
-    /// Manual, of another device.
+    /// Manual, of another device, whose default it is: what is sent to the other device waits in it without ever having been presented.
     pub const OTHER_DEVICE: u32 = 4;
+    /// Manual, without EvtIoCanceledOnQueue.
+    pub const MANUAL_QUIET: u32 = 5;
+    /// Parallel, but for one request at a time.
+    pub const PARALLEL_OF_ONE: u32 = 6;
+    /// Parallel, with callbacks that are synchronised with each other (WdfSynchronizationScopeQueue).
+    pub const SYNCHRONIZED: u32 = 7;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 8;
+}
+
+/// The probe's I/O targets, by number; see [`Op::USE_TARGET`].
+pub mod target {
+    /// The device that programs open.
+    pub const PROBE: u32 = 0;
+    /// The other device.
+    pub const OTHER_DEVICE: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
 }
 
 /// Input of [`SUBJECT`].
@@ -129,6 +145,10 @@ operations! {
     FORGE_HANDLE = 15;
     /// Forgets the slot's handle.
     FORGET = 16;
+    /// Puts the handle of queue `number` into the slot: a valid handle, of something that is no request.
+    QUEUE_HANDLE = 17;
+    /// WdfRequestWdmGetIrp; the address.
+    GET_IRP = 18;
     /// WdfIoQueueRetrieveNextRequest of queue `number`, into the slot.
     RETRIEVE = 20;
     /// WdfIoQueueGetState of queue `number`: the state in bits 0 to 31, queued requests from 32, presented ones from 48.
@@ -161,8 +181,15 @@ operations! {
     SEND = 46;
     /// WdfRequestCancelSentRequest; the truth value.
     CANCEL_SENT = 47;
-    /// WdfRequestReuse with flags `number` and status `more`; with `value` not 0, of a structure of that size.
+    /// WdfRequestReuse with flags `number` and status `more`; with `value` not 0, of a structure of that size, or of none if it is
+    /// [`NO_PARAMETERS`]. The new IRP is none; see [`Op::REUSE_WITH_IRP`].
     REUSE = 48;
+    /// WdfRequestCreateFromIrp of a new IRP for the probe's target; `number` is RequestFreesIrp. If it is 0, the probe frees the IRP when the
+    /// request is destroyed.
+    CREATE_FROM_IRP = 49;
+    /// WdfRequestReuse with a new IRP for the probe's target, and status `more`. Whose the new IRP is, is as in [`Op::CREATE_FROM_IRP`]. An IRP
+    /// that is refused is freed. The new IRP's address.
+    REUSE_WITH_IRP = 50;
     /// WdfIoTargetStart.
     TARGET_START = 60;
     /// WdfIoTargetStop with action `number`.
@@ -171,6 +198,12 @@ operations! {
     TARGET_PURGE = 62;
     /// WdfIoTargetGetState.
     TARGET_STATE = 63;
+    /// WdfIoTargetClose.
+    TARGET_CLOSE = 64;
+    /// WdfIoTargetOpen.
+    TARGET_OPEN = 65;
+    /// "The probe's target" of the steps that follow, in this and in later `RUN`s, is [`target`] `number`.
+    USE_TARGET = 66;
     /// What the cancel callback does with the slot's request: an [`OnCancel`] in `number`.
     ON_CANCEL = 80;
     /// What the completion routine does with the slot's request: an [`OnCompletion`] in `number`.
@@ -178,7 +211,7 @@ operations! {
     /// Waits until [`Event`] `number` of the slot (or queue) has happened at least `more` times, at most `value` milliseconds.
     /// `STATUS_TIMEOUT` when it has not. The count.
     WAIT = 82;
-    /// Forgets all events, actions and handles.
+    /// Forgets all events, actions and handles, and uses the first target.
     RESET = 83;
     /// Raises the IRQL to DISPATCH_LEVEL for the steps that follow.
     RAISE = 84;
@@ -188,7 +221,15 @@ operations! {
     SPIN_ACQUIRE = 86;
     /// Releases the probe's spin lock, held or not.
     SPIN_RELEASE = 87;
+    /// When [`Event`] `number` of the slot (or queue) happened the last time: events of all kinds and slots are numbered from 1, in the order in
+    /// which their callbacks began. 0 for never.
+    WHEN = 88;
+    /// Whether the framework's verifier is on for the probe, as its registry key has it. Fails when the key does not say.
+    VERIFIER = 89;
 }
+
+/// Value of [`Op::REUSE`] for no structure at all.
+pub const NO_PARAMETERS: u64 = u64::MAX;
 
 /// Answer of [`Op::GET_QUEUE`] when there is none.
 pub const NO_QUEUE: u64 = u64::MAX;
@@ -209,10 +250,12 @@ pub enum Event {
     QueueState = 4,
     /// The manual queue with the slot's number was empty, and is no longer.
     QueueReady = 5,
+    /// A request that the probe made in the slot was destroyed: EvtDestroyCallback ran.
+    Destroyed = 6,
 }
 
 /// Kinds of [`Event`].
-pub const EVENTS: u32 = 6;
+pub const EVENTS: u32 = 7;
 
 /// What the cancel callback does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

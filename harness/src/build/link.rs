@@ -22,9 +22,10 @@ impl Linked {
         self.linker_arguments().into_iter().flat_map(|argument| ["-C".to_owned(), format!("link-arg={argument}")]).collect()
     }
 
-    /// Arguments of the linker. `/RELEASE` writes a valid checksum; `/DEBUG` the PDB, which the file names without a path.
+    /// Arguments of the linker. `/RELEASE` writes a valid checksum; `/DEBUG` the PDB, which the file names without a path;
+    /// `/Brepro` puts a digest where the time would be.
     fn linker_arguments(self) -> Vec<String> {
-        let common = ["/NODEFAULTLIB", "/RELEASE", "/DEBUG", "/PDBALTPATH:%_PDB%", "/OPT:REF", "/OPT:ICF"];
+        let common = ["/NODEFAULTLIB", "/RELEASE", "/DEBUG", "/Brepro", "/PDBALTPATH:%_PDB%", "/OPT:REF", "/OPT:ICF"];
         let own: &[&str] = match self {
             // The linker leaves sections pageable. In its letters, P means *not* paged and D discardable.
             Self::Driver { .. } => &[

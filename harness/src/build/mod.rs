@@ -40,7 +40,7 @@ pub struct Artifacts {
     pub suite: PathBuf,
     /// Its symbols.
     pub suite_symbols: PathBuf,
-    /// The folder of the driver package: relay.sys, relay.pdb, relay.inf.
+    /// The folder of the driver package: relay.inf, relay.sys, relayflt.sys, their symbols, catalogue and certificate.
     pub package: PathBuf,
     /// probe.sys, which is no part of the package: it has no device.
     pub probe: PathBuf,
@@ -70,6 +70,7 @@ impl Artifacts {
         vec![
             ("relay.inf", self.package.join("relay.inf")),
             ("relay.sys", self.package.join("relay.sys")),
+            ("relayflt.sys", self.package.join("relayflt.sys")),
             (PROBE, self.probe.clone()),
             ("suite.exe", self.suite.clone()),
         ]
@@ -78,7 +79,9 @@ impl Artifacts {
     /// Files that name functions in the guest.
     #[must_use]
     pub fn symbols(&self) -> Vec<PathBuf> {
-        vec![self.package.join("relay.pdb"), self.probe_symbols.clone(), self.suite_symbols.clone(), self.image.clone()]
+        let packed = ["relay.pdb", "relayflt.pdb"].map(|name| self.package.join(name));
+        let others = [&self.probe_symbols, &self.suite_symbols, &self.image];
+        packed.into_iter().chain(others.into_iter().cloned()).collect()
     }
 
     fn all(&self) -> Vec<PathBuf> {
@@ -104,15 +107,31 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     let source = toolchain.fetch_std_source(places, interrupt)?;
     let builder = Builder { places, source, interrupt };
     let windows = places.guest_target().join(WINDOWS).join("guest");
-    builder.pe("relay.sys", &["-p", "relay", "--lib", "--crate-type", "cdylib"], Linked::Driver { entry: "FxDriverEntry" })?;
-    builder.pe(PROBE, &["-p", "probe", "--lib", "--crate-type", "cdylib"], Linked::Driver { entry: "FxDriverEntry" })?;
+    builder.driver("relay.sys", "relay")?;
+    builder.driver("relayflt.sys", "relay-filter")?;
+    builder.driver(PROBE, "probe")?;
     builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::NativeProgram { entry: "suite_start" })?;
     builder.image()?;
     builder.device_model()?;
-    package::assemble(&windows.join("relay.dll"), &windows.join("relay.pdb"), &artifacts.package)?;
+    package::assemble(&windows, &places.setup, &artifacts.package)?;
     // The sources may have changed while cargo read them; the stamp was taken before, so the next run looks again.
     stamp.record()?;
     Ok((artifacts, lock))
+}
+
+/// Builds and signs the driver package alone; its files, and a lock that keeps other builds away until the caller has read them.
+///
+/// # Errors
+/// The driver does not compile; the standard library's source cannot be had; the package breaks the rules; an interrupt.
+pub fn driver_package(places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<PathBuf>, Lock)> {
+    let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
+    let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
+    let builder = Builder { places, source, interrupt };
+    let windows = places.guest_target().join(WINDOWS).join("guest");
+    builder.driver("relay.sys", "relay")?;
+    builder.driver("relayflt.sys", "relay-filter")?;
+    let files = package::assemble(&windows, &places.setup, &places.package())?;
+    Ok((files, lock))
 }
 
 /// Builds the device model alone, for a run that boots someone else's image.
@@ -138,6 +157,12 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// A driver, which cargo makes as a library.
+    fn driver(&self, name: &str, crate_name: &str) -> Outcome<()> {
+        let what = ["-p", crate_name, "--lib", "--crate-type", "cdylib"];
+        self.pe(name, &what, Linked::Driver { entry: "FxDriverEntry" })
+    }
+
     /// A driver or a native program: a PE file made by the toolchain's own linker.
     fn pe(&self, name: &str, what: &[&str], linked: Linked) -> Outcome<()> {
         let tool = self.guest_cargo("rustc", what, WINDOWS).args(["--"]).args(linked.rustc_arguments());

@@ -1,33 +1,65 @@
-//! Putting the driver package together: `relay.sys`, its PDB, and the INF that crate `driver-package` writes.
-//!
-//! Catalogue and signatures are not made yet; a guest that checks them needs a signed package.
+//! Putting the driver package together: crate `driver-package` makes it out of what cargo built, with the key that is kept in the
+//! set-up folder.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use driver_package::inf::Inf;
+use driver_package::inf::{self, Inf};
+use driver_package::key::{KeyError, Signer};
+use driver_package::package::{self, Driver, Refused};
 
 use crate::error::{AtPath as _, Outcome, Problem};
 use crate::files::write_whole;
 
-/// Copies driver and symbols to `folder` and writes the INF. Each file is replaced whole.
+/// Folder of the private key, below the set-up folder.
+pub const KEYS: &str = "keys";
+
+/// Makes the signed package of relay.sys and relayflt.sys in `folder`; `linked` is where the linker left them and their symbols. Each
+/// file is replaced whole, and only when it changes, so that the same sources leave the folder as it is. The result names them.
 ///
 /// # Errors
-/// The disk's; a driver file that is no PE file for the kernel.
-pub fn assemble(driver: &Path, symbols: &Path, folder: &Path) -> Outcome<()> {
-    fs::create_dir_all(folder).at("create", folder)?;
-    let image = super::read(driver)?;
-    driver_package::image::check(&image).map_err(|error| {
-        Problem::failed(format!("{} is no driver file", driver.display()))
-            .because(error.to_string())
-            .so("check the linker arguments in harness/src/build/link.rs")
+/// The disk's; a driver file that breaks the rules; a key that cannot be used.
+pub fn assemble(linked: &Path, setup: &Path, folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let date = inf::build_time().map_err(|why| {
+        Problem::usage("the package cannot be dated").because(why).so("correct SOURCE_DATE_EPOCH, or do without it")
     })?;
-    let inf = Inf::relay(driver_package::inf::build_time());
-    for (name, content) in
-        [("relay.sys", image), ("relay.pdb", super::read(symbols)?), ("relay.inf", inf.to_string().into_bytes())]
-    {
-        let path = folder.join(name);
-        write_whole(&path, &content).at("write", &path)?;
+    let signer = Signer::of(&setup.join(KEYS)).map_err(|error| no_key(&error))?;
+    let inf = Inf::relay(date).with_upper_filter("relayflt", "Relay upper filter driver");
+    let mut drivers = Vec::new();
+    for service in inf.services() {
+        let file = |ending| super::read(&linked.join(service).with_extension(ending));
+        drivers.push(Driver { image: file("dll")?, symbols: file("pdb")? });
     }
-    Ok(())
+    let files = package::make_of_several(inf, drivers, &signer).map_err(|refused| explain(&refused, linked))?;
+    fs::create_dir_all(folder).at("create", folder)?;
+    let mut paths = Vec::new();
+    for file in files {
+        let path = folder.join(&file.name);
+        if !fs::read(&path).is_ok_and(|content| content == file.content) {
+            write_whole(&path, &file.content).at("write", &path)?;
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+fn no_key(error: &KeyError) -> Problem {
+    let remedy = match error {
+        KeyError::Open(path) => format!("chmod 600 {}, or remove it: a new one is made", path.display()),
+        KeyError::NotAKey { path, .. } => format!("remove {}: a new one is made", path.display()),
+        KeyError::Disk { .. } | KeyError::Crypto(_) => "check that the set-up folder is writable".to_owned(),
+    };
+    Problem::environment("there is no key to sign the package with").because(error.to_string()).so(remedy)
+}
+
+fn explain(refused: &Refused, linked: &Path) -> Problem {
+    match refused {
+        Refused::Key(error) => no_key(error),
+        Refused::Driver(error) => Problem::failed(format!("a driver in {} cannot be signed", linked.display()))
+            .because(error.to_string())
+            .so("check the linker arguments in harness/src/build/link.rs"),
+        Refused::Rules(findings) => Problem::failed("the package breaks the rules for packages")
+            .because(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+            .so("check the linker arguments in harness/src/build/link.rs, and the INF's description in crate driver-package"),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod options;
+pub mod package;
 pub mod run;
 pub mod test;
 
@@ -22,6 +23,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Runs the host tests of every crate, then a run.
     Test(test::Arguments),
+    /// Builds and signs the driver package, or checks one.
+    Package(package::Arguments),
     /// Shows each need, where it was found, and what to do where it is missing.
     Doctor(doctor::Arguments),
 }
@@ -56,6 +59,7 @@ fn perform(command: Command) -> Outcome<Exit> {
     match command {
         Command::Run(arguments) => run::perform(&arguments, &interrupt).map(|finished| finished.exit),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),
+        Command::Package(arguments) => package::perform(&arguments, &interrupt),
         Command::Doctor(arguments) => doctor::perform(&arguments, &interrupt),
     }
 }

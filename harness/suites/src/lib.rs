@@ -24,8 +24,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
     [device::TESTS].into_iter().chain(contract::TESTS.iter().copied()).flatten()
 }
 
-/// Tests that [`all`] does not have: those that end in a bug check and those that need a guest without the framework verifier. The guest channel has
-/// no words yet for what they need of a run.
+/// Tests that [`all`] does not have: those that end in a bug check and those that need a guest without the framework verifier. The
+/// guest channel has no words yet for what they need of a run.
 pub fn unlisted() -> impl Iterator<Item = &'static Test> {
     contract::UNLISTED.iter().copied().flatten()
 }

@@ -128,7 +128,7 @@ impl Device {
             let mut driver = wdf_sys::wdm::DRIVER_OBJECT::zeroed();
             let mut path = wdf_sys::wdm::UNICODE_STRING::zeroed();
             // SAFETY: called once; both structures live through the call, and the world does not unload.
-            let status = unsafe { wdf::driver::start::<relay_filter::RelayFilterDriver>(&raw mut driver, &raw mut path) };
+            let status = unsafe { wdf::driver::start::<relayflt::RelayFilterDriver>(&raw mut driver, &raw mut path) };
             assert_eq!(status, NTSTATUS::SUCCESS);
         });
         let parts = DeviceParts {

@@ -219,6 +219,8 @@ pub const REG_BINARY: u32 = 3;
 pub const REG_DWORD: u32 = 4;
 pub const REG_MULTI_SZ: u32 = 7;
 pub const REG_QWORD: u32 = 11;
+/// Access to a key: to read values, to list keys, to hear of changes.
+pub const KEY_READ: u32 = 0x0002_0019;
 /// `KEY_VALUE_INFORMATION_CLASS`.
 pub const KEY_VALUE_PARTIAL: i32 = 2;
 

@@ -1,5 +1,5 @@
-//! Misuse that stops the machine, with the framework verifier on. The harness sees the bug check and compares it with what the test expects; a test
-//! that returns has failed.
+//! Misuse that stops the machine, with the framework verifier on. The harness sees the bug check and compares it with what the test
+//! expects; a test that returns has failed.
 
 use protocol::probe::queue;
 
@@ -11,6 +11,7 @@ use crate::nt::NTSTATUS;
 /// Parameter 1 of WDF_VIOLATION, then those behind it that are known beforehand.
 pub(super) const INVALID_HANDLE: BugCheck = wdf_violation(&[5]);
 pub(super) const ALREADY_SENT: BugCheck = wdf_violation(&[6, 3]);
+const PARAMETER_IS_NULL: BugCheck = wdf_violation(&[4, 0]);
 const RECURSIVE_LOCK: BugCheck = wdf_violation(&[2]);
 const INFORMATION_LENGTH_MISMATCH: BugCheck = wdf_violation(&[6, 4]);
 const OBJECT_ERROR: BugCheck = wdf_violation(&[7]);
@@ -23,6 +24,8 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     forwarding_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
     forwarding_to_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue to what is no queue: WDF_VIOLATION 5" => INVALID_HANDLE,
     reusing_an_invalid_handle_stops_the_machine: "WdfRequestReuse of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
+    cancelling_a_queue_stops_the_machine: "WdfRequestCancelSentRequest of a handle of another type: WDF_VIOLATION 5" => INVALID_HANDLE,
+    reusing_without_parameters_stops_the_machine: "WdfRequestReuse with a null pointer: WDF_VIOLATION 4, 0" => PARAMETER_IS_NULL,
     sending_what_is_sent_stops_the_machine: "WdfRequestSend of a request that is sent: WDF_VIOLATION 6, 3" => ALREADY_SENT,
     a_second_change_of_a_queue_stops_the_machine: "a completion callback while another is pending: WDF_VIOLATION 0xA" => QUEUE_FATAL,
     taking_a_lock_twice_stops_the_machine: "WdfSpinLockAcquire by the holder: WDF_VIOLATION 2" => RECURSIVE_LOCK,
@@ -66,6 +69,18 @@ fn forwarding_to_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResul
 fn reusing_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     probe.run([forget(OWN), reuse(OWN, NTSTATUS::SUCCESS)])?;
+    still_alive()
+}
+
+fn cancelling_a_queue_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([queue_handle(SPARE, queue::MANUAL), cancel_sent(SPARE)])?;
+    still_alive()
+}
+
+fn reusing_without_parameters_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([create(OWN), reuse_without_parameters(OWN)])?;
     still_alive()
 }
 

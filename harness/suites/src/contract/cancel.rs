@@ -1,15 +1,15 @@
 //! WdfRequestCancelSentRequest.
 //!
-//! The probe sends a request of its own, in slot `OWN`, to itself, where it turns up in slot `SEEN`: what the test does to `SEEN` is what the driver
-//! of the target does.
+//! The probe sends a request of its own, in slot `OWN`, to itself, where it turns up in slot `SEEN`: what the test does to `SEEN` is
+//! what the driver of the target does.
 
 use core::time::Duration;
 
-use protocol::probe::{Event, OnCancel, OnCompletion, queue};
+use protocol::probe::{Event, OnCancel, OnCompletion, queue, target};
 
 use super::probe::{FALSE, Load, MOMENT, Probe, TRUE};
 use super::steps::*;
-use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
+use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
 use crate::nt::NTSTATUS;
 
 pub(super) const TESTS: &[Test] = tests!(contract {
@@ -25,8 +25,10 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_request_that_was_never_presented_is_cancelled: "the framework cancels a request that the target's driver has not seen",
     a_request_that_waits_in_a_stopped_target_is_cancelled: "the framework cancels a request that the target has not sent on",
     the_completion_routine_runs_after_the_cancel: "the completion routine runs when the cancelled request is completed, not before",
+    the_cancel_callback_comes_before_the_completion_routine: "EvtRequestCancel of the target's driver, then the completion routine",
     a_cancel_without_completion_routine_calls_nothing: "the completion routine is called only if there is one",
     a_reference_keeps_a_request_through_its_cancel: "with a reference held, the handle outlives the deletion that the cancel led to",
+    a_cancel_leaves_no_reference_behind: "the request is destroyed when the driver gives back the reference that it held through the cancel",
     true_means_delivered_not_cancelled: "after TRUE the target may still complete the request with success",
     the_completion_routine_may_run_inside_the_cancel: "the completion routine has run when WdfRequestCancelSentRequest returns",
     cancelling_an_unsent_request_makes_its_next_send_fail: "the mark of a cancel sticks until WdfRequestReuse",
@@ -129,13 +131,11 @@ fn a_request_in_a_queue_of_the_target_is_cancelled(_: &mut Bench) -> TestResult 
 
 fn a_request_that_was_never_presented_is_cancelled(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    let sent = probe.make()?;
-    // All in one call: the queue that is stopped is the one that steps come through.
-    let stop_and_send =
-        [set_completion(OWN), queue_stop(queue::DEFAULT), send(OWN), cancel_sent(OWN), queue_start(queue::DEFAULT)];
-    let [_, _, sending, cancelling, _] = probe.run(stop_and_send)?;
-    ensure_eq!(sending.value, TRUE);
-    ensure_eq!(cancelling.value, TRUE);
+    // The other device has a manual queue only, from which nobody retrieves.
+    probe.ok([use_target(target::OTHER_DEVICE)])?;
+    let sent = probe.send_as([set_completion(OWN), send(OWN)])?;
+    ensure_eq!(probe.load(queue::OTHER_DEVICE)?, Load { queued: 1, presented: 0 });
+    ensure_eq!(probe.value(cancel_sent(OWN))?, TRUE);
     sent.returned(NTSTATUS::CANCELLED)?;
     ensure_eq!(probe.count(Event::Presented, SEEN)?, 0);
     ensure_eq!(probe.count(Event::Canceled, SEEN)?, 0);
@@ -163,6 +163,16 @@ fn the_completion_routine_runs_after_the_cancel(_: &mut Bench) -> TestResult {
     sent.finish()
 }
 
+fn the_cancel_callback_comes_before_the_completion_routine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    probe.ok([mark(SEEN), cancel_sent(OWN)])?;
+    sent.returned(NTSTATUS::CANCELLED)?;
+    probe.wait(Event::Canceled, SEEN, 1)?;
+    ensure!(probe.when(Event::Canceled, SEEN)? < probe.when(Event::Completed, OWN)?);
+    sent.finish()
+}
+
 fn a_cancel_without_completion_routine_calls_nothing(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     probe.send_as([send(OWN)])?.leave();
@@ -184,7 +194,22 @@ fn a_reference_keeps_a_request_through_its_cancel(_: &mut Bench) -> TestResult {
     probe.wait(Event::Completed, OWN, 1)?;
     // Deleted; without the reference the handle would be none any more, and its use a bug check.
     ensure_eq!(probe.value(cancel_sent(SPARE))?, FALSE);
-    probe.ok([dereference(SPARE), forget(SPARE)]).map(drop)
+    ensure_eq!(probe.count(Event::Destroyed, OWN)?, 0);
+    probe.ok([dereference(SPARE), forget(SPARE)])?;
+    probe.wait(Event::Destroyed, OWN, 1)
+}
+
+fn a_cancel_leaves_no_reference_behind(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    probe.ok([mark(SEEN), reference(OWN), copy_handle(OWN, SPARE), on_completion(OWN, OnCompletion::Delete)])?;
+    sent.leave();
+    probe.ok([cancel_sent(SPARE)])?;
+    probe.wait(Event::Completed, OWN, 1)?;
+    probe.wait(Event::Canceled, SEEN, 1)?;
+    let [_, _, destroyed] = probe.run([dereference(SPARE), forget(SPARE), look(Event::Destroyed, OWN, 1)])?;
+    ensure_eq!(destroyed.status, NTSTATUS::SUCCESS);
+    Ok(())
 }
 
 fn true_means_delivered_not_cancelled(_: &mut Bench) -> TestResult {

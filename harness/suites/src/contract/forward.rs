@@ -2,7 +2,7 @@
 
 use protocol::probe::{Event, queue};
 
-use super::probe::{Load, Probe};
+use super::probe::{Load, Probe, TRUE};
 use super::steps::*;
 use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
 use crate::nt::NTSTATUS;
@@ -14,6 +14,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     forwarding_to_the_same_manual_queue_is_refused: "nor when the request was retrieved, not delivered",
     forwarding_to_another_devices_queue_is_refused: "source and destination must belong to one device",
     forwarding_what_lies_in_a_queue_is_refused: "a request that waits in a queue is not the driver's to forward",
+    forwarding_what_is_sent_is_refused: "a request that is sent to a target is not the driver's to forward",
     forwarding_a_cancelable_request_is_refused: "a request marked by WdfRequestMarkCancelable cannot be forwarded",
     forwarding_a_request_made_cancelable_by_ex_is_refused: "a request marked by WdfRequestMarkCancelableEx cannot be forwarded",
     an_unmarked_request_can_be_forwarded: "after WdfRequestUnmarkCancelable a request can be forwarded",
@@ -24,9 +25,11 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     requeue_returns_a_request_to_the_queue_it_came_from: "WdfRequestRequeue is the way back to the same queue",
     a_forwarded_request_belongs_to_the_driver_again_once_delivered: "between forward and delivery the queue has the request, afterwards the driver",
     a_cancel_in_the_new_queue_needs_no_cancel_callback: "the framework cancels a request in the new queue without EvtRequestCancel",
+    a_cancel_in_the_new_queue_need_not_be_told: "without EvtIoCanceledOnQueue the driver is not told of the cancel at all",
     an_empty_destination_can_deliver_before_forward_returns: "the destination's handler has run when WdfRequestForwardToIoQueue returns",
     a_sequential_source_can_deliver_its_next_request_before_forward_returns: "the source's next request is presented when WdfRequestForwardToIoQueue returns",
-    a_parallel_source_goes_on_delivering: "a parallel queue presents requests before and after one of its requests is forwarded",
+    a_parallel_source_can_deliver_its_next_request_before_forward_returns: "as soon as one request leaves a parallel queue that has reached its limit",
+    a_forwarded_request_is_delivered_before_the_source_goes_on: "first the destination presents the request, then the source its next one",
     a_manual_source_delivers_nothing: "a manual queue presents nothing by itself when one of its requests is forwarded",
     forwarding_at_dispatch_level: "a request can be forwarded at DISPATCH_LEVEL",
     forwarding_a_cancelled_request_cancels_it_in_the_destination: "STATUS_SUCCESS, then the request is cancelled on the destination",
@@ -85,6 +88,20 @@ fn forwarding_what_lies_in_a_queue_is_refused(_: &mut Bench) -> TestResult {
     probe.ok([retrieve(FIRST, queue::MANUAL), forward(FIRST, queue::PARALLEL)])?;
     probe.wait(Event::Presented, FIRST, 2)?;
     subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn forwarding_what_is_sent_is_refused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    let [.., sent] = probe.ok([format_subject(FIRST, SEEN), set_completion(FIRST), send(FIRST)])?;
+    ensure_eq!(sent, TRUE);
+    probe.wait(Event::Presented, SEEN, 1)?;
+    let forwarded = probe.status(forward(FIRST, queue::MANUAL))?;
+    probe.ok([complete(SEEN, NTSTATUS::SUCCESS), forget(SEEN)])?;
+    probe.wait(Event::Completed, FIRST, 1)?;
+    subject.complete(NTSTATUS::SUCCESS)?;
+    ensure_eq!(forwarded, NTSTATUS::INVALID_DEVICE_REQUEST);
+    Ok(())
 }
 
 fn forwarding_a_cancelable_request_is_refused(_: &mut Bench) -> TestResult {
@@ -189,6 +206,17 @@ fn a_cancel_in_the_new_queue_needs_no_cancel_callback(_: &mut Bench) -> TestResu
     Ok(())
 }
 
+fn a_cancel_in_the_new_queue_need_not_be_told(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut subject = probe.subject(FIRST)?;
+    probe.ok([forward(FIRST, queue::MANUAL_QUIET)])?;
+    subject.cancel()?;
+    ensure_eq!(subject.end()?, NTSTATUS::CANCELLED);
+    ensure_eq!(probe.count(Event::Canceled, FIRST)?, 0);
+    ensure_eq!(probe.count(Event::CanceledOnQueue, FIRST)?, 0);
+    Ok(())
+}
+
 fn an_empty_destination_can_deliver_before_forward_returns(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let subject = probe.subject(FIRST)?;
@@ -199,12 +227,20 @@ fn an_empty_destination_can_deliver_before_forward_returns(_: &mut Bench) -> Tes
 }
 
 fn a_sequential_source_can_deliver_its_next_request_before_forward_returns(_: &mut Bench) -> TestResult {
+    source_delivers_its_next_request(queue::SEQUENTIAL)
+}
+
+fn a_parallel_source_can_deliver_its_next_request_before_forward_returns(_: &mut Bench) -> TestResult {
+    source_delivers_its_next_request(queue::PARALLEL_OF_ONE)
+}
+
+fn source_delivers_its_next_request(source: u32) -> TestResult {
     let probe = Probe::open()?;
     let (first, second) = (probe.subject(FIRST)?, probe.subject(SECOND)?);
-    probe.ok([forward(FIRST, queue::SEQUENTIAL)])?;
+    probe.ok([forward(FIRST, source)])?;
     probe.wait(Event::Presented, FIRST, 2)?;
-    probe.ok([forward(SECOND, queue::SEQUENTIAL)])?;
-    ensure_eq!(probe.load(queue::SEQUENTIAL)?, Load { queued: 1, presented: 1 });
+    probe.ok([forward(SECOND, source)])?;
+    ensure_eq!(probe.load(source)?, Load { queued: 1, presented: 1 });
     let [forwarded, seen] = probe.run([forward(FIRST, queue::MANUAL), look(Event::Presented, SECOND, 2)])?;
     ensure_eq!(forwarded.status, NTSTATUS::SUCCESS);
     ensure_eq!(seen.status, NTSTATUS::SUCCESS);
@@ -213,20 +249,17 @@ fn a_sequential_source_can_deliver_its_next_request_before_forward_returns(_: &m
     second.complete(NTSTATUS::SUCCESS)
 }
 
-fn a_parallel_source_goes_on_delivering(_: &mut Bench) -> TestResult {
+fn a_forwarded_request_is_delivered_before_the_source_goes_on(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let (first, second) = (probe.subject(FIRST)?, probe.subject(SECOND)?);
-    probe.ok([forward(FIRST, queue::PARALLEL), forward(SECOND, queue::PARALLEL)])?;
+    probe.ok([forward(FIRST, queue::SEQUENTIAL)])?;
     probe.wait(Event::Presented, FIRST, 2)?;
+    probe.ok([forward(SECOND, queue::SEQUENTIAL), forward(FIRST, queue::PARALLEL)])?;
+    probe.wait(Event::Presented, FIRST, 3)?;
     probe.wait(Event::Presented, SECOND, 2)?;
-    probe.ok([forward(FIRST, queue::MANUAL)])?;
-    let third = probe.subject(SPARE)?;
-    probe.ok([forward(SPARE, queue::PARALLEL)])?;
-    probe.wait(Event::Presented, SPARE, 2)?;
-    probe.ok([retrieve(FIRST, queue::MANUAL)])?;
+    ensure!(probe.when(Event::Presented, FIRST)? < probe.when(Event::Presented, SECOND)?);
     first.complete(NTSTATUS::SUCCESS)?;
-    second.complete(NTSTATUS::SUCCESS)?;
-    third.complete(NTSTATUS::SUCCESS)
+    second.complete(NTSTATUS::SUCCESS)
 }
 
 fn a_manual_source_delivers_nothing(_: &mut Bench) -> TestResult {

@@ -8,6 +8,7 @@ use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
 use crate::nt::NTSTATUS;
 
 pub(super) const TESTS: &[Test] = tests!(contract {
+    the_verifier_is_on: "the registry says so, and the other tests rely on it",
     a_created_request_cannot_be_made_cancelable: "WdfRequestMarkCancelableEx refuses a request that is in no queue, WdfRequestMarkCancelable does nothing",
     a_created_request_cannot_be_unmarked: "WdfRequestUnmarkCancelable refuses a request that is in no queue",
     marking_a_cancelled_request_with_ex_returns_the_cancel: "STATUS_CANCELLED, and EvtRequestCancel is not called",
@@ -22,6 +23,11 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     acknowledging_a_stop_that_is_none_is_ignored: "WdfRequestStopAcknowledge outside of EvtIoStop neither requeues nor takes the request",
     completing_a_request_twice_is_ignored: "the second completion is reported, and changes nothing",
 });
+
+fn the_verifier_is_on(_: &mut Bench) -> TestResult {
+    ensure_eq!(Probe::open()?.value(verifier())?, 1);
+    Ok(())
+}
 
 fn a_created_request_cannot_be_made_cancelable(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;

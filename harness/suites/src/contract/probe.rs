@@ -129,6 +129,14 @@ impl Probe {
         self.count(Event::Presented, slot).is_ok_and(|count| count > 0)
     }
 
+    /// When an event happened the last time, in the order of all events. It has to have happened.
+    #[track_caller]
+    pub(super) fn when(&self, event: Event, slot: u32) -> Result<u64, Failure> {
+        let time = self.value(when(event, slot))?;
+        check("the event has happened", time > 0)?;
+        Ok(time)
+    }
+
     /// What a queue holds.
     #[track_caller]
     pub(super) fn load(&self, queue: u32) -> Result<Load, Failure> {

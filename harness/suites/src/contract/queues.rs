@@ -1,6 +1,6 @@
 //! Queues: accepting, draining, purging, stopping, retrieving, and requests that are cancelled in them.
 
-use protocol::probe::{Event, queue};
+use protocol::probe::{Event, queue, target};
 
 use super::probe::{Load, MOMENT, Probe, TRUE};
 use super::steps::*;
@@ -45,12 +45,10 @@ fn the_driver_is_told_of_a_cancel_of_what_it_has_had(_: &mut Bench) -> TestResul
 
 fn the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    let sent = probe.make()?;
-    // All in one call: the queue that is stopped is the one that steps come through.
-    let stop_and_send =
-        [set_completion(OWN), queue_stop(queue::DEFAULT), send(OWN), cancel_sent(OWN), queue_start(queue::DEFAULT)];
-    let [_, _, _, cancelling, _] = probe.run(stop_and_send)?;
-    ensure_eq!(cancelling.value, TRUE);
+    // The other device has a manual queue only, from which nobody retrieves.
+    probe.ok([use_target(target::OTHER_DEVICE)])?;
+    let sent = probe.send_as([set_completion(OWN), send(OWN)])?;
+    ensure_eq!(probe.value(cancel_sent(OWN))?, TRUE);
     sent.returned(NTSTATUS::CANCELLED)?;
     ensure_eq!(probe.count(Event::CanceledOnQueue, SEEN)?, 0);
     sent.finish()

@@ -4,17 +4,22 @@ use protocol::probe::{Event, OnCompletion};
 
 use super::probe::{FALSE, MOMENT, Probe, TRUE};
 use super::steps::*;
-use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
+use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
 use crate::nt::NTSTATUS;
 
 pub(super) const TESTS: &[Test] = tests!(contract {
     a_created_request_can_be_sent_again_after_reuse: "STATUS_SUCCESS, and the request goes out and comes back as it did before",
     one_request_serves_many_sends: "one request object is reused for a series of equal requests",
     a_received_request_can_be_reused: "a request that came from a queue can be reused, and completed afterwards",
+    a_received_request_can_be_sent_again_after_reuse: "a request that came from a queue goes out, comes back, is reused, goes out and comes back again",
+    reuse_of_a_received_request_clears_the_mark_of_a_cancel: "WdfRequestCancelSentRequest before the reuse does not keep it from being sent",
+    a_request_from_an_irp_can_be_sent_again_after_reuse: "a request of WdfRequestCreateFromIrp goes out again with the IRP that it has",
+    a_request_from_an_irp_takes_a_new_irp: "a request of WdfRequestCreateFromIrp takes a new IRP, and goes out with it",
     reuse_of_a_structure_of_another_size_is_refused: "a wrong Size is STATUS_INVALID_PARAMETER",
     reuse_with_an_unknown_flag_is_refused: "a flag that does not exist is STATUS_INVALID_PARAMETER",
     a_created_request_takes_no_new_irp: "WDF_REQUEST_REUSE_SET_NEW_IRP with a request of WdfRequestCreate is refused",
     a_received_request_takes_no_new_irp: "WDF_REQUEST_REUSE_SET_NEW_IRP with a request from a queue is refused",
+    a_refused_irp_does_not_replace_that_of_the_request: "an IRP, not a null pointer, is refused the same way, and the request's own stays",
     a_request_that_took_no_new_irp_can_still_be_used: "after the refusal the request is what it was",
     reuse_of_a_received_request_clears_its_cancel_flag: "a cancel that came before is not seen any more",
     reuse_of_a_received_request_can_lose_a_cancel: "the sender's cancel before the reuse has no effect after it",
@@ -61,6 +66,73 @@ fn a_received_request_can_be_reused(_: &mut Bench) -> TestResult {
     let subject = probe.subject(FIRST)?;
     ensure_eq!(probe.status(reuse(FIRST, NTSTATUS::SUCCESS))?, NTSTATUS::SUCCESS);
     subject.complete(NTSTATUS::UNSUCCESSFUL)
+}
+
+/// Sends a request, formatted and with a completion routine, and has it completed where it arrives.
+fn goes_out_and_comes_back(probe: &Probe, slot: u32, times: u32) -> TestResult {
+    let [.., sent] = probe.ok([format_subject(slot, SEEN), set_completion(slot), send(slot)])?;
+    ensure_eq!(sent, TRUE);
+    probe.wait(Event::Presented, SEEN, times)?;
+    probe.ok([complete(SEEN, NTSTATUS::SUCCESS), forget(SEEN)])?;
+    probe.wait(Event::Completed, slot, times)
+}
+
+fn a_received_request_can_be_sent_again_after_reuse(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    goes_out_and_comes_back(&probe, FIRST, 1)?;
+    probe.ok([reuse(FIRST, NTSTATUS::SUCCESS)])?;
+    goes_out_and_comes_back(&probe, FIRST, 2)?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn reuse_of_a_received_request_clears_the_mark_of_a_cancel(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    ensure_eq!(probe.value(cancel_sent(FIRST))?, FALSE);
+    probe.ok([reuse(FIRST, NTSTATUS::SUCCESS)])?;
+    goes_out_and_comes_back(&probe, FIRST, 1)?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn a_request_from_an_irp_can_be_sent_again_after_reuse(_: &mut Bench) -> TestResult {
+    for request_frees_irp in [0, 1] {
+        let probe = Probe::open()?;
+        probe.ok([create_from_irp(OWN, request_frees_irp)])?;
+        goes_out_and_comes_back(&probe, OWN, 1)?;
+        let [before, _, after] = probe.ok([get_irp(OWN), reuse(OWN, NTSTATUS::SUCCESS), get_irp(OWN)])?;
+        ensure_eq!(after, before);
+        goes_out_and_comes_back(&probe, OWN, 2)?;
+        probe.ok([delete(OWN), forget(OWN)])?;
+    }
+    Ok(())
+}
+
+fn a_request_from_an_irp_takes_a_new_irp(_: &mut Bench) -> TestResult {
+    for request_frees_irp in [0, 1] {
+        let probe = Probe::open()?;
+        probe.ok([create_from_irp(OWN, request_frees_irp)])?;
+        goes_out_and_comes_back(&probe, OWN, 1)?;
+        let [before, given, after] = probe.ok([get_irp(OWN), reuse_with_irp(OWN), get_irp(OWN)])?;
+        ensure_eq!(after, given);
+        ensure!(after != before);
+        goes_out_and_comes_back(&probe, OWN, 2)?;
+        probe.ok([delete(OWN), forget(OWN)])?;
+    }
+    Ok(())
+}
+
+fn a_refused_irp_does_not_replace_that_of_the_request(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([create(OWN)])?;
+    for slot in [OWN, FIRST] {
+        let [before, refused, after] = probe.run([get_irp(slot), reuse_with_irp(slot), get_irp(slot)])?;
+        ensure_eq!(refused.status, NTSTATUS::WDF_REQUEST_INVALID_STATE);
+        ensure_eq!(after, before);
+    }
+    probe.ok([delete(OWN), forget(OWN)])?;
+    subject.complete(NTSTATUS::SUCCESS)
 }
 
 fn reuse_of_a_structure_of_another_size_is_refused(_: &mut Bench) -> TestResult {

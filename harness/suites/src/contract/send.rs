@@ -11,6 +11,9 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_stopped_target_keeps_requests_until_it_is_started: "WdfRequestSend returns TRUE, and the request goes out when the target is started",
     a_purged_target_refuses_requests: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
     a_purged_target_takes_requests_once_started: "WdfIoTargetStart opens a purged target again",
+    a_closed_target_refuses_requests: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
+    a_received_request_needs_a_completion_routine: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
+    a_formatted_request_cannot_be_sent_and_forgotten: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
     an_unformatted_request_is_not_accepted: "WdfRequestSend returns FALSE, the status is STATUS_REQUEST_NOT_ACCEPTED",
     a_created_request_cannot_be_sent_and_forgotten: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
 });
@@ -42,6 +45,36 @@ fn a_purged_target_takes_requests_once_started(_: &mut Bench) -> TestResult {
     probe.wait(Event::Presented, SEEN, 1)?;
     sent.complete(NTSTATUS::SUCCESS)?;
     sent.finish()
+}
+
+fn a_closed_target_refuses_requests(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.make()?;
+    let [_, _, sending, opened] = probe.run([set_completion(OWN), target_close(), send(OWN), target_open()])?;
+    ensure_eq!(opened.status, NTSTATUS::SUCCESS);
+    ensure_eq!(sending.value, FALSE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::INVALID_DEVICE_STATE);
+    sent.finish()
+}
+
+fn a_received_request_needs_a_completion_routine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([format_subject(FIRST, SEEN)])?;
+    ensure_eq!(probe.value(send(FIRST))?, FALSE);
+    ensure_eq!(probe.status(get_status(FIRST))?, NTSTATUS::INVALID_DEVICE_REQUEST);
+    ensure_eq!(probe.count(Event::Presented, SEEN)?, 0);
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn a_formatted_request_cannot_be_sent_and_forgotten(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([format_subject(FIRST, SEEN)])?;
+    ensure_eq!(probe.value(send_and_forget(FIRST))?, FALSE);
+    ensure_eq!(probe.status(get_status(FIRST))?, NTSTATUS::INVALID_DEVICE_REQUEST);
+    ensure_eq!(probe.count(Event::Presented, SEEN)?, 0);
+    subject.complete(NTSTATUS::SUCCESS)
 }
 
 fn an_unformatted_request_is_not_accepted(_: &mut Bench) -> TestResult {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use protocol::probe::{Event, OnCancel, OnCompletion, Op, Step};
+use protocol::probe::{Event, NO_PARAMETERS, OnCancel, OnCompletion, Op, Step};
 
 use crate::nt::NTSTATUS;
 
@@ -51,6 +51,8 @@ steps! {
     reference(slot) = REFERENCE(slot, 0);
     dereference(slot) = DEREFERENCE(slot, 0);
     copy_handle(slot, into) = COPY_HANDLE(slot, into);
+    queue_handle(slot, queue) = QUEUE_HANDLE(slot, queue);
+    get_irp(slot) = GET_IRP(slot, 0);
     forget(slot) = FORGET(slot, 0);
     retrieve(slot, queue) = RETRIEVE(slot, queue);
     queue_state(queue) = QUEUE_STATE(0, queue);
@@ -59,18 +61,23 @@ steps! {
     queue_purge(queue) = QUEUE_PURGE(0, queue);
     queue_drain(queue) = QUEUE_DRAIN(0, queue);
     create(slot) = CREATE(slot, 0);
+    create_from_irp(slot, request_frees_irp) = CREATE_FROM_IRP(slot, request_frees_irp);
     delete(slot) = DELETE(slot, 0);
     format_subject(slot, arrives_in) = FORMAT_SUBJECT(slot, arrives_in);
     format_nothing(slot) = FORMAT_NOTHING(slot, 0);
     set_completion(slot) = SET_COMPLETION(slot, 0);
     send(slot) = SEND(slot, 0);
     cancel_sent(slot) = CANCEL_SENT(slot, 0);
+    use_target(target) = USE_TARGET(0, target);
     target_start() = TARGET_START(0, 0);
+    target_close() = TARGET_CLOSE(0, 0);
+    target_open() = TARGET_OPEN(0, 0);
     reset() = RESET(0, 0);
     raise() = RAISE(0, 0);
     lower() = LOWER(0, 0);
     spin_acquire() = SPIN_ACQUIRE(0, 0);
     spin_release() = SPIN_RELEASE(0, 0);
+    verifier() = VERIFIER(0, 0);
 }
 
 pub(super) const fn complete(slot: u32, status: NTSTATUS) -> Step {
@@ -111,6 +118,16 @@ pub(super) const fn reuse_with_size(slot: u32, size: u64) -> Step {
     Step { value: size, ..reuse(slot, NTSTATUS::SUCCESS) }
 }
 
+/// WdfRequestReuse without a structure.
+pub(super) const fn reuse_without_parameters(slot: u32) -> Step {
+    reuse_with_size(slot, NO_PARAMETERS)
+}
+
+/// WdfRequestReuse with an IRP that is one, and its address.
+pub(super) const fn reuse_with_irp(slot: u32) -> Step {
+    step(Op::REUSE_WITH_IRP, slot, 0)
+}
+
 /// WdfIoTargetStop; what was sent stays with the target's driver.
 pub(super) const fn target_stop() -> Step {
     step(Op::TARGET_STOP, 0, LEAVE_SENT_IO_PENDING)
@@ -132,6 +149,11 @@ pub(super) const fn on_completion(slot: u32, action: OnCompletion) -> Step {
 /// Waits until an event has happened `count` times; `STATUS_TIMEOUT` when it has not by then.
 pub(super) const fn wait(event: Event, slot: u32, count: u32, patience: Duration) -> Step {
     Step { more: count, value: patience.as_millis() as u64, ..step(Op::WAIT, slot, event as u32) }
+}
+
+/// When an event happened, in the order of all events.
+pub(super) const fn when(event: Event, slot: u32) -> Step {
+    step(Op::WHEN, slot, event as u32)
 }
 
 /// Looks whether an event has happened `count` times; `STATUS_TIMEOUT` when it has not.

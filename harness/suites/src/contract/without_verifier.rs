@@ -9,6 +9,7 @@ use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
 use crate::nt::NTSTATUS;
 
 pub(super) const TESTS: &[Test] = tests!(contract on WithoutVerifier {
+    without_verifier_the_registry_says_so: "the verifier is off, and the other tests of this list rely on it",
     without_verifier_forwarding_to_the_same_queue_is_not_checked: "the request is put into the queue again, and presented",
     without_verifier_forwarding_to_another_devices_queue_is_not_checked: "the request goes to the other device's queue",
     without_verifier_a_queue_that_does_not_accept_is_still_busy: "STATUS_WDF_BUSY does not depend on the verifier",
@@ -17,6 +18,11 @@ pub(super) const TESTS: &[Test] = tests!(contract on WithoutVerifier {
     without_verifier_an_invalid_handle_still_stops_the_machine: "WdfRequestCancelSentRequest of what is no request" => INVALID_HANDLE,
     without_verifier_sending_what_is_sent_still_stops_the_machine: "WdfRequestSend of a request that is sent" => ALREADY_SENT,
 });
+
+fn without_verifier_the_registry_says_so(_: &mut Bench) -> TestResult {
+    ensure_eq!(Probe::open()?.value(verifier())?, 0);
+    Ok(())
+}
 
 fn without_verifier_forwarding_to_the_same_queue_is_not_checked(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;

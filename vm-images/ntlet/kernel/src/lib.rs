@@ -13,6 +13,7 @@ pub mod log;
 pub mod lock;
 
 // Core: the processor, threads, memory, modules, and what ends a guest.
+pub mod bitmap;
 pub mod boot;
 pub mod bug_check;
 pub mod dispatcher;
@@ -20,7 +21,9 @@ pub mod entry;
 pub mod exception;
 pub mod exports;
 pub mod interrupt;
+pub mod lists;
 pub mod loader;
+pub mod lookaside;
 pub mod pool;
 pub mod print;
 pub mod processor;
@@ -29,6 +32,7 @@ pub mod processors;
 pub mod sim;
 pub mod strings;
 pub mod time;
+pub mod tracing;
 pub mod work;
 
 // I/O: objects, requests, devices, programs.

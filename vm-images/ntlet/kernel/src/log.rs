@@ -100,7 +100,7 @@ pub fn write(text: fmt::Arguments<'_>) {
     write_to(LINES.lock(), text);
 }
 
-/// As [`write`], for the report of a bug check: does not wait for a processor that stands still in the middle of a line.
+/// As [`write()`], for the report of a bug check: does not wait for a processor that stands still in the middle of a line.
 pub fn write_by_force(text: fmt::Arguments<'_>) {
     write_to(LINES.lock_by_force(), text);
 }

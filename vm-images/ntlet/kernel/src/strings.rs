@@ -130,7 +130,10 @@ pub unsafe extern "win64" fn RtlInitUnicodeString(DestinationString: *mut UNICOD
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn RtlInitUnicodeStringEx(DestinationString: *mut UNICODE_STRING, SourceString: *const u16) -> NTSTATUS {
+pub unsafe extern "win64" fn RtlInitUnicodeStringEx(
+    DestinationString: *mut UNICODE_STRING,
+    SourceString: *const u16,
+) -> NTSTATUS {
     // SAFETY: as above.
     unsafe {
         if length_of(SourceString) * 2 > 0xfffc {
@@ -542,7 +545,9 @@ mod tests {
     fn numbers_go_to_text_in_every_base_and_back() {
         let mut buffer = [0; 40];
         let mut text = string(&mut buffer);
-        for (value, base, expected) in [(0, 10, "0"), (255, 16, "FF"), (5, 2, "101"), (8, 8, "10"), (4_294_967_295, 0, "4294967295")] {
+        for (value, base, expected) in
+            [(0, 10, "0"), (255, 16, "FF"), (5, 2, "101"), (8, 8, "10"), (4_294_967_295, 0, "4294967295")]
+        {
             // SAFETY: the string describes its buffer.
             unsafe { assert_eq!(RtlIntegerToUnicodeString(value, base, &mut text), NTSTATUS::SUCCESS) };
             // SAFETY: as above.

@@ -65,6 +65,10 @@ pub(crate) fn start_devices() -> Result<(), NTSTATUS> {
     let host = root::add(&root, "ACPI\\PNP0A08", &["ACPI\\PNP0A08", "*PNP0A08", "ACPI\\PNP0A03", "*PNP0A03"])?;
     registry::set_string(&host.key(), "Service", crate::pnp::pci::SERVICE)?;
     start::configure(&guard, &host);
+    for id in install::root_devices() {
+        let device = root::add(&root, &id, &[&id])?;
+        start::configure(&guard, &device);
+    }
     enumerate::bus(&guard, &root);
     Ok(())
 }

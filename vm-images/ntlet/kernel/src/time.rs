@@ -121,8 +121,7 @@ pub(crate) fn update_shared_page(now: u64) {
         return;
     }
     // SAFETY: the page stays mapped; the times in it are atomic.
-    let (interrupt, system, ticks) =
-        unsafe { (&(*page).interrupt_time, &(*page).system_time, &(*page).tick_count) };
+    let (interrupt, system, ticks) = unsafe { (&(*page).interrupt_time, &(*page).system_time, &(*page).tick_count) };
     interrupt.set(now);
     system.set(now + hal().boot_time());
     ticks.set(now / TICK);

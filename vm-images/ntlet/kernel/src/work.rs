@@ -159,6 +159,29 @@ pub fn queue(routine: extern "win64" fn(*mut c_void), context: *mut c_void) {
     CRITICAL.push(Work::Routine(routine, context));
 }
 
+/// Address of the first routine in the queues that `is_meant`.
+pub(crate) fn find(is_meant: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let routine_of = |work: &Work| match *work {
+        Work::Function(function) => function as usize,
+        Work::Routine(routine, _) => routine as usize,
+        // SAFETY: a queued item is alive, and so is the I/O work item around it.
+        Work::Item(item) => unsafe {
+            let routine = (*item).WorkerRoutine.map_or(0, |routine| routine as usize);
+            if routine != run_io_item as *const () as usize {
+                return routine;
+            }
+            match (*item.cast::<IoWorkItem>()).routine {
+                Routine::Plain(routine) => routine.map_or(0, |routine| routine as usize),
+                Routine::Extended(routine) => routine.map_or(0, |routine| routine as usize),
+            }
+        },
+    };
+    [&CRITICAL, &DELAYED].into_iter().find_map(|queue| {
+        let waiting = queue.waiting.lock();
+        waiting.iter().map(routine_of).find(|&routine| is_meant(routine))
+    })
+}
+
 fn queue_of(kind: i32) -> &'static Queue {
     if kind == CRITICAL_WORK_QUEUE { &CRITICAL } else { &DELAYED }
 }
@@ -315,7 +338,6 @@ mod exported {
     pub unsafe extern "win64" fn IoUninitializeWorkItem(_IoWorkItem: *mut IO_WORKITEM) {}
 }
 pub use exported::*;
-
 
 #[cfg(test)]
 mod tests {

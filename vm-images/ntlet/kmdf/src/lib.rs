@@ -45,4 +45,3 @@ mod verifier;
 mod work_item;
 
 pub use bind::{LoaderModule, WDFLDR};
-pub use registry::set_verifier_default;

@@ -222,10 +222,10 @@ const fn wide<const N: usize>(text: &[u8; N]) -> [u16; N] {
     units
 }
 
-/// Reads `VerifierOn` and `DbgBreakOnError` from the service's `Parameters\Wdf`. Without them the verifier is on, as a testbed wants
-/// it, and nothing breaks into a debugger.
+/// Reads `VerifierOn` and `DbgBreakOnError` from the service's `Parameters\Wdf`, where the kernel has put what its command line says
+/// of drivers that say nothing. Without them the verifier is on, as a testbed wants it, and nothing breaks into a debugger.
 pub(crate) fn read_verifier_settings(globals: &Globals, service: &UNICODE_STRING) {
-    globals.verifier_on.store(verifier_default(), Ordering::Relaxed);
+    globals.verifier_on.store(true, Ordering::Relaxed);
     // SAFETY: the string that the driver's entry got from the kernel; it lives through the bind.
     let path = unsafe { service.units() };
     let Ok(settings) = open(null_mut(), path, KEY_READ).and_then(|service| open(service.0, &wide(b"Parameters\\Wdf"), KEY_READ))
@@ -242,18 +242,6 @@ pub(crate) fn read_verifier_settings(globals: &Globals, service: &UNICODE_STRING
     if let Some(on) = number(&wide(b"DbgBreakOnError")) {
         globals.break_on_error.store(on != 0, Ordering::Relaxed);
     }
-}
-
-/// What `VerifierOn` is when a driver's key does not say.
-static VERIFIER_DEFAULT: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(true);
-
-fn verifier_default() -> bool {
-    VERIFIER_DEFAULT.load(Ordering::Relaxed)
-}
-
-/// Sets what `VerifierOn` is for drivers whose key does not say. For the machine, before any driver is loaded.
-pub fn set_verifier_default(on: bool) {
-    VERIFIER_DEFAULT.store(on, Ordering::Relaxed);
 }
 
 fn status_of(outcome: Result<(), NTSTATUS>) -> NTSTATUS {

@@ -70,7 +70,9 @@ pub(crate) fn report(code: u32, parameters: [u64; 4], origin: Origin<'_>) -> ! {
         Ok(_) => {}
         Err(reporter) if reporter == processor => {
             if !NESTED.swap(true, Ordering::AcqRel) {
-                log::write_by_force(format_args!("bug check {code:#x} {parameters:x?} inside the report of a bug check, which ends here"));
+                log::write_by_force(format_args!(
+                    "bug check {code:#x} {parameters:x?} inside the report of a bug check, which ends here"
+                ));
             }
             hal.end(Ending::BugCheck)
         }

@@ -78,7 +78,11 @@ impl Line {
             let (before, after) = if first { (null_mut(), queue.first) } else { (queue.last, null_mut()) };
             (*entry).Flink = after;
             (*entry).Blink = before;
-            if before.is_null() { queue.first = entry } else { (*before).Flink = entry }
+            if before.is_null() {
+                queue.first = entry
+            } else {
+                (*before).Flink = entry
+            }
             if after.is_null() { queue.last = entry } else { (*after).Blink = entry }
         }
         self.length.fetch_add(1, Ordering::Release);
@@ -88,7 +92,11 @@ impl Line {
         // SAFETY: the entry is in the queue, whose lock the caller holds.
         unsafe {
             let LIST_ENTRY { Flink: after, Blink: before } = *entry;
-            if before.is_null() { queue.first = after } else { (*before).Flink = after }
+            if before.is_null() {
+                queue.first = after
+            } else {
+                (*before).Flink = after
+            }
             if after.is_null() { queue.last = before } else { (*after).Blink = before }
         }
         self.length.fetch_sub(1, Ordering::Relaxed);
@@ -392,7 +400,7 @@ pub unsafe extern "win64" fn KeFlushQueuedDpcs() {
         let context = (&raw const flush).cast_mut().cast();
         for (processor, marker) in processors::all().zip(&mut markers) {
             initialize(marker, DPC_OBJECT, Some(flushed), context);
-            (*marker).Number = TARGETED + processor.number() as u16;
+            marker.Number = TARGETED + processor.number() as u16;
             flush.left.fetch_add(1, Ordering::Relaxed);
             insert(marker, null_mut(), null_mut());
         }

@@ -9,12 +9,16 @@
 pub mod apc;
 pub(crate) mod clock;
 pub mod critical_region;
+pub mod device_queue;
 pub mod dpc;
 pub mod event;
+pub mod ex_timer;
 pub mod fast_mutex;
 pub mod irql;
 pub mod mutex;
 mod ready;
+pub mod resource;
+pub mod rundown;
 pub mod semaphore;
 pub mod spin_lock;
 #[cfg(test)]

@@ -46,7 +46,12 @@ pub unsafe extern "win64" fn KeInitializeSemaphore(Semaphore: *mut KSEMAPHORE, C
 // Beyond the limit it raises `STATUS_SEMAPHORE_LIMIT_EXCEEDED`.
 crate::raising!(KeReleaseSemaphore(Semaphore: *mut KSEMAPHORE, Increment: i32, Adjustment: i32, Wait: BOOLEAN) -> i32 => release_or_raise);
 
-unsafe extern "win64" fn release_or_raise(semaphore: *mut KSEMAPHORE, increment: i32, adjustment: i32, _wait: BOOLEAN) -> OrRaise {
+unsafe extern "win64" fn release_or_raise(
+    semaphore: *mut KSEMAPHORE,
+    increment: i32,
+    adjustment: i32,
+    _wait: BOOLEAN,
+) -> OrRaise {
     irql::at_most(DISPATCH_LEVEL);
     // SAFETY: the caller's promise: an initialised semaphore.
     unsafe { release(semaphore, increment, adjustment) }.into()

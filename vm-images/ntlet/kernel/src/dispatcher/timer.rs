@@ -55,7 +55,11 @@ impl TimerList {
             let after = if before.is_null() { self.first } else { (*before).Flink };
             (*entry).Blink = before;
             (*entry).Flink = after;
-            if before.is_null() { self.first = entry } else { (*before).Flink = entry }
+            if before.is_null() {
+                self.first = entry
+            } else {
+                (*before).Flink = entry
+            }
             if after.is_null() { self.last = entry } else { (*after).Blink = entry }
         }
     }
@@ -66,7 +70,11 @@ impl TimerList {
         // SAFETY: the caller's promise.
         unsafe {
             let LIST_ENTRY { Flink: after, Blink: before } = (*timer).TimerListEntry;
-            if before.is_null() { self.first = after } else { (*before).Flink = after }
+            if before.is_null() {
+                self.first = after
+            } else {
+                (*before).Flink = after
+            }
             if after.is_null() { self.last = before } else { (*after).Blink = before }
         }
     }
@@ -153,6 +161,23 @@ unsafe fn fire(held: &mut Held, timer: *mut KTIMER, now: u64) {
             dpc::insert(dpc, half(system_time), half(system_time >> 32));
         }
     }
+}
+
+/// Address of the first running timer (or of its DPC's routine) that `is_meant`.
+pub(crate) fn find(is_meant: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let mut held = Held::take();
+    let mut entry = held.dispatcher().timers.first;
+    // SAFETY: timers in the list are alive, and so are their DPCs; the lock is held.
+    unsafe {
+        while let Some(timer) = timer_of(entry) {
+            let routine = (*timer).Dpc.as_ref().and_then(|dpc| dpc.DeferredRoutine).map(|routine| routine as usize);
+            if let Some(address) = [Some(timer.addr()), routine].into_iter().flatten().find(|&address| is_meant(address)) {
+                return Some(address);
+            }
+            entry = (*entry).Flink;
+        }
+    }
+    None
 }
 
 /// Fires every timer that is due. At `DISPATCH_LEVEL`, when the clock said so.

@@ -132,9 +132,7 @@ fn would_block_at(irql: Irql, request: &Request<'_>) -> ! {
 /// Whether `object` would let `thread` pass.
 unsafe fn is_signalled(object: *mut DISPATCHER_HEADER, thread: *mut Thread) -> bool {
     // SAFETY: the callers' promise, and the lock is held.
-    unsafe {
-        (*object).SignalState > 0 || ((*object).Type == kind::MUTANT && mutex::owner(object.cast::<KMUTANT>()) == thread)
-    }
+    unsafe { (*object).SignalState > 0 || ((*object).Type == kind::MUTANT && mutex::owner(object.cast::<KMUTANT>()) == thread) }
 }
 
 /// Lets `thread` pass: takes from the object what passing takes. Whether it was an abandoned mutex.

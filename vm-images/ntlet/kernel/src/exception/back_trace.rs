@@ -1,7 +1,8 @@
 //! Who called whom: exactly where modules have function tables, by frame pointers and by guessing where they have none.
 //!
 //! The image has no function tables. In it a frame is found by RBP where that leads up the stack to a return address, else by
-//! looking up the stack for something that can be one: an address in a module's code, right after a call.
+//! looking up the stack for something that can be one: an address in a module's code, right after a call. An interrupt on the way is
+//! recognised by what the processor pushed.
 
 use super::registers::{RBP, RSP, Registers};
 use super::unwind::{KernelMemory, Memory, unwind};
@@ -11,6 +12,8 @@ use crate::loader::modules;
 pub(crate) const MOST: usize = 32;
 /// How far up the stack a return address is looked for.
 const SEARCHED_WORDS: u64 = 512;
+/// How many words the machine's entry pushes at most, below the processor's frame.
+const ENTRY_WORDS: u64 = 48;
 /// Largest frame that a frame pointer may span.
 const LARGEST_FRAME: u64 = 16 << 10;
 
@@ -29,7 +32,33 @@ fn caller(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
     if unwind(memory, &mut exact, 0).is_some() && exact.rsp() > registers.rsp() && modules::find(exact.rip as usize).is_some() {
         return Some(exact);
     }
-    by_frame_pointer(memory, registers).or_else(|| by_search(memory, registers))
+    let interrupted = interrupted(memory, registers);
+    interrupted.or_else(|| by_frame_pointer(memory, registers)).or_else(|| by_search(memory, registers))
+}
+
+/// What an interrupt interrupted, if the registers are those in the machine's entry: the processor's own frame lies right above, and
+/// RBP is still the interrupted code's. A driver's RBP is seldom a frame pointer, so it must not be followed from there.
+fn interrupted(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
+    const KERNEL_CODE: u64 = 0x10;
+    const KERNEL_DATA: u64 = 0x18;
+    let start = registers.rsp() & !7;
+    let end = start.checked_add(ENTRY_WORDS * 8)?;
+    // In any other function the words up to the frame pointer are its own.
+    let limit = if (start..end).contains(&registers.general[RBP]) { registers.general[RBP] } else { end };
+    for at in (start..limit).step_by(8) {
+        let word = |index: u64| memory.read(at + index * 8);
+        if word(1)? != KERNEL_CODE || word(4)? != KERNEL_DATA {
+            continue;
+        }
+        let (rip, rsp) = (word(0)?, word(3)?);
+        let is_in_code = modules::find(rip as usize).is_some_and(|module| module.has_code_at(rip as usize));
+        if is_in_code && rsp >= at + 5 * 8 && rsp - at < LARGEST_FRAME {
+            let mut found = *registers;
+            (found.rip, found.general[RSP]) = (rip, rsp);
+            return Some(found);
+        }
+    }
+    None
 }
 
 fn by_frame_pointer(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
@@ -66,9 +95,8 @@ fn is_return_address(memory: &impl Memory, address: u64) -> bool {
         return false;
     }
     let before = |distance: u64| memory.read_u8(address - distance);
-    let is_call_by_operand = |distance: u64| {
-        before(distance) == Some(0xff) && before(distance - 1).is_some_and(|operand| operand & 0x38 == 0x10)
-    };
+    let is_call_by_operand =
+        |distance: u64| before(distance) == Some(0xff) && before(distance - 1).is_some_and(|operand| operand & 0x38 == 0x10);
     before(5) == Some(0xe8) || [2, 3, 4, 6, 7].into_iter().any(is_call_by_operand)
 }
 

@@ -78,14 +78,6 @@ type HandlerRoutine = unsafe extern "win64" fn(*mut ExceptionRecord, u64, *mut C
 const CONTINUE_EXECUTION: i32 = 0;
 const CONTINUE_SEARCH: i32 = 1;
 
-/// How the search ended, if not by unwinding.
-pub(crate) enum Disposition {
-    /// A filter wants the exception's instruction tried again with these registers.
-    Continue(Registers),
-    /// Nobody takes it.
-    Unhandled,
-}
-
 /// Calls one handler.
 fn call_handler(
     handler: &Handler,
@@ -116,8 +108,9 @@ fn call_handler(
     }
 }
 
-/// The first pass. Does not return when a handler takes the exception.
-pub(crate) fn dispatch(record: &mut ExceptionRecord, at: &Registers) -> Disposition {
+/// The first pass. Does not return when a handler takes the exception. Otherwise the registers with which a filter wants the
+/// exception's instruction tried again; `None` when nobody takes it.
+pub(crate) fn dispatch(record: &mut ExceptionRecord, at: &Registers) -> Option<Registers> {
     let mut context = Context::of(at);
     let mut registers = *at;
     for _ in 0..MOST_FRAMES {
@@ -125,7 +118,7 @@ pub(crate) fn dispatch(record: &mut ExceptionRecord, at: &Registers) -> Disposit
         let Some(frame) = unwind(&KernelMemory, &mut registers, EXCEPTION_HANDLER) else { break };
         let Some(handler) = frame.handler else { continue };
         match call_handler(&handler, &frame, record, &mut context, pc, 0) {
-            CONTINUE_EXECUTION if record.flags & NONCONTINUABLE == 0 => return Disposition::Continue(context.registers()),
+            CONTINUE_EXECUTION if record.flags & NONCONTINUABLE == 0 => return Some(context.registers()),
             CONTINUE_SEARCH => {}
             other => {
                 log!("the exception handler of {} answers {other}, which is no answer", handler.module.name());
@@ -133,7 +126,7 @@ pub(crate) fn dispatch(record: &mut ExceptionRecord, at: &Registers) -> Disposit
             }
         }
     }
-    Disposition::Unhandled
+    None
 }
 
 /// The second pass: leaves the frames from `at` up to the one that `target_frame` names, calling their termination handlers, and goes
@@ -291,7 +284,9 @@ mod exported {
         };
         // SAFETY: the caller's promise: a place for an address.
         unsafe { ImageBase.write(module.base() as u64) };
-        module.function_entry_at((ControlPc - module.base() as u64) as u32).map_or(null(), |entry: *const RuntimeFunction| entry.cast())
+        module
+            .function_entry_at((ControlPc - module.base() as u64) as u32)
+            .map_or(null(), |entry: *const RuntimeFunction| entry.cast())
     }
 
     #[unsafe(no_mangle)]

@@ -19,7 +19,7 @@ use crate::entry::ExceptionFrame;
 use crate::hal;
 use crate::hal::DISPATCH_LEVEL;
 use crate::loader::modules;
-use dispatch::{Disposition, ExceptionRecord};
+use dispatch::ExceptionRecord;
 use registers::Registers;
 
 pub(crate) use raise::raise_without_unwinding;
@@ -126,6 +126,11 @@ fn access_of(frame: &ExceptionFrame) -> u64 {
 
 fn page_fault(frame: &mut ExceptionFrame) {
     let (address, access, irql) = (frame.fault_address, access_of(frame), hal().irql());
+    if address >= USER_LIMIT && modules::was_unloaded(address as usize) {
+        modules::name_unloaded(address as usize);
+        let code = bug_check::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
+        fatal(frame, code, [address, access, frame.rip, 0]);
+    }
     if irql >= DISPATCH_LEVEL || frame.rflags & FLAG_INTERRUPT == 0 {
         let in_driver = modules::find(frame.rip as usize).is_none_or(|module| module.slot() != modules::IMAGE);
         let code = if in_driver { bug_check::DRIVER_IRQL_NOT_LESS_OR_EQUAL } else { bug_check::IRQL_NOT_LESS_OR_EQUAL };
@@ -157,17 +162,32 @@ fn give_to_handlers(frame: &mut ExceptionFrame, status: NTSTATUS, information: [
     }
     let registers = Registers::of(frame);
     match dispatch::dispatch(&mut record, &registers) {
-        Disposition::Continue(registers) => {
+        Some(registers) => {
             let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = registers.general;
             let old = *frame;
             *frame = ExceptionFrame {
-                rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15,
+                rax,
+                rcx,
+                rdx,
+                rbx,
+                rsp,
+                rbp,
+                rsi,
+                rdi,
+                r8,
+                r9,
+                r10,
+                r11,
+                r12,
+                r13,
+                r14,
+                r15,
                 rip: registers.rip,
                 rflags: registers.rflags,
                 ..old
             };
         }
-        Disposition::Unhandled => unhandled(status, &record, Origin::Exception(frame)),
+        None => unhandled(status, &record, Origin::Exception(frame)),
     }
 }
 

@@ -9,7 +9,7 @@ use core::arch::naked_asm;
 
 use wdf_sys::NTSTATUS;
 
-use super::dispatch::{self, Disposition, ExceptionRecord};
+use super::dispatch::{self, ExceptionRecord};
 use super::registers::Registers;
 use super::unhandled;
 use crate::bug_check::Origin;
@@ -49,7 +49,7 @@ macro_rules! raising {
     ($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? => $body:path) => {
         #[unsafe(no_mangle)]
         #[unsafe(naked)]
-        #[allow(missing_docs, non_snake_case, reason = "the DDI documentation's")]
+        #[allow(missing_docs, non_snake_case, clippy::missing_safety_doc, reason = "the DDI documentation's")]
         pub unsafe extern "win64" fn $name($($argument: $type),*) $(-> $result)? {
             const _: unsafe extern "win64" fn($($type),*) -> $crate::exception::raise::OrRaise = $body;
             core::arch::naked_asm!(
@@ -98,9 +98,9 @@ unsafe extern "win64" fn raise(status: NTSTATUS, registers: *const Registers) ->
     // SAFETY: written by the instructions above.
     let registers = unsafe { &*registers };
     let mut record = ExceptionRecord::raised(status, registers.rip);
-    match dispatch::dispatch(&mut record, registers) {
-        Disposition::Continue(_) | Disposition::Unhandled => unhandled(status, &record, Origin::Registers(registers)),
-    }
+    // A filter cannot continue what cannot be continued.
+    let _ = dispatch::dispatch(&mut record, registers);
+    unhandled(status, &record, Origin::Registers(registers))
 }
 
 #[allow(missing_docs, reason = "the DDI documentation's")]

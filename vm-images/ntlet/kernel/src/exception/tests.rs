@@ -7,10 +7,10 @@ use wdf_sys::wdm::constants::bug_check;
 
 use super::dispatch::__C_specific_handler;
 use crate::exports;
+use crate::hal;
 use crate::hal::{PAGE_SIZE, Protection};
 use crate::loader::modules::{self, Description};
 use crate::sim::{self, Simulation};
-use crate::{hal, log};
 
 // One function that calls RDX with RCX, R8, R9 inside two nested blocks: `__try { __try { call } __finally { *[rbx] += 1 } } __except`.
 // Its frame: pushed RBX, 32 bytes of home space. RBX holds the address of a counter, taken from R9.
@@ -113,16 +113,24 @@ impl Driver {
             let (begin, end) = (offset(&raw const module_try), offset(&raw const module_try_end));
             let filter = if filter == Filter::Always { 1 } else { offset(&raw const module_filter) };
             let tail = [
-                offset(&raw const module_thunk), 2,
-                begin, end, offset(&raw const module_finally), 0,
-                begin, end, filter, offset(&raw const module_except),
+                offset(&raw const module_thunk),
+                2,
+                begin,
+                end,
+                offset(&raw const module_finally),
+                0,
+                begin,
+                end,
+                filter,
+                offset(&raw const module_except),
             ];
             unwind.add(8).cast::<u32>().copy_from_nonoverlapping(tail.as_ptr(), tail.len());
             hal().protect_pages(core::ptr::NonNull::new(memory).unwrap(), 1, Protection::ReadExecute);
         }
         let base = memory.addr();
         let code = (0, length as u32);
-        let module = Description { name: "tried.sys", base, size: 2 * PAGE_SIZE, code, functions: (PAGE_SIZE as u32, 1), time_stamp: 0 };
+        let module =
+            Description { name: "tried.sys", base, size: 2 * PAGE_SIZE, code, functions: (PAGE_SIZE as u32, 1), time_stamp: 0 };
         modules::add(&module).unwrap();
         Self { base, counter }
     }
@@ -253,12 +261,17 @@ fn a_bug_check_lists_registers_modules_and_calls_what_was_registered() {
         let record = Box::leak(Box::new(KBUGCHECK_REASON_CALLBACK_RECORD::zeroed()));
         // SAFETY: an empty record that stays.
         unsafe {
-            assert_eq!(crate::bug_check::KeRegisterBugCheckReasonCallback(record, Some(called), 2, c"framework".as_ptr().cast()), 1);
+            assert_eq!(
+                crate::bug_check::KeRegisterBugCheckReasonCallback(record, Some(called), 2, c"framework".as_ptr().cast()),
+                1
+            );
             crate::bug_check::KeBugCheckEx(0x10d, 1, 2, 3, 4)
         }
     });
     assert_eq!(outcome.expect_bug_check(0x10d), [1, 2, 3, 4]);
-    for text in ["*** bug check 0x10d (0x1, 0x2, 0x3, 0x4)", "rip=", "ntlet (time stamp", "callback of framework", "called for reason 2"] {
+    for text in
+        ["*** bug check 0x10d (0x1, 0x2, 0x3, 0x4)", "rip=", "ntlet (time stamp", "callback of framework", "called for reason 2"]
+    {
         assert!(outcome.has_logged(text), "{text}: {}", outcome.log);
     }
 }

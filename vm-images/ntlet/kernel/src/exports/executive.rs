@@ -35,6 +35,30 @@ exports! { LISTS =
     plain dispatcher::timer { KeQueryTimerDueTime }
     checked dispatcher::wait { KeWaitForSingleObject KeWaitForMultipleObjects KeDelayExecutionThread }
     plain dispatcher::wait { KeAlertThread KeTestAlertThread }
+    plain dispatcher::resource {
+        ExInitializeResourceLite ExReinitializeResourceLite ExDeleteResourceLite ExAcquireResourceExclusiveLite
+        ExAcquireResourceSharedLite ExAcquireSharedStarveExclusive ExReleaseResourceLite ExConvertExclusiveToSharedLite
+        ExEnterCriticalRegionAndAcquireResourceExclusive ExEnterCriticalRegionAndAcquireResourceShared
+        ExReleaseResourceAndLeaveCriticalRegion ExIsResourceAcquiredExclusiveLite ExIsResourceAcquiredSharedLite
+        ExGetExclusiveWaiterCount ExGetSharedWaiterCount
+    }
+    plain dispatcher::rundown {
+        ExInitializeRundownProtection ExReInitializeRundownProtection ExAcquireRundownProtection ExAcquireRundownProtectionEx
+        ExReleaseRundownProtection ExReleaseRundownProtectionEx ExWaitForRundownProtectionRelease ExRundownCompleted
+    }
+    plain dispatcher::device_queue {
+        KeInitializeDeviceQueue KeInsertDeviceQueue KeInsertByKeyDeviceQueue KeRemoveDeviceQueue KeRemoveByKeyDeviceQueue
+        KeRemoveEntryDeviceQueue
+    }
+    checked lists {
+        ExInterlockedInsertHeadList ExInterlockedInsertTailList ExInterlockedRemoveHeadList ExpInterlockedPushEntrySList
+        ExpInterlockedPopEntrySList
+    }
+    plain lists { InitializeSListHead ExpInterlockedFlushSList ExQueryDepthSList }
+    plain lookaside {
+        ExInitializeNPagedLookasideList ExInitializePagedLookasideList ExDeleteNPagedLookasideList ExDeletePagedLookasideList
+        ExInitializeLookasideListEx ExFlushLookasideListEx ExDeleteLookasideListEx
+    }
     plain dispatcher::apc { KeInitializeApc KeInsertQueueApc KeRemoveQueueApc }
     checked dispatcher::critical_region { KeEnterCriticalRegion KeLeaveCriticalRegion KeAreApcsDisabled KeAreAllApcsDisabled }
     plain dispatcher::critical_region { KeEnterGuardedRegion KeLeaveGuardedRegion }
@@ -97,6 +121,24 @@ exports! { LISTS =
         "wcsncmp" = c_wcsncmp, "_wcsicmp" = c_wcsicmp, "_wcsnicmp" = c_wcsnicmp, "wcscpy" = c_wcscpy, "wcsncpy" = c_wcsncpy,
         "wcscat" = c_wcscat, "wcschr" = c_wcschr, "wcsrchr" = c_wcsrchr, "wcsstr" = c_wcsstr, "toupper" = c_toupper,
         "tolower" = c_tolower, "towupper" = c_towupper, "towlower" = c_towlower, "atoi" = c_atoi, "_wtoi" = c_wtoi,
+    }
+    named exports::c_runtime {
+        "strcpy_s" = c_strcpy_s, "strncpy_s" = c_strncpy_s, "strcat_s" = c_strcat_s, "strncat_s" = c_strncat_s,
+        "wcscpy_s" = c_wcscpy_s, "wcsncpy_s" = c_wcsncpy_s, "wcscat_s" = c_wcscat_s, "wcsncat_s" = c_wcsncat_s,
+        "memcpy_s" = c_memcpy_s, "memmove_s" = c_memcpy_s, "sprintf_s" = c_sprintf_s, "swprintf_s" = c_swprintf_s,
+        "vsprintf_s" = c_vsprintf_s, "vswprintf_s" = c_vswprintf_s, "_vsnprintf_s" = c_vsnprintf_s,
+        "_snprintf_s" = c_snprintf_s, "qsort" = c_qsort, "bsearch" = c_bsearch, "strtoul" = c_strtoul, "strtol" = c_strtol,
+        "rand" = c_rand, "srand" = c_srand, "memchr" = c_memchr, "_wcslwr" = c_wcslwr, "_wcsupr" = c_wcsupr,
+    }
+    plain dispatcher::ex_timer { ExAllocateTimer ExSetTimer ExCancelTimer ExDeleteTimer }
+    plain bitmap {
+        RtlInitializeBitMap RtlClearAllBits RtlSetAllBits RtlClearBits RtlSetBits RtlClearBit RtlSetBit RtlTestBit RtlAreBitsClear
+        RtlAreBitsSet RtlFindClearBits RtlFindSetBits RtlFindClearBitsAndSet RtlFindSetBitsAndClear RtlNumberOfSetBits
+        RtlNumberOfClearBits
+    }
+    plain tracing {
+        EtwRegister EtwRegisterClassicProvider EtwUnregister EtwSetInformation EtwEventEnabled EtwProviderEnabled EtwWrite
+        EtwWriteTransfer EtwActivityIdControl WmiQueryTraceInformation WmiTraceMessage
     }
     data exports::runtime {
         "KdDebuggerEnabled" = DEBUGGER_ENABLED, "KdDebuggerNotPresent" = DEBUGGER_NOT_PRESENT, "NtBuildNumber" = BUILD_NUMBER,

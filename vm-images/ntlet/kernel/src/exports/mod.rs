@@ -3,6 +3,7 @@
 //! `executive` lists what threads, memory and the runtime define, `io` what the I/O manager and its neighbours define. A function that `wdf-sys` declares
 //! is checked against that declaration when this is compiled.
 
+mod c_runtime;
 mod executive;
 mod io;
 pub mod runtime;

@@ -306,7 +306,8 @@ c_functions! {
 
 /// A decimal number, after blanks and a sign, up to what is no digit; the terminator is none.
 fn number(letters: impl Iterator<Item = u16>) -> i32 {
-    let mut letters = letters.map(|unit| u8::try_from(unit).unwrap_or(b'?')).skip_while(|&letter| matches!(letter, b' ' | 9..=13)).peekable();
+    let mut letters =
+        letters.map(|unit| u8::try_from(unit).unwrap_or(b'?')).skip_while(|&letter| matches!(letter, b' ' | 9..=13)).peekable();
     let negative = letters.next_if(|&letter| matches!(letter, b'-' | b'+')) == Some(b'-');
     let digits = letters.map_while(|letter| char::from(letter).to_digit(10));
     let value = digits.fold(0i32, |value, digit| value.wrapping_mul(10).wrapping_add(digit as i32));

@@ -8,5 +8,5 @@ mod models;
 mod text;
 
 pub(crate) use install::{AddedService, Installation, RegistryRoot, RegistryWrite};
-pub(crate) use models::{Match, SystemVersion, best_match};
+pub(crate) use models::{Match, SystemVersion, best_match, root_ids};
 pub(crate) use text::Inf;

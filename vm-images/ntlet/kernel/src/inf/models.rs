@@ -59,6 +59,23 @@ pub(crate) fn best_match(inf: &Inf, system: SystemVersion, hardware_ids: &[Strin
     best
 }
 
+/// Hardware ids of the entries for devices that no bus reports: those that begin with `ROOT\`.
+pub(crate) fn root_ids(inf: &Inf, system: SystemVersion) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for line in inf.lines("Manufacturer") {
+        let section = line.field(0);
+        let decorations = if line.key.is_some() { line.fields.get(1..).unwrap_or(&[]) } else { &[] };
+        let Some(models) = models_section(inf, section, decorations, system) else { continue };
+        for id in inf.lines(&models).map(|entry| entry.field(1)) {
+            let is_root = id.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("ROOT\\"));
+            if is_root && !ids.iter().any(|known| known.eq_ignore_ascii_case(id)) {
+                ids.push(id.into());
+            }
+        }
+    }
+    ids
+}
+
 /// Rank of an entry: 0x0000 and up, a hardware id of the device is the entry's hardware id; 0x1000, is one of its compatible ids;
 /// 0x2000, a compatible id of the device is the entry's hardware id; 0x3000, one of its compatible ids.
 fn rank(ids: &[String], hardware_ids: &[String], compatible_ids: &[String]) -> Option<(u32, String)> {
@@ -165,6 +182,12 @@ mod tests {
         assert_eq!((found.install_section.as_str(), found.rank), ("Long", 0));
         let found = best_match(&file, WINDOWS_10, &[], &ids(&["PCI\\CC_0780"])).unwrap();
         assert_eq!((found.install_section.as_str(), found.rank), ("ByClass", 0x2000));
+    }
+
+    #[test]
+    fn devices_that_no_bus_reports_are_listed_once() {
+        let file = inf("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\nA = I, Root\\A\nB = J, root\\a\nC = K, PCI\\CC_0780\n");
+        assert_eq!(root_ids(&file, WINDOWS_10), ["Root\\A"]);
     }
 
     #[test]

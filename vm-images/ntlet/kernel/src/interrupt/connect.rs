@@ -196,7 +196,6 @@ unsafe fn connect_message_based(parameters: &mut MessageBased) -> NTSTATUS {
         if parameters.fallback.is_none() {
             return NTSTATUS::NOT_FOUND;
         }
-        parameters.version = CONNECT_LINE_BASED;
         let line = LineBased {
             version: CONNECT_LINE_BASED,
             pdo: parameters.pdo,
@@ -208,7 +207,11 @@ unsafe fn connect_message_based(parameters: &mut MessageBased) -> NTSTATUS {
             floating_save: parameters.floating_save,
         };
         // SAFETY: the caller's promise: the place takes an interrupt object too.
-        return unsafe { connect_line_based(&line) };
+        let status = unsafe { connect_line_based(&line) };
+        if status.is_success() {
+            parameters.version = CONNECT_LINE_BASED;
+        }
+        return status;
     }
     let highest = messages.iter().map(|one| one.irql).max().unwrap_or(0);
     let mut entries: Vec<MessageEntry> = Vec::with_capacity(messages.len());

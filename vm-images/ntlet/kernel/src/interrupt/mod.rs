@@ -12,8 +12,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::hal::{InterruptMessage, Irql, LineShape};
 use crate::hal;
+use crate::hal::{InterruptMessage, Irql, LineShape};
 use crate::lock::SpinLock;
 pub use connect::*;
 use object::Interrupt;
@@ -113,6 +113,21 @@ fn device_interrupts(pdo: usize) -> Vec<Assigned> {
     DEVICES.lock().get(&pdo).cloned().unwrap_or_default()
 }
 
+/// Address of the first connected service routine that `is_meant`.
+pub(crate) fn find(is_meant: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let _guard = CONNECTIONS.lock();
+    VECTORS.iter().find_map(|vector| {
+        let mut next = vector.first.load(Ordering::Acquire);
+        while let Some(interrupt) = object::get(next) {
+            if is_meant(interrupt.service.address()) {
+                return Some(interrupt.service.address());
+            }
+            next = interrupt.next();
+        }
+        None
+    })
+}
+
 /// A device interrupt has come. At its IRQL.
 pub(crate) fn dispatch(number: u8) {
     let vector = &VECTORS[usize::from(number)];
@@ -158,7 +173,9 @@ fn nobody_knows(number: u8, vector: &Vector) {
     if line != NO_LINE && count >= STORM {
         hal().mask_line(line, true);
         vector.unknown.store(0, Ordering::Relaxed);
-        log!("interrupt storm: line {line} (vector {number:#x}) interrupted {STORM} times and no service routine knew it; it is masked now");
+        log!(
+            "interrupt storm: line {line} (vector {number:#x}) interrupted {STORM} times and no service routine knew it; it is masked now"
+        );
     } else if count == 1 && vector.first.load(Ordering::Relaxed).is_null() {
         log!("interrupt on vector {number:#x}, to which nothing is connected");
     }

@@ -22,7 +22,7 @@ pub(super) enum Service {
 }
 
 impl Service {
-    fn address(self) -> usize {
+    pub(super) fn address(self) -> usize {
         match self {
             Self::Plain(routine) => routine.map_or(0, |routine| routine as usize),
             Self::Message(routine, _) => routine.map_or(0, |routine| routine as usize),

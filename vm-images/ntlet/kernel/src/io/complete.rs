@@ -29,8 +29,9 @@ pub(crate) unsafe extern "win64" fn IofCompleteRequest(Irp: *mut IRP, _PriorityB
         if (*Irp).IoStatus.u.Status == NTSTATUS::PENDING {
             super::stop(bug_check::DRIVER_VERIFIER_IOMANAGER_VIOLATION, [6, Irp.addr(), 0, 0]);
         }
+        let was_sent = (*Irp).CurrentLocation <= (*Irp).StackCount;
         if walk_up(Irp) {
-            hand_over(Irp);
+            hand_over(Irp, was_sent);
         }
     }
 }
@@ -103,7 +104,7 @@ const unsafe fn clear(location: *mut IO_STACK_LOCATION) {
 ///
 /// # Safety
 /// As [`walk_up`].
-unsafe fn hand_over(irp: *mut IRP) {
+unsafe fn hand_over(irp: *mut IRP, was_sent: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*irp).Flags & IRP_ASSOCIATED_IRP != 0 {
@@ -113,6 +114,10 @@ unsafe fn hand_over(irp: *mut IRP) {
         while !list.is_null() {
             mdl::unlock(list);
             list = (*list).Next;
+        }
+        if packet::trailer(irp).is_none() && !was_sent {
+            // Its sender has it back already: whoever completes it now does so for the second time.
+            super::stop(bug_check::MULTIPLE_IRP_COMPLETE_REQUESTS, [irp.addr(), 2, 0, 0]);
         }
         if packet::trailer(irp).is_none() {
             // A driver allocated the IRP and let it be completed to the end, without a completion routine that takes it back. There

@@ -68,15 +68,11 @@ pub(crate) fn open(root: Option<ObjectRef>, path: &[u16], options: OpenOptions) 
         return Err(NTSTATUS::INVALID_PARAMETER);
     }
     if let Some(root) = root {
-        // SAFETY: a file object's device is alive as long as the file is.
-        let device = if root.is(&file::FILE) {
-            unsafe { (*root.body().cast::<FILE_OBJECT>()).DeviceObject }
-        } else {
-            core::ptr::null_mut()
-        };
-        if device.is_null() {
+        if !root.is(&file::FILE) {
             return Err(NTSTATUS::OBJECT_TYPE_MISMATCH);
         }
+        // SAFETY: a file object's device is alive as long as the file is.
+        let device = unsafe { (*root.body().cast::<FILE_OBJECT>()).DeviceObject };
         // SAFETY: as above.
         return unsafe { open_device(device, path.into(), Some(root), options) };
     }
@@ -84,9 +80,6 @@ pub(crate) fn open(root: Option<ObjectRef>, path: &[u16], options: OpenOptions) 
         return Err(NTSTATUS::OBJECT_PATH_SYNTAX_BAD);
     }
     let found = driver::namespace().find(path, false)?;
-    if found.object.is(&file::FILE) {
-        return Err(NTSTATUS::OBJECT_TYPE_MISMATCH);
-    }
     if !found.object.is(&device::DEVICE) {
         return Err(NTSTATUS::OBJECT_TYPE_MISMATCH);
     }

@@ -297,7 +297,7 @@ impl<'a> Image<'a> {
             if address as usize != end || !(address as usize).is_multiple_of(PAGE_SIZE) {
                 return Err(ImageError::Section(number, "does not follow the one before it"));
             }
-            end = end.checked_add((size as usize).next_multiple_of(PAGE_SIZE)).unwrap_or(usize::MAX);
+            end = end.saturating_add((size as usize).next_multiple_of(PAGE_SIZE));
             if size == 0 || end > self.size as usize {
                 return Err(ImageError::Section(number, "is empty or reaches beyond the image"));
             }

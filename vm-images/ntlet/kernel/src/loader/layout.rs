@@ -90,7 +90,7 @@ pub fn relocate(image: &Image<'_>, memory: &mut [u8], base: u64) -> Result<(), I
         if length == 0 && page == 0 {
             break;
         }
-        if length < 8 || length % 2 != 0 || at + length > end {
+        if length < 8 || !length.is_multiple_of(2) || at + length > end {
             return Err(damaged);
         }
         for entry in (at + 8..at + length).step_by(2) {
@@ -114,7 +114,9 @@ pub fn relocate(image: &Image<'_>, memory: &mut [u8], base: u64) -> Result<(), I
 fn name_at(memory: &[u8], offset: usize) -> Option<&str> {
     let bytes = memory.get(offset..)?;
     let length = bytes.iter().take(LONGEST_NAME).position(|&byte| byte == 0)?;
-    core::str::from_utf8(&bytes[..length]).ok().filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()))
+    core::str::from_utf8(&bytes[..length])
+        .ok()
+        .filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Fills in the addresses of what the image imports. `resolve` is told module and symbol.

@@ -16,11 +16,13 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::constants::bug_check;
 
+use crate::dispatcher::{dpc, timer};
 use crate::entry::BuiltInModule;
 use crate::hal::{PAGE_SIZE, Protection};
 use crate::lock::SpinLock;
-use crate::{boot, exports, hal, pool};
+use crate::{boot, exports, hal, interrupt, pool, work};
 use image::{Image, ImageError, SUBSYSTEM_NATIVE, directory};
 use layout::{BindError, Export, Symbol};
 use modules::{Description, Module, RuntimeFunction};
@@ -228,12 +230,29 @@ impl Loaded {
 /// Nothing of it runs or is called any more.
 pub unsafe fn unload(loaded: Loaded) {
     let module = loaded.module;
+    check_nothing_is_pending(&module);
     EXPORTERS.lock().retain(|(exporter, _)| exporter.slot() != module.slot());
     pool::leak_report(module.slot());
     modules::remove(&module);
     if let Some(start) = NonNull::new(core::ptr::with_exposed_provenance_mut(module.base())) {
         // SAFETY: the caller's promise; the pages were allocated as one range of this size.
         unsafe { hal().free_pages(start, module.size() / PAGE_SIZE) };
+    }
+}
+
+/// A driver that goes while something will still call it: bug check now, when it can be named, rather than later when it cannot.
+fn check_nothing_is_pending(module: &Module) {
+    // SAFETY: drivers are unloaded at PASSIVE_LEVEL. What is queued already runs before the driver goes, as on Windows.
+    unsafe { dpc::KeFlushQueuedDpcs() };
+    let is_inside = |address: usize| address.wrapping_sub(module.base()) < module.size();
+    let found = timer::find(&is_inside)
+        .map(|address| ("a timer that runs", address))
+        .or_else(|| interrupt::find(&is_inside).map(|address| ("an interrupt that is connected", address)))
+        .or_else(|| work::find(&is_inside).map(|address| ("a work item that is queued", address)));
+    if let Some((what, address)) = found {
+        log!("{} unloads and leaves {what}: {}", module.name(), modules::place(address));
+        let code = bug_check::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
+        crate::bug_check::bug_check(code, [address as u64, 0, 0, 0]);
     }
 }
 
@@ -265,7 +284,8 @@ fn missing_symbol(module: &str, symbol: Symbol<'_>) -> LoadError {
 fn with_known_extension(stem: &str) -> String {
     let fits = |name: &&str| name.rsplit_once('.').is_some_and(|(known, _)| known.eq_ignore_ascii_case(stem));
     let built_in = built_in().iter().map(|module| module.name);
-    let known = KERNEL_NAMES.into_iter().chain(built_in).chain(modules::all().map(|module| module.name())).find(|name| fits(name));
+    let known =
+        KERNEL_NAMES.into_iter().chain(built_in).chain(modules::all().map(|module| module.name())).find(|name| fits(name));
     known.map_or_else(|| alloc::format!("{stem}.sys"), ToOwned::to_owned)
 }
 

@@ -4,6 +4,8 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use crate::lock::InterruptLock;
+
 /// Most modules at a time; the image is the first.
 pub(crate) const MOST: usize = 64;
 /// Longest name that is kept; a longer one is cut.
@@ -50,6 +52,26 @@ struct Slot {
 unsafe impl Sync for Slot {}
 
 static SLOTS: [Slot; MOST] = [const { Slot::free() }; MOST];
+
+/// Modules that are remembered after they were unloaded.
+const REMEMBERED: usize = 8;
+/// A module that was unloaded.
+#[derive(Clone, Copy)]
+struct Unloaded {
+    name: [u8; NAME],
+    length: usize,
+    base: usize,
+    size: usize,
+}
+
+/// Those that were unloaded last, and how many there have been.
+struct Memory {
+    last: [Unloaded; REMEMBERED],
+    count: usize,
+}
+
+static UNLOADED: InterruptLock<Memory> =
+    InterruptLock::new(Memory { last: [Unloaded { name: [0; NAME], length: 0, base: 0, size: 0 }; REMEMBERED], count: 0 });
 
 impl Slot {
     const fn free() -> Self {
@@ -122,9 +144,7 @@ impl Module {
             return None;
         }
         // SAFETY: the loader has checked that the table lies in the module, which stays loaded while its code runs.
-        let table = unsafe {
-            core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<RuntimeFunction>(table), count)
-        };
+        let table = unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<RuntimeFunction>(table), count) };
         let index = table.partition_point(|entry| entry.begin <= offset).checked_sub(1)?;
         Some(&table[index]).filter(|entry| offset < entry.end).map(core::ptr::from_ref)
     }
@@ -141,9 +161,7 @@ pub(crate) fn name_of_slot(slot: usize) -> &'static str {
 
 /// Adds a module. `None` when there are too many.
 pub(crate) fn add(description: &Description<'_>) -> Option<Module> {
-    let taken = |slot: &Slot| {
-        slot.base.compare_exchange(0, description.base, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    };
+    let taken = |slot: &Slot| slot.base.compare_exchange(0, description.base, Ordering::AcqRel, Ordering::Relaxed).is_ok();
     let index = SLOTS.iter().position(taken)?;
     let slot = &SLOTS[index];
     // SAFETY: the slot was free and is this caller's now; its size of 0 hides it from readers.
@@ -162,8 +180,34 @@ pub(crate) fn add(description: &Description<'_>) -> Option<Module> {
     Some(Module { slot: index, base: description.base, size: description.size })
 }
 
+/// Whether an address lies where a module was that has been unloaded, and none is now.
+pub(crate) fn was_unloaded(address: usize) -> bool {
+    find(address).is_none() && UNLOADED.lock_by_force().last.iter().any(|old| address.wrapping_sub(old.base) < old.size)
+}
+
+/// Logs which unloaded module an address was in.
+pub(crate) fn name_unloaded(address: usize) {
+    let last = UNLOADED.lock_by_force().last;
+    if let Some(old) = last.iter().find(|old| address.wrapping_sub(old.base) < old.size) {
+        let name = core::str::from_utf8(&old.name[..old.length]).unwrap_or("?");
+        crate::log::write_by_force(format_args!(
+            "{address:#x} is {name}+{:#x}, and {name} has been unloaded",
+            address - old.base
+        ));
+    }
+}
+
 /// Takes a module off the table.
 pub(crate) fn remove(module: &Module) {
+    {
+        let name = module.name().as_bytes();
+        let mut old = Unloaded { name: [0; NAME], length: name.len(), base: module.base, size: module.size };
+        old.name[..name.len()].copy_from_slice(name);
+        let mut unloaded = UNLOADED.lock();
+        let next = unloaded.count % REMEMBERED;
+        unloaded.last[next] = old;
+        unloaded.count += 1;
+    }
     let slot = &SLOTS[module.slot];
     slot.size.store(0, Ordering::Release);
     slot.base.store(0, Ordering::Release);
@@ -192,9 +236,11 @@ pub fn place(address: usize) -> Place {
 }
 
 impl Place {
-    /// Module, or an empty name, and the offset in it, or the address itself.
+    /// Module, or an empty name, and the offset in it, or the address itself. Of the image, which lies where it was linked for, the
+    /// address too: so its symbols have it.
     pub fn parts(self) -> (&'static str, u64) {
         match find(self.0) {
+            Some(module) if module.slot == IMAGE => (module.name(), self.0 as u64),
             Some(module) => (module.name(), (self.0 - module.base) as u64),
             None => ("", self.0 as u64),
         }
@@ -205,6 +251,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.parts() {
             ("", address) => write!(f, "{address:#x}"),
+            (name, address) if address == self.0 as u64 => write!(f, "{name} {address:#x}"),
             (name, offset) => write!(f, "{name}+{offset:#x}"),
         }
     }

@@ -10,7 +10,7 @@ use wdf_sys::wdm::constants::REG_MULTI_SZ;
 
 use super::node::Node;
 use crate::archive::Archive;
-use crate::inf::{AddedService, Inf, Installation, Match, RegistryRoot, RegistryWrite, SystemVersion, best_match};
+use crate::inf::{AddedService, Inf, Installation, Match, RegistryRoot, RegistryWrite, SystemVersion, best_match, root_ids};
 use crate::lock::SpinLock;
 use crate::registry;
 
@@ -28,7 +28,7 @@ struct Package {
 }
 
 static PACKAGES: SpinLock<Vec<Arc<Package>>> = SpinLock::new(Vec::new());
-/// What the kernel command line says of the framework verifier.
+/// What the kernel command line says of the framework verifier. The framework reads it from the drivers' keys, as on Windows.
 static VERIFIER: SpinLock<Option<bool>> = SpinLock::new(None);
 
 /// `Type` of a service that is a driver.
@@ -42,7 +42,7 @@ const SERVICE_ERROR_NORMAL: u32 = 1;
 const DEVICE_PROPERTIES: [&str; 6] =
     ["UpperFilters", "LowerFilters", "DeviceType", "DeviceCharacteristics", "Exclusive", "Security"];
 
-/// Says whether drivers run with the framework verifier, whatever their INFs say.
+/// Says whether drivers run with the framework verifier when their INFs do not.
 pub(crate) fn set_verifier(is_on: Option<bool>) {
     *VERIFIER.lock() = is_on;
 }
@@ -62,6 +62,12 @@ pub(crate) fn load_packages(archive: &Archive<'_>) {
             Err(error) => crate::log!("{}: {error}", entry.name),
         }
     }
+}
+
+/// Hardware ids of the devices that INFs of the archive install below the root.
+pub(crate) fn root_devices() -> Vec<String> {
+    let packages = PACKAGES.lock().clone();
+    packages.iter().flat_map(|package| root_ids(&package.inf, SYSTEM)).collect()
 }
 
 /// Adds an INF that is in no archive.
@@ -161,11 +167,10 @@ fn add_service(service: &AddedService) -> Result<(), NTSTATUS> {
     if let Some(version) = &service.kmdf_version {
         registry::set_string(&wdf, "KmdfLibraryVersion", version)?;
     }
-    // On unless the INF or the command line says otherwise; a service without a .Wdf section may still be a framework driver.
-    match *VERIFIER.lock() {
-        Some(is_on) => registry::set_number(&wdf, "VerifierOn", u32::from(is_on))?,
-        None if registry::get_number(&wdf, "VerifierOn").is_none() => registry::set_number(&wdf, "VerifierOn", 1)?,
-        None => {}
+    // What the INF says of itself stays; a service without a .Wdf section may still be a framework driver.
+    if registry::get_number(&wdf, "VerifierOn").is_none() {
+        let is_on = VERIFIER.lock().unwrap_or(true);
+        registry::set_number(&wdf, "VerifierOn", u32::from(is_on))?;
     }
     Ok(())
 }

@@ -22,6 +22,8 @@ struct Service {
     driver: ObjectRef,
     /// `None` for drivers that are part of the image.
     image: Option<Loaded>,
+    /// Not a driver of PnP devices: its devices are its own to delete when it is unloaded.
+    is_legacy: bool,
 }
 
 static SERVICES: SpinLock<Vec<Service>> = SpinLock::new(Vec::new());
@@ -35,7 +37,7 @@ pub(crate) fn set_archive(archive: &'static [u8]) {
 /// Makes a driver of a test that of a service.
 #[cfg(test)]
 pub(super) fn add(service: &str, driver: ObjectRef) {
-    SERVICES.lock().push(Service { name: service.into(), driver, image: None });
+    SERVICES.lock().push(Service { name: service.into(), driver, image: None, is_legacy: false });
 }
 
 /// The driver of a service; loaded if it is not in memory yet. What goes wrong is logged with its reason.
@@ -49,7 +51,9 @@ pub(crate) fn load(service: &str) -> Result<ObjectRef, NTSTATUS> {
         crate::serial::SERVICE => (crate::serial::create_driver()?, None),
         _ => load_file(service)?,
     };
-    SERVICES.lock().push(Service { name: service.into(), driver: driver.clone(), image });
+    // SAFETY: the driver object is alive. A driver of PnP devices has an AddDevice routine.
+    let is_legacy = unsafe { (*(*driver.body().cast::<DRIVER_OBJECT>()).DriverExtension).AddDevice.is_none() };
+    SERVICES.lock().push(Service { name: service.into(), driver: driver.clone(), image, is_legacy });
     Ok(driver)
 }
 
@@ -111,7 +115,7 @@ fn enter(driver: &ObjectRef, image: &Loaded, service: &str) -> NTSTATUS {
     }
 }
 
-/// Unloads the driver of a service, if it has no devices any more.
+/// Unloads the driver of a service, if it has no devices of PnP any more.
 pub(crate) fn unload_if_idle(service: &str) {
     let entry = {
         let mut services = SERVICES.lock();
@@ -119,7 +123,7 @@ pub(crate) fn unload_if_idle(service: &str) {
         let Some(at) = at else { return };
         // SAFETY: the service has a reference to its driver object.
         let has_devices = unsafe { !(*services[at].driver.body().cast::<DRIVER_OBJECT>()).DeviceObject.is_null() };
-        if has_devices || services[at].image.is_none() {
+        if has_devices && !services[at].is_legacy || services[at].image.is_none() {
             return;
         }
         services.swap_remove(at)

@@ -98,8 +98,7 @@ fn header_of(body: NonNull<u8>) -> *mut Header {
 /// # Safety
 /// There is room for a header before `body`, and for `size` bytes and a mark behind.
 pub(super) unsafe fn write(body: NonNull<u8>, size: usize, tag: u32, owner: usize, class: u8, shift: usize) {
-    let mut header =
-        Header { size: size as u32, tag, owner: owner as u8, class, shift: (shift / 16) as u16, check: 0 };
+    let mut header = Header { size: size as u32, tag, owner: owner as u8, class, shift: (shift / 16) as u16, check: 0 };
     header.check = header.check_of(body.as_ptr().addr(), LIVE);
     // SAFETY: the caller's promise.
     unsafe {

@@ -119,7 +119,13 @@ pub unsafe extern "win64" fn ExAllocatePool2(Flags: u64, NumberOfBytes: usize, T
 /// The extended parameters choose sessions, NUMA nodes and secure pools, of which there are none.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
-pub unsafe extern "win64" fn ExAllocatePool3(Flags: u64, NumberOfBytes: usize, Tag: u32, Extended: *mut c_void, Count: u32) -> *mut c_void {
+pub unsafe extern "win64" fn ExAllocatePool3(
+    Flags: u64,
+    NumberOfBytes: usize,
+    Tag: u32,
+    Extended: *mut c_void,
+    Count: u32,
+) -> *mut c_void {
     naked_asm!("mov r9, [rsp]", "jmp {body}", body = sym allocate_by_flags)
 }
 
@@ -147,7 +153,12 @@ pub unsafe extern "win64" fn ExAllocatePoolWithQuotaTag(PoolType: i32, NumberOfB
 /// The priority is ignored: this pool has one.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
-pub unsafe extern "win64" fn ExAllocatePoolWithTagPriority(PoolType: i32, NumberOfBytes: usize, Tag: u32, Priority: i32) -> *mut c_void {
+pub unsafe extern "win64" fn ExAllocatePoolWithTagPriority(
+    PoolType: i32,
+    NumberOfBytes: usize,
+    Tag: u32,
+    Priority: i32,
+) -> *mut c_void {
     naked_asm!("mov r9, [rsp]", "jmp {body}", body = sym allocate_by_type)
 }
 

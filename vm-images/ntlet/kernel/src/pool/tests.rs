@@ -151,14 +151,8 @@ fn what_a_driver_leaves_behind_is_reported_by_tag() {
         // A driver whose code is this very test's: allocations are accounted by the address they return to.
         let here = (block as *const ()).addr();
         let base = here & !0xff_ffff;
-        let driver = Description {
-            name: "leaky.sys",
-            base,
-            size: 0x200_0000,
-            code: (0, 0x200_0000),
-            functions: (0, 0),
-            time_stamp: 0,
-        };
+        let driver =
+            Description { name: "leaky.sys", base, size: 0x200_0000, code: (0, 0x200_0000), functions: (0, 0), time_stamp: 0 };
         let module = modules::all().next().unwrap();
         modules::remove(&module);
         let image = Description { name: "ntlet", base: 1, size: 1, code: (0, 0), functions: (0, 0), time_stamp: 0 };

@@ -188,15 +188,7 @@ fn unsigned(size: Size, value: u64) -> u64 {
     }
 }
 
-fn integer(
-    directive: &Directive,
-    negative: bool,
-    is_signed: bool,
-    value: u64,
-    base: u64,
-    upper: bool,
-    out: &mut dyn FnMut(u16),
-) {
+fn integer(directive: &Directive, negative: bool, is_signed: bool, value: u64, base: u64, upper: bool, out: &mut dyn FnMut(u16)) {
     let mut digits = [0u8; 24];
     let mut start = digits.len();
     let mut rest = value;
@@ -212,7 +204,11 @@ fn integer(
         (_, true) if directive.plus => b"+",
         (_, true) if directive.space => b" ",
         _ if directive.alternate && base == 16 && value != 0 => {
-            if upper { b"0X" } else { b"0x" }
+            if upper {
+                b"0X"
+            } else {
+                b"0x"
+            }
         }
         _ if directive.alternate && base == 8 && digits.first() != Some(&b'0') => b"0",
         _ => b"",

@@ -154,14 +154,14 @@ impl<T: Unit> Output<T> {
     }
 }
 
-unsafe extern "win64" fn print_narrow(buffer: *mut u8, room: usize, format: *const u8, arguments: *const u64) -> i32 {
+pub(crate) unsafe extern "win64" fn print_narrow(buffer: *mut u8, room: usize, format: *const u8, arguments: *const u64) -> i32 {
     let mut output = Output { buffer, room, length: 0 };
     // SAFETY: the callers' promise: room, format and arguments.
     unsafe { format::format(Text::Narrow(format), Arguments::new(arguments), &mut |unit| output.push(unit)) };
     output.finish()
 }
 
-unsafe extern "win64" fn print_wide(buffer: *mut u16, room: usize, format: *const u16, arguments: *const u64) -> i32 {
+pub(crate) unsafe extern "win64" fn print_wide(buffer: *mut u16, room: usize, format: *const u16, arguments: *const u64) -> i32 {
     let mut output = Output { buffer, room, length: 0 };
     // SAFETY: the callers' promise: room, format and arguments.
     unsafe { format::format(Text::Wide(format), Arguments::new(arguments), &mut |unit| output.push(unit)) };
@@ -176,7 +176,12 @@ pub(crate) unsafe extern "win64" fn c_vsnprintf(buffer: *mut u8, room: usize, fo
     unsafe { print_narrow(buffer, room, format, arguments) }
 }
 
-pub(crate) unsafe extern "win64" fn c_vsnwprintf(buffer: *mut u16, room: usize, format: *const u16, arguments: *const u64) -> i32 {
+pub(crate) unsafe extern "win64" fn c_vsnwprintf(
+    buffer: *mut u16,
+    room: usize,
+    format: *const u16,
+    arguments: *const u64,
+) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { print_wide(buffer, room, format, arguments) }
 }
@@ -242,7 +247,10 @@ mod tests {
     #[test]
     fn flags_width_and_precision() {
         assert_eq!(formatted(c"[%5d][%-5d][%05d][%+d][% d]", &[42, 42, 42, 42, 42]), "[   42][42   ][00042][+42][ 42]");
-        assert_eq!(formatted(c"[%.3d][%8.3x][%-*d|][%.*s]", &[5, 10, 4, 7, 2, c"abc".as_ptr() as u64]), "[005][     00a][7   |][ab]");
+        assert_eq!(
+            formatted(c"[%.3d][%8.3x][%-*d|][%.*s]", &[5, 10, 4, 7, 2, c"abc".as_ptr() as u64]),
+            "[005][     00a][7   |][ab]"
+        );
         assert_eq!(formatted(c"[%05d][%#06x]", &[-3i32 as u32 as u64, 0x1f]), "[-0003][0x001f]");
     }
 

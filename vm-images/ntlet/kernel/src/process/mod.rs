@@ -41,12 +41,19 @@ pub(crate) struct Process {
     name: String,
     pub(crate) handles: HandleTable,
     pub(crate) space: Space,
-    threads: SpinLock<Vec<ObjectRef>>,
+    threads: SpinLock<Vec<Member>>,
     exit_status: AtomicI32,
     is_ending: AtomicBool,
     locked_pages: AtomicUsize,
     peb: AtomicUsize,
     exit_stub: AtomicUsize,
+}
+
+/// A thread of a process, and the regions that go with it.
+struct Member {
+    thread: ObjectRef,
+    stack: u64,
+    teb: u64,
 }
 
 // SAFETY: the event is used through the dispatcher's functions only; everything else is atomic or behind locks.
@@ -103,7 +110,7 @@ impl Process {
 
     /// Its threads that have not ended.
     pub(crate) fn threads(&self) -> Vec<ObjectRef> {
-        self.threads.lock().clone()
+        self.threads.lock().iter().map(|member| member.thread.clone()).collect()
     }
 
     /// Lets every thread end; the current one goes on until it returns to user mode.
@@ -121,10 +128,15 @@ impl Process {
     fn thread_ended(&self, thread: *mut Thread) {
         let (gone, is_last) = {
             let mut threads = self.threads.lock();
-            let at = threads.iter().position(|known| known.body().cast() == thread);
+            let at = threads.iter().position(|known| known.thread.body().cast() == thread);
             (at.map(|at| threads.swap_remove(at)), threads.is_empty())
         };
-        if gone.is_none() || !is_last {
+        let Some(gone) = gone else { return };
+        if !is_last {
+            // The thread does not go back to user mode: nobody needs its stack any more. A region that a driver has locked stays.
+            for region in [gone.stack, gone.teb] {
+                let _ = self.space.free(region, 0, true, self.has_locked_pages());
+            }
             return;
         }
         if !self.is_ending.swap(true, Ordering::AcqRel) {

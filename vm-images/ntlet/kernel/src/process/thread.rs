@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use wdf_sys::NTSTATUS;
 
-use super::Process;
+use super::{Member, Process};
 use crate::dispatcher::thread::{UserThread, create_user_thread};
 use crate::hal::{PAGE_SIZE, Protection, UserStart};
 use crate::object::ObjectRef;
@@ -43,7 +43,7 @@ pub(crate) fn create(process: &ObjectRef, entry: u64, argument: u64, stack: usiz
     let mut threads = body.threads.lock();
     match create_user_thread(&parameters) {
         Ok(thread) => {
-            threads.push(thread.clone());
+            threads.push(Member { thread: thread.clone(), stack: base, teb });
             drop(threads);
             // A process that was told to end meanwhile has not seen this thread.
             if body.is_ending.load(Ordering::Acquire) {

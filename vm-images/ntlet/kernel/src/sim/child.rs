@@ -121,7 +121,9 @@ impl Outcome {
     pub fn expect_bug_check(&self, expected: u32) -> [u64; 4] {
         match &self.end {
             End::BugCheck { code, parameters, .. } if *code == expected => *parameters,
-            other => panic!("the run ended with {other:x?}, not with bug check {expected:#x}\n--- the guest's log:\n{}", self.log),
+            other => {
+                panic!("the run ended with {other:x?}, not with bug check {expected:#x}\n--- the guest's log:\n{}", self.log)
+            }
         }
     }
 

@@ -1,6 +1,5 @@
 //! Processors: their IRQL, what interrupts them, and taking turns. The virtual clock is theirs too.
 
-use std::format;
 use std::vec::Vec;
 
 use core::ffi::c_void;
@@ -232,5 +231,5 @@ fn set_gs(region: *mut Kpcr) {
     const ARCH_SET_GS: i32 = 0x1001;
     // SAFETY: nothing in a Linux process on x86-64 uses GS.
     let result = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, region) };
-    assert!(result == 0, "arch_prctl: {}", format!("{}", std::io::Error::last_os_error()));
+    assert!(result == 0, "arch_prctl: {}", std::io::Error::last_os_error());
 }

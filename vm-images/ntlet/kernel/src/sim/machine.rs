@@ -15,8 +15,7 @@ use super::pci::{Functions, PciFunction};
 use super::stacks;
 use crate::entry::Boot;
 use crate::hal::{
-    AddressSpace, Caching, Context, Ending, Hal, InterruptMessage, Irql, LineShape, PciAddress, Protection, UserFault,
-    UserStart,
+    AddressSpace, Caching, Context, Ending, Hal, InterruptMessage, Irql, LineShape, PciAddress, Protection, UserFault, UserStart,
 };
 use crate::processor::Kpcr;
 
@@ -25,6 +24,9 @@ const BOOT_TIME: u64 = 132_223_104_000_000_000;
 /// Address that messages are written to.
 const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 
+/// What the first thread of the system runs.
+type Main = fn(&Boot);
+
 /// What the machine consists of.
 pub(super) struct State {
     pub(super) processors: Vec<Processor>,
@@ -32,7 +34,7 @@ pub(super) struct State {
     pub(super) now: u64,
     /// Where the main loop goes on.
     pub(super) main_stack: u64,
-    pub(super) boot: Option<(Boot, fn(&Boot))>,
+    pub(super) boot: Option<(Boot, Main)>,
     memory: Memory,
     functions: Functions,
     /// The processor that each vector goes to.
@@ -89,8 +91,7 @@ impl State {
 
     /// Raises lines that are active and not masked.
     pub(super) fn drive_lines(&mut self) {
-        let driving: Vec<u8> =
-            self.lines.values().filter(|line| line.active && !line.masked).map(|line| line.vector).collect();
+        let driving: Vec<u8> = self.lines.values().filter(|line| line.active && !line.masked).map(|line| line.vector).collect();
         driving.into_iter().for_each(|vector| self.raise(vector));
     }
 }
@@ -115,7 +116,7 @@ pub(super) fn create(processors: u32) -> &'static dyn Hal {
 }
 
 /// Starts it: this stack becomes the main loop's.
-pub(super) fn start(boot: Boot, main: fn(&Boot)) -> ! {
+pub(super) fn start(boot: Boot, main: Main) -> ! {
     with(|machine| machine.boot = Some((boot, main)));
     clocked::turns()
 }
@@ -197,7 +198,8 @@ impl Machine {
 
     /// Reads physical memory, as a device does.
     pub fn read_memory(&self, physical: u64, buffer: &mut [u8]) {
-        let mapped = with(|machine| machine.memory.map_physical(physical, buffer.len())).expect("there is memory at that address");
+        let mapped =
+            with(|machine| machine.memory.map_physical(physical, buffer.len())).expect("there is memory at that address");
         // SAFETY: mapped with this length just now.
         unsafe { buffer.as_mut_ptr().copy_from_nonoverlapping(mapped.as_ptr(), buffer.len()) };
         with(|machine| machine.memory.unmap(mapped.as_ptr().addr()));
@@ -450,4 +452,3 @@ impl Hal for Machine {
         child::end(ending)
     }
 }
-

@@ -69,7 +69,8 @@ impl Memory {
 
     /// Frames next to each other, wholly below `limit`. The search goes round, so that freed memory is not given out again at once.
     fn take_frames(&mut self, count: usize, limit: u64) -> Option<usize> {
-        let last = usize::try_from((limit.saturating_sub(BASE) / PAGE_SIZE as u64).min(FRAMES as u64)).ok()?.checked_sub(count)?;
+        let last =
+            usize::try_from((limit.saturating_sub(BASE) / PAGE_SIZE as u64).min(FRAMES as u64)).ok()?.checked_sub(count)?;
         let fits = |&start: &usize| self.used[start..start + count].iter().all(|used| !used);
         let start = (self.next.min(last + 1)..=last).find(fits).or_else(|| (0..=last).find(fits))?;
         self.used[start..start + count].fill(true);
@@ -126,7 +127,9 @@ impl Memory {
             self.used[frame..frame + range.pages].fill(false);
             self.free += range.pages;
         }
-        (0..range.pages).for_each(|number| drop(self.pages.remove(&(page + number * PAGE_SIZE))));
+        for number in 0..range.pages {
+            self.pages.remove(&(page + number * PAGE_SIZE));
+        }
         // SAFETY: the range is ours and nobody's any more.
         unsafe { libc::munmap(core::ptr::with_exposed_provenance_mut(page), (range.pages + 1) * PAGE_SIZE) };
     }

@@ -32,6 +32,8 @@ pub(crate) struct Guarded {
     pub(crate) state: State,
     /// The device requests go to; null while there is none.
     pub(crate) device: *mut DEVICE_OBJECT,
+    /// Stack locations that requests for a remote target need: what its device had when the target was opened.
+    pub(crate) stack_size: Option<i8>,
     /// The file they go through, or null.
     pub(crate) file: *mut FILE_OBJECT,
 }
@@ -76,7 +78,7 @@ impl Target {
         Self {
             owner,
             is_remote,
-            guarded: SpinLock::new(Guarded { state: State::new(now), device, file: core::ptr::null_mut() }),
+            guarded: SpinLock::new(Guarded { state: State::new(now), device, stack_size: None, file: core::ptr::null_mut() }),
             idle: Event::uninitialized(),
             opened: UnsafeCell::new(open::Opened::default()),
         }
@@ -112,9 +114,11 @@ impl Target {
 
     /// Stack locations a request needs for this target; 0 while there is no device.
     pub(crate) fn stack_size(&self) -> i8 {
-        let device = self.device_object();
+        let guarded = self.guarded.lock();
+        let device = guarded.device;
         // SAFETY: a device object that the target keeps.
-        if device.is_null() { 0 } else { unsafe { (*device).StackSize } }
+        let now = || if device.is_null() { 0 } else { unsafe { (*device).StackSize } };
+        guarded.stack_size.unwrap_or_else(now)
     }
 
     /// Changes the state.

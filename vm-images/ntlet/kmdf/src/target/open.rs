@@ -62,6 +62,8 @@ pub(crate) fn open(call: &Call, target: &Ref<Target>, params: &WDF_IO_TARGET_OPE
             return Err(NTSTATUS::NOT_SUPPORTED);
         }
     }
+    let needed = target.stack_size();
+    target.guarded.lock().stack_size = Some(needed);
     Target::set_state(target, WDF_IO_TARGET_STATE::WdfIoTargetStarted);
     Ok(())
 }
@@ -134,6 +136,7 @@ pub(crate) fn close(target: &Ref<Target>, now: WDF_IO_TARGET_STATE) {
     Target::wait_until_idle(target);
     let (device, file) = {
         let mut guarded = target.guarded.lock();
+        guarded.stack_size = None;
         (core::mem::replace(&mut guarded.device, null_mut()), core::mem::replace(&mut guarded.file, null_mut()))
     };
     // SAFETY: as in `open`.

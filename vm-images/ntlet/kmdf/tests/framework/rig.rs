@@ -53,9 +53,12 @@ pub(crate) fn device() -> WDFDEVICE {
     WDFDEVICE(DEVICE.get())
 }
 
+/// `WDF_OBJECT_ATTRIBUTES_INIT`, which is not the same as all zero.
+const ORDINARY: WDF_OBJECT_ATTRIBUTES = WDF_OBJECT_ATTRIBUTES::new();
+
 /// Makes a device of its initialisation structure, and makes it known to [`device`].
 pub(crate) fn create_device(mut init: *mut WDFDEVICE_INIT, attributes: Option<WDF_OBJECT_ATTRIBUTES>) -> NTSTATUS {
-    let mut attributes = attributes.unwrap_or_else(WDF_OBJECT_ATTRIBUTES::new);
+    let mut attributes = attributes.unwrap_or(ORDINARY);
     let mut created = WDFDEVICE::NULL;
     let status = ddi!(WdfDeviceCreate(&mut init, &mut attributes, &mut created));
     if status.is_success() {
@@ -87,8 +90,12 @@ const COMPONENT: [u16; 12] = {
     units
 };
 
-type Bind =
-    unsafe extern "win64" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING, *mut WDF_BIND_INFO, *mut *mut WDF_DRIVER_GLOBALS) -> NTSTATUS;
+type Bind = unsafe extern "win64" fn(
+    *mut DRIVER_OBJECT,
+    *mut UNICODE_STRING,
+    *mut WDF_BIND_INFO,
+    *mut *mut WDF_DRIVER_GLOBALS,
+) -> NTSTATUS;
 type Unbind = unsafe extern "win64" fn(*mut UNICODE_STRING, *mut WDF_BIND_INFO, *mut WDF_DRIVER_GLOBALS) -> NTSTATUS;
 
 fn export(name: &str) -> *const () {
@@ -142,13 +149,13 @@ impl Driver {
 }
 
 /// Driver, bus and device of a run.
-pub(crate) struct Rig {
-    pub(crate) machine: &'static Machine,
+pub(crate) struct Rig<'a> {
+    pub(crate) machine: &'a Machine,
     pub(crate) driver: Driver,
     pub(crate) bus: Bus,
 }
 
-impl Rig {
+impl Rig<'_> {
     /// AddDevice, as the PnP manager calls it.
     pub(crate) fn add_device(&self) -> NTSTATUS {
         let object = self.driver.kernel.object();
@@ -157,31 +164,40 @@ impl Rig {
     }
 }
 
+/// A driver that is bound and created.
+fn load(service: &str) -> Driver {
+    let driver = Driver::bind(kernel::sim::Driver::create(service).unwrap()).unwrap();
+    assert_eq!(driver.create(), NTSTATUS::SUCCESS);
+    driver
+}
+
 /// Runs a test with a driver that is bound and created, and unloads it after. Nothing may be left then.
+fn simulate(simulation: Simulation, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+    simulation.run(|machine| {
+        let blocks = || kernel::pool::usage(0).blocks;
+        *ADD.lock().unwrap() = Some(add);
+        let bus = Bus::create();
+        // The framework's table of handles comes with the first driver and stays.
+        load("first").unload();
+        let before = blocks();
+        let driver = load("sample");
+        let rig = Rig { machine, driver, bus };
+        test(&rig);
+        rig.driver.unload();
+        settle();
+        assert_eq!(blocks(), before, "pool blocks before and after");
+    })
+}
+
+/// As [`simulate`], on one processor or more. It must end in order.
 #[track_caller]
-pub(crate) fn with_driver(simulation: Simulation, add: Add, test: impl FnOnce(&Rig)) -> Outcome {
-    simulation
-        .run(|_| {
-            let blocks = || kernel::pool::usage(0).blocks;
-            *ADD.lock().unwrap() = Some(add);
-            let bus = Bus::create();
-            let kernel = kernel::sim::Driver::create("sample").unwrap();
-            let before = blocks();
-            let driver = Driver::bind(kernel).unwrap();
-            assert_eq!(driver.create(), NTSTATUS::SUCCESS);
-            let rig = Rig { machine: kernel::sim::machine(), driver, bus };
-            test(&rig);
-            rig.driver.unload();
-            settle();
-            assert_eq!(blocks(), before, "pool blocks before and after");
-        })
-        .expect_shutdown()
+pub(crate) fn with_driver(simulation: Simulation, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+    simulate(simulation, add, test).expect_shutdown()
 }
 
 /// Runs a test with a device that is started, and removes it after.
-#[track_caller]
-pub(crate) fn with_device(add: Add, test: impl FnOnce(&Rig)) -> Outcome {
-    with_driver(Simulation::new().processors(2), add, |rig| {
+pub(crate) fn run(add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+    simulate(Simulation::new().processors(2), add, |rig| {
         assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
         assert_eq!(rig.bus.start(), NTSTATUS::SUCCESS);
         journal();
@@ -190,9 +206,21 @@ pub(crate) fn with_device(add: Add, test: impl FnOnce(&Rig)) -> Outcome {
     })
 }
 
+/// As [`run`]. It must end in order.
+#[track_caller]
+pub(crate) fn with_device(add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+    run(add, test).expect_shutdown()
+}
+
+/// The parameters of the `WDF_VIOLATION` that a test ends with.
+#[track_caller]
+pub(crate) fn bug_check(add: Add, test: impl FnOnce(&Rig<'_>)) -> [u64; 4] {
+    run(add, test).expect_bug_check(0x10d)
+}
+
 /// Lets everything that can run do so.
 pub(crate) fn settle() {
-    let mut interval = -10_000_i64 * 20;
+    let mut interval = -200_000_i64;
     let _ = ddi!(KeDelayExecutionThread(KERNEL_MODE, 0, &mut interval));
 }
 
@@ -229,9 +257,5 @@ impl Count {
 
     pub(crate) fn down(&self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn get(&self) -> u32 {
-        self.0.load(Ordering::SeqCst)
     }
 }

@@ -3,6 +3,7 @@
 mod apcs;
 mod dpcs;
 mod locks;
+mod resources;
 mod scheduling;
 mod signals;
 mod timers;

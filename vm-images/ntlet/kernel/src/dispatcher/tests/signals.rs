@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use core::ptr::null_mut;
 
 use wdf_sys::NTSTATUS;
-use wdf_sys::wdm::constants::{
-    KERNEL_MODE, NOTIFICATION_EVENT, SYNCHRONIZATION_EVENT, USER_MODE, WAIT_ALL, WAIT_ANY, bug_check,
-};
+use wdf_sys::wdm::constants::{KERNEL_MODE, NOTIFICATION_EVENT, SYNCHRONIZATION_EVENT, USER_MODE, WAIT_ALL, WAIT_ANY, bug_check};
 use wdf_sys::wdm::{FAST_MUTEX, KEVENT, KMUTANT, KSEMAPHORE};
 
 use super::super::event::*;

@@ -198,7 +198,7 @@ extern "win64" fn first_function(thread: *mut c_void) -> ! {
 ///
 /// # Errors
 /// `INSUFFICIENT_RESOURCES`.
-pub fn create_system_thread(
+pub(crate) fn create_system_thread(
     routine: extern "win64" fn(*mut c_void),
     context: *mut c_void,
     priority: u8,
@@ -210,24 +210,24 @@ pub fn create_system_thread(
 
 /// What a thread of a program is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct UserThread {
+pub(crate) struct UserThread {
     /// Its process, for [`Thread::process`].
-    pub process: *mut c_void,
+    pub(crate) process: *mut c_void,
     /// The process's address space.
-    pub address_space: AddressSpace,
+    pub(crate) address_space: AddressSpace,
     /// User address of its thread environment block.
-    pub teb: u64,
+    pub(crate) teb: u64,
     /// Where it begins.
-    pub start: UserStart,
+    pub(crate) start: UserStart,
     /// Its priority; 8 is normal.
-    pub priority: u8,
+    pub(crate) priority: u8,
 }
 
 /// Creates a thread of a program and lets it run.
 ///
 /// # Errors
 /// `INSUFFICIENT_RESOURCES`.
-pub fn create_user_thread(parameters: &UserThread) -> Result<ObjectRef, NTSTATUS> {
+pub(crate) fn create_user_thread(parameters: &UserThread) -> Result<ObjectRef, NTSTATUS> {
     let object = new_thread(Start::User(parameters.start), parameters.priority)?;
     let thread = object.body().cast::<Thread>();
     // SAFETY: nobody else knows the thread yet.

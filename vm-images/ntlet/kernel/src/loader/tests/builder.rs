@@ -219,8 +219,7 @@ fn write_file(directories: &[(u32, u32); 16], sections: &[(u32, &Vec<u8>, u32)])
     put(header::MACHINE + 18, &0x22u16.to_le_bytes());
     let optional = header::OPTIONAL;
     put(optional, &0x20bu16.to_le_bytes());
-    let numbers =
-        [(16, TEXT), (32, 0x1000), (36, 0x200), (56, 0x5000), (60, HEADERS), (68, 1 | 0x160 << 16), (108, 16)];
+    let numbers = [(16, TEXT), (32, 0x1000), (36, 0x200), (56, 0x5000), (60, HEADERS), (68, 1 | 0x160 << 16), (108, 16)];
     numbers.iter().for_each(|&(at, value)| put(optional + at, &value.to_le_bytes()));
     put(optional + 24, &BASE.to_le_bytes());
     for (number, (address, size)) in directories.iter().enumerate() {

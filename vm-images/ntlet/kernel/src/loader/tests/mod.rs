@@ -3,7 +3,6 @@
 mod builder;
 
 use wdf_sys::NTSTATUS;
-use wdf_sys::wdm::constants::bug_check;
 
 use super::image::{Image, ImageError};
 use super::layout::{self, Export, Symbol};
@@ -148,7 +147,10 @@ fn headers_that_lie_are_refused_by_name() {
     assert!(matches!(error_of(|file| put32(file, header::DIRECTORIES + 8, 0xffff_f000)), ImageError::Header(_)), "directory");
     assert!(matches!(error_of(|file| put32(file, header::SECTIONS + 12, 0x2000)), ImageError::Section(0, _)), "section address");
     assert!(matches!(error_of(|file| put32(file, header::SECTIONS + 8, u32::MAX)), ImageError::Section(0, _)), "section size");
-    assert!(matches!(error_of(|file| put32(file, header::SECTIONS + 20, 0xffff_ff00)), ImageError::Section(0, _)), "section place");
+    assert!(
+        matches!(error_of(|file| put32(file, header::SECTIONS + 20, 0xffff_ff00)), ImageError::Section(0, _)),
+        "section place"
+    );
     assert!(matches!(error_of(|file| put32(file, header::OPTIONAL + 64, 12345)), ImageError::Checksum { .. }));
 }
 
@@ -212,4 +214,23 @@ fn exports_are_found_by_name_and_number() {
     assert_eq!(layout::find_export(&memory, table, Symbol::Ordinal(1)), Some(Export::At(TEXT)));
     assert_eq!(layout::find_export(&memory, table, Symbol::Ordinal(3)), None);
     assert_eq!(layout::find_export(&memory, table, Symbol::Name("other")), None);
+}
+
+#[test]
+fn a_driver_that_unloads_with_its_timer_running_is_named() {
+    let outcome = Simulation::new().run(|_| {
+        let loaded = load_driver("hasty.sys", &PeFile::new().code(|_| returns(1)).build()).unwrap();
+        let timer = Box::leak(Box::new(wdf_sys::wdm::KTIMER::zeroed()));
+        let dpc = Box::leak(Box::new(wdf_sys::wdm::KDPC::zeroed()));
+        // SAFETY: places for a timer and a DPC that stay; the routine is the driver's.
+        unsafe {
+            let routine = core::mem::transmute::<usize, wdf_sys::wdm::PKDEFERRED_ROUTINE>(loaded.entry);
+            dpc::KeInitializeDpc(dpc, routine, core::ptr::null_mut());
+            timer::KeInitializeTimer(timer);
+            timer::KeSetTimer(timer, -1_000_000, dpc);
+            unload(loaded);
+        }
+    });
+    outcome.expect_bug_check(bug_check::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS);
+    assert!(outcome.has_logged("hasty.sys unloads and leaves a timer that runs: hasty.sys+0x1000"), "{}", outcome.log);
 }

@@ -1,13 +1,18 @@
-//! The INF: one typed description, written as text that Windows 10 1709 and later reads.
+//! The INF: one typed description, written as text that Windows 10 1709 and later reads. Reading is in [`text`] and [`rules`].
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+pub mod rules;
+pub mod text;
+
 /// First build of Windows 10 that knows `%13%` (driver store) as a service's place.
 const OLDEST_BUILD: u32 = 16_299;
 /// Date of packages that nobody dates; packages of the same sources are the same to the byte.
 const UNDATED: i64 = 1_767_225_600;
+/// 2050-01-01: dates with two digits for the year end before it.
+const END_OF_DATES: i64 = 2_524_608_000;
 
 /// A device setup class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,16 @@ pub struct Model {
     pub description: String,
 }
 
-/// Everything an INF says about a KMDF function driver in one file.
+/// A filter driver that the package puts above the function driver of its devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Name of the service and, with `.sys`, of the driver file.
+    pub service: String,
+    /// What people call the service.
+    pub description: String,
+}
+
+/// Everything an INF says about a KMDF function driver, and perhaps a filter above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inf {
     /// Who provides it.
@@ -45,6 +59,8 @@ pub struct Inf {
     pub service: String,
     /// What people call the service.
     pub service_description: String,
+    /// The filter above it, if there is one.
+    pub upper_filter: Option<Filter>,
     /// Major and minor version of KMDF.
     pub framework: (u16, u16),
     /// Most message-signalled interrupts it uses, if it uses any.
@@ -57,10 +73,17 @@ pub struct Inf {
     pub catalogue: Option<String>,
 }
 
-/// `SOURCE_DATE_EPOCH`, or a fixed date: never the clock, so that the same sources make the same package.
-#[must_use]
-pub fn build_time() -> i64 {
-    std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(UNDATED)
+/// `SOURCE_DATE_EPOCH`, or 2026-01-01: never the clock, so that the same sources make the same package.
+///
+/// # Errors
+/// The variable holds no second between 1970 and 2049, which is all that a catalogue can say. The error says so.
+pub fn build_time() -> Result<i64, String> {
+    std::env::var("SOURCE_DATE_EPOCH").map_or(Ok(UNDATED), |text| date_of(&text))
+}
+
+fn date_of(text: &str) -> Result<i64, String> {
+    let date = text.parse().ok().filter(|date| (0..END_OF_DATES).contains(date));
+    date.ok_or_else(|| format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds between 1970 and 2049"))
 }
 
 impl Inf {
@@ -78,6 +101,7 @@ impl Inf {
             }],
             service: "relay".into(),
             service_description: "Relay function driver".into(),
+            upper_filter: None,
             framework: (1, 15),
             messages: Some(u32::from(QUEUE_COUNT) + 1),
             date,
@@ -90,12 +114,24 @@ impl Inf {
             catalogue: None,
         }
     }
+
+    /// The same, with a filter above the function driver.
+    #[must_use]
+    pub fn with_upper_filter(mut self, service: &str, description: &str) -> Self {
+        self.upper_filter = Some(Filter { service: service.to_owned(), description: description.to_owned() });
+        self
+    }
+
+    /// Names of the services, the function driver's first; each has its driver file.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.service).chain(self.upper_filter.iter().map(|filter| &filter.service)).map(String::as_str)
+    }
 }
 
 impl fmt::Display for Inf {
     /// The text of the file, with Windows' line ends.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for section in [self.version(), self.files(), self.models(), self.installation(), self.interrupts(), self.strings()] {
+        for section in [self.version(), self.files(), self.models(), self.installation(), self.hardware(), self.strings()] {
             for line in section {
                 write!(f, "{line}\r\n")?;
             }
@@ -107,6 +143,30 @@ impl fmt::Display for Inf {
 /// Text between quotation marks; a mark within is doubled, as INF wants it.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\"").replace(['\r', '\n'], " "))
+}
+
+/// The section of a service whose name for people is the string `name`.
+fn service_section(section: &str, name: &str, service: &str) -> [String; 7] {
+    [
+        format!("[{section}]"),
+        format!("DisplayName = %{name}%"),
+        "ServiceType = 1".to_owned(),
+        "StartType = 3".to_owned(),
+        "ErrorControl = 1".to_owned(),
+        format!(r"ServiceBinary = %13%\{service}.sys"),
+        String::new(),
+    ]
+}
+
+/// The registry values of a device that interrupts by messages.
+fn interrupt_values(messages: u32) -> Vec<String> {
+    const KEY: &str = r#"HKR, "Interrupt Management\MessageSignaledInterruptProperties""#;
+    vec![
+        r#"HKR, "Interrupt Management",, 0x00000010"#.to_owned(),
+        format!("{KEY},, 0x00000010"),
+        format!("{KEY}, MSISupported, 0x00010001, 1"),
+        format!("{KEY}, MessageNumberLimit, 0x00010001, {messages}"),
+    ]
 }
 
 impl Inf {
@@ -128,8 +188,7 @@ impl Inf {
     }
 
     fn files(&self) -> Vec<String> {
-        let service = &self.service;
-        vec![
+        let mut lines = vec![
             "[DestinationDirs]".to_owned(),
             "DefaultDestDir = 13".to_owned(),
             String::new(),
@@ -137,9 +196,10 @@ impl Inf {
             "1 = %Disk%".to_owned(),
             String::new(),
             "[SourceDisksFiles]".to_owned(),
-            format!("{service}.sys = 1"),
-            String::new(),
-        ]
+        ];
+        lines.extend(self.services().map(|service| format!("{service}.sys = 1")));
+        lines.push(String::new());
+        lines
     }
 
     fn models(&self) -> Vec<String> {
@@ -157,51 +217,44 @@ impl Inf {
     }
 
     fn installation(&self) -> Vec<String> {
-        let service = &self.service;
         let (major, minor) = self.framework;
-        let text = format!(
-            r"[Install.NT]
-CopyFiles = Install.Files
-
-[Install.Files]
-{service}.sys
-
-[Install.NT.Services]
-AddService = {service}, 0x00000002, Install.Service
-
-[Install.Service]
-DisplayName = %Service%
-ServiceType = 1
-StartType = 3
-ErrorControl = 1
-ServiceBinary = %13%\{service}.sys
-
-[Install.NT.Wdf]
-KmdfService = {service}, Install.Framework
-
-[Install.Framework]
-KmdfLibraryVersion = {major}.{minor}
-"
-        );
-        text.lines().map(str::to_owned).chain([String::new()]).collect()
+        let mut lines = vec!["[Install.NT]".to_owned(), "CopyFiles = Install.Files".to_owned(), String::new()];
+        lines.push("[Install.Files]".to_owned());
+        lines.extend(self.services().map(|service| format!("{service}.sys")));
+        lines.extend([String::new(), "[Install.NT.Services]".to_owned()]);
+        lines.push(format!("AddService = {}, 0x00000002, Install.Service", self.service));
+        lines
+            .extend(self.upper_filter.as_ref().map(|filter| format!("AddService = {}, , Install.FilterService", filter.service)));
+        lines.push(String::new());
+        lines.extend(service_section("Install.Service", "Service", &self.service));
+        if let Some(filter) = &self.upper_filter {
+            lines.extend(service_section("Install.FilterService", "FilterService", &filter.service));
+        }
+        lines.push("[Install.NT.Wdf]".to_owned());
+        lines.extend(self.services().map(|service| format!("KmdfService = {service}, Install.Framework")));
+        lines.extend([String::new(), "[Install.Framework]".to_owned()]);
+        lines.extend([format!("KmdfLibraryVersion = {major}.{minor}"), String::new()]);
+        lines
     }
 
-    fn interrupts(&self) -> Vec<String> {
-        const KEY: &str = r#"HKR, "Interrupt Management\MessageSignaledInterruptProperties""#;
-        let Some(messages) = self.messages else {
+    /// What goes into the device's hardware key: how it interrupts, and the filter above it.
+    fn hardware(&self) -> Vec<String> {
+        let interrupts = self.messages.map(|messages| ("Install.Interrupts", interrupt_values(messages)));
+        // Added to a list of strings, in which there may be others.
+        let filter_value = |filter: &Filter| vec![format!("HKR,, UpperFilters, 0x00010008, {}", filter.service)];
+        let filter = self.upper_filter.as_ref().map(|filter| ("Install.Filter", filter_value(filter)));
+        let sections: Vec<(&str, Vec<String>)> = interrupts.into_iter().chain(filter).collect();
+        if sections.is_empty() {
             return Vec::new();
-        };
-        vec![
-            "[Install.NT.HW]".to_owned(),
-            "AddReg = Install.Interrupts".to_owned(),
-            String::new(),
-            "[Install.Interrupts]".to_owned(),
-            r#"HKR, "Interrupt Management",, 0x00000010"#.to_owned(),
-            format!("{KEY},, 0x00000010"),
-            format!("{KEY}, MSISupported, 0x00010001, 1"),
-            format!("{KEY}, MessageNumberLimit, 0x00010001, {messages}"),
-            String::new(),
-        ]
+        }
+        let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+        let mut lines = vec!["[Install.NT.HW]".to_owned(), format!("AddReg = {}", names.join(", ")), String::new()];
+        for (name, values) in sections {
+            lines.push(format!("[{name}]"));
+            lines.extend(values);
+            lines.push(String::new());
+        }
+        lines
     }
 
     fn strings(&self) -> Vec<String> {
@@ -211,6 +264,7 @@ KmdfLibraryVersion = {major}.{minor}
             format!("Disk = {}", quoted(&format!("{} installation files", self.provider))),
             format!("Service = {}", quoted(&self.service_description)),
         ];
+        lines.extend(self.upper_filter.as_ref().map(|filter| format!("FilterService = {}", quoted(&filter.description))));
         let device = |(number, model): (usize, &Model)| format!("Device{number} = {}", quoted(&model.description));
         lines.extend(self.models.iter().enumerate().map(device));
         lines
@@ -239,6 +293,22 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_is_a_second_service_and_stands_above_the_device() {
+        let text = Inf::relay(UNDATED).with_upper_filter("relayflt", "Relay filter").to_string();
+        for line in [
+            "relayflt.sys = 1",
+            "AddService = relayflt, , Install.FilterService",
+            r"ServiceBinary = %13%\relayflt.sys",
+            "KmdfService = relayflt, Install.Framework",
+            "AddReg = Install.Interrupts, Install.Filter",
+            "HKR,, UpperFilters, 0x00010008, relayflt",
+            "FilterService = \"Relay filter\"",
+        ] {
+            assert!(text.contains(&format!("\r\n{line}\r\n")), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn the_framework_version_is_the_one_that_every_windows_10_loads() {
         assert_eq!(section("Install.Framework"), ["KmdfLibraryVersion = 1.15"]);
     }
@@ -256,6 +326,14 @@ mod tests {
             for name in names {
                 assert!(defined.iter().any(|entry| entry.starts_with(&format!("{name} ="))), "{name} in {line}");
             }
+        }
+    }
+
+    #[test]
+    fn a_date_that_a_catalogue_cannot_say_is_refused() {
+        assert_eq!(date_of("1767225600"), Ok(UNDATED));
+        for text in ["", "-1", "soon", "2524608000"] {
+            assert!(date_of(text).is_err(), "{text}");
         }
     }
 

@@ -1,0 +1,601 @@
+//! What Windows wants of an INF: our own rules, after those of its tool infverif, for device packages of Windows 10 and later on x64.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::text::{Line, Section, Text};
+use crate::finding::Findings;
+
+/// First build of Windows 10 that runs a service from the driver store.
+const STORE_BUILD: u32 = 16_299;
+/// Newest minor version of KMDF that we know.
+const NEWEST_FRAMEWORK: u32 = 33;
+/// Most interrupt messages of MSI-X.
+const MOST_MESSAGES: u32 = 2048;
+/// Sections that Windows looks for by name.
+const STANDARD: [&str; 12] = [
+    "version",
+    "manufacturer",
+    "destinationdirs",
+    "sourcedisksnames",
+    "sourcedisksfiles",
+    "strings",
+    "controlflags",
+    "interfaceinstall32",
+    "classinstall32",
+    "defaultinstall",
+    "defaultuninstall",
+    "bustypes",
+];
+
+/// What an INF refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Referred {
+    /// Name of the catalogue.
+    pub catalogue: Option<String>,
+    /// Files that are copied, in lower case, in folders of their own or not.
+    pub files: BTreeSet<String>,
+    /// Hardware ids, in lower case.
+    pub hardware_ids: BTreeSet<String>,
+}
+
+/// Looks at an INF. `place` is its name in the findings, `present` the package's files in lower case, `now` the time in seconds.
+pub fn examine(text: &Text, place: &str, present: &BTreeSet<String>, now: i64, findings: &mut Findings) -> Referred {
+    let mut rules = Rules { text, place, present, findings, referred: Referred::default(), store: false, seen: BTreeSet::new() };
+    rules.form();
+    rules.version(now);
+    rules.manufacturers();
+    rules.unused();
+    rules.referred
+}
+
+struct Rules<'a, 'f> {
+    text: &'a Text,
+    place: &'a str,
+    present: &'a BTreeSet<String>,
+    findings: &'f mut Findings,
+    referred: Referred,
+    /// Whether a service runs from the driver store.
+    store: bool,
+    /// Installation sections that were looked at.
+    seen: BTreeSet<String>,
+}
+
+impl<'a> Rules<'a, '_> {
+    fn at(&self, number: usize) -> String {
+        format!("{}:{number}", self.place)
+    }
+
+    fn error(&mut self, number: usize, what: impl Into<String>, why: &str, remedy: impl Into<String>) {
+        self.findings.error(&self.at(number), what, why, remedy);
+    }
+
+    fn warning(&mut self, number: usize, what: impl Into<String>, why: &str, remedy: impl Into<String>) {
+        self.findings.warning(&self.at(number), what, why, remedy);
+    }
+
+    fn form(&mut self) {
+        let text = self.text;
+        for number in text.stray.iter().take(10) {
+            self.error(*number, "a line before the first section", "Windows cannot tell what it belongs to", "remove it");
+        }
+        for (number, name) in &text.undefined {
+            let remedy = format!("add `{name} = \"…\"` to [Strings]");
+            self.error(*number, format!("%{name}% is not defined"), "the INF does not load", remedy);
+        }
+    }
+
+    fn version(&mut self, now: i64) {
+        let Some(section) = self.text.section("Version") else {
+            self.findings.error(self.place, "no section [Version]", "Windows does not take it for an INF", "add it");
+            return;
+        };
+        let head = section.number;
+        let value = |key| section.get(key).map_or("", |line| line.value(0));
+        if !value("Signature").eq_ignore_ascii_case("$windows nt$") {
+            let remedy = "write Signature = \"$Windows NT$\"";
+            self.error(head, "the Signature is not $Windows NT$", "Windows does not take it for an INF", remedy);
+        }
+        for key in ["Class", "ClassGuid", "Provider"] {
+            if value(key).is_empty() {
+                self.error(head, format!("[Version] has no {key}"), "Windows refuses to install it", format!("add {key}"));
+            }
+        }
+        let guid = value("ClassGuid");
+        if !guid.is_empty() && !is_guid(guid) {
+            self.error(
+                head,
+                format!("ClassGuid {guid} is no GUID"),
+                "Windows finds no class",
+                "write {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}",
+            );
+        }
+        let catalogue = section.lines.iter().find(|line| {
+            ["CatalogFile", "CatalogFile.NT", "CatalogFile.NTamd64"].iter().any(|key| line.is(key)) && !line.value(0).is_empty()
+        });
+        match catalogue {
+            None => {
+                self.error(head, "[Version] has no CatalogFile", "x64 Windows installs signed packages only", "name the .cat")
+            }
+            Some(line) => self.referred.catalogue = Some(line.value(0).to_owned()),
+        }
+        if value("PnpLockdown") != "1" {
+            let why = "programs may then change the driver's files";
+            self.warning(head, "[Version] has no PnpLockdown = 1", why, "add it");
+        }
+        self.driver_version(section, now);
+    }
+
+    fn driver_version(&mut self, section: &Section, now: i64) {
+        let remedy = "write DriverVer = mm/dd/yyyy,w.x.y.z";
+        let Some(line) = section.get("DriverVer") else {
+            return self.error(section.number, "[Version] has no DriverVer", "Windows cannot rank the driver", remedy);
+        };
+        match NaiveDate::parse_from_str(line.value(0), "%m/%d/%Y") {
+            Err(_) => {
+                self.error(line.number, format!("{:?} is no date", line.value(0)), "Windows cannot rank the driver", remedy)
+            }
+            Ok(date) if DateTime::<Utc>::from_timestamp(now, 0).is_some_and(|now| date > now.date_naive()) => {
+                let why = "a driver from the future is refused by Windows' checks, and outranks every later one";
+                self.error(
+                    line.number,
+                    format!("DriverVer's date {} is in the future", line.value(0)),
+                    why,
+                    "use today's or earlier",
+                );
+            }
+            Ok(_) => {}
+        }
+        let parts: Vec<&str> = line.value(1).split('.').collect();
+        if parts.len() > 4 || parts.iter().any(|part| part.parse::<u16>().is_err()) {
+            let why = "each of at most four numbers is from 0 to 65535";
+            self.error(line.number, format!("{:?} is no version", line.value(1)), why, remedy);
+        }
+    }
+
+    fn manufacturers(&mut self) {
+        let text = self.text;
+        let Some(section) = text.section("Manufacturer") else {
+            // A package without a device (a software package) has this instead.
+            if !text.sections.keys().any(|name| name.starts_with("defaultinstall")) {
+                self.findings.error(self.place, "no section [Manufacturer]", "it installs nothing", "add it");
+            }
+            return;
+        };
+        let mut found = false;
+        for line in &section.lines {
+            let base = if line.value(0).is_empty() { line.key.as_deref().unwrap_or("") } else { line.value(0) };
+            for decoration in line.values.iter().skip(1).filter(|text| text.to_lowercase().starts_with("nt")) {
+                if !applies(decoration) {
+                    continue;
+                }
+                found = true;
+                let name = format!("{base}.{decoration}");
+                match text.section(&name) {
+                    Some(models) => self.models(models, decoration),
+                    None => self.error(line.number, format!("no section [{name}]"), "it has no models for x64", "add it"),
+                }
+            }
+        }
+        if !found {
+            let why = "x64 Windows ignores models without NTamd64";
+            self.error(
+                section.number,
+                "[Manufacturer] has no models for x64",
+                why,
+                "write `%Name% = Models, NTamd64.10.0...16299`",
+            );
+        }
+    }
+
+    fn models(&mut self, models: &'a Section, decoration: &str) {
+        if models.lines.is_empty() {
+            self.warning(
+                models.number,
+                format!("[{}] is empty", models.name),
+                "it installs nothing on these systems",
+                "add models",
+            );
+        }
+        for line in &models.lines {
+            let ids: Vec<&String> = line.values.iter().skip(1).filter(|id| !id.is_empty()).collect();
+            if ids.is_empty() {
+                self.error(line.number, "a model without a hardware id", "no device matches it", "add the id behind the section");
+            }
+            self.referred.hardware_ids.extend(ids.iter().map(|id| id.to_lowercase()));
+            let install = line.value(0);
+            let Some(body) = self.decorated(install) else {
+                self.error(line.number, format!("no section [{install}.NT]"), "the device has nothing to install", "add it");
+                continue;
+            };
+            if self.seen.insert(install.to_lowercase()) {
+                self.installation(install, body);
+            }
+            let build = decoration.split('.').nth(5).and_then(|build| build.parse::<u32>().ok()).unwrap_or(0);
+            if self.store && build < STORE_BUILD {
+                let why = "older Windows does not know directory 13 for drivers";
+                self.warning(
+                    line.number,
+                    format!("{decoration} lets in builds before {STORE_BUILD}"),
+                    why,
+                    "write NTamd64.10.0...16299",
+                );
+            }
+        }
+    }
+
+    /// The section with the platform's ending that Windows prefers.
+    fn decorated(&self, name: &str) -> Option<&'a Section> {
+        endings().find_map(|ending| self.text.section(&format!("{name}{ending}")))
+    }
+
+    /// One of an installation section's companions, such as `.Services`.
+    fn companion(&self, install: &str, kind: &str) -> Option<&'a Section> {
+        endings().find_map(|ending| self.text.section(&format!("{install}{ending}.{kind}")))
+    }
+
+    fn installation(&mut self, install: &str, body: &'a Section) {
+        self.copied(body);
+        self.registry(body, false);
+        if let Some(hardware) = self.companion(install, "HW") {
+            self.registry(hardware, true);
+        }
+        if let Some(section) = self.companion(install, "CoInstallers") {
+            let why = "current Windows refuses co-installers";
+            self.error(
+                section.number,
+                format!("[{}] has co-installers", section.name),
+                why,
+                "remove them; KMDF needs none since Windows 10",
+            );
+        }
+        let mut services = BTreeSet::new();
+        match self.companion(install, "Services") {
+            Some(section) => self.services(section, &mut services),
+            None if body.get("Needs").is_none() => {
+                let what = format!("no section [{install}.NT.Services]");
+                self.error(body.number, what, "a device without a service does not start", "add it with AddService");
+            }
+            None => {}
+        }
+        if let Some(section) = self.companion(install, "Wdf") {
+            self.framework(section, &services);
+        }
+    }
+
+    fn copied(&mut self, body: &'a Section) {
+        let text = self.text;
+        for line in body.with("CopyFiles") {
+            for name in &line.values {
+                if let Some(file) = name.strip_prefix('@') {
+                    self.file(file, "", line.number);
+                    continue;
+                }
+                let Some(list) = text.section(name) else {
+                    self.error(line.number, format!("no section [{name}]"), "CopyFiles names it", "add it with the files' names");
+                    continue;
+                };
+                for entry in &list.lines {
+                    let source = if entry.value(1).is_empty() { entry.value(0) } else { entry.value(1) };
+                    self.file(source, name, entry.number);
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, file: &str, list: &str, number: usize) {
+        let text = self.text;
+        let directories = text.section("DestinationDirs");
+        if directories.is_none_or(|section| section.get(list).or_else(|| section.get("DefaultDestDir")).is_none()) {
+            self.error(
+                number,
+                format!("{file} has no destination"),
+                "Windows cannot tell where to copy it",
+                "add it to [DestinationDirs]",
+            );
+        }
+        let source = ["SourceDisksFiles.amd64", "SourceDisksFiles"].iter().find_map(|name| text.section(name)?.get(file));
+        let Some(source) = source else {
+            let remedy = format!("add `{file} = 1` to [SourceDisksFiles]");
+            return self.error(number, format!("{file} is not in [SourceDisksFiles]"), "Windows does not find it", remedy);
+        };
+        let disk = source.value(0);
+        let disks = ["SourceDisksNames.amd64", "SourceDisksNames"];
+        if !disks.iter().any(|name| text.section(name).is_some_and(|section| section.get(disk).is_some())) {
+            let remedy = format!("add `{disk} = %Disk%` to [SourceDisksNames]");
+            self.error(
+                source.number,
+                format!("disk {disk} is not in [SourceDisksNames]"),
+                "Windows does not find the file",
+                remedy,
+            );
+        }
+        let in_folder = source.value(1).is_empty();
+        if in_folder && !self.present.contains(&file.to_lowercase()) {
+            self.error(
+                number,
+                format!("{file} is not in the package"),
+                "Windows has nothing to copy",
+                "put it there, or remove the line",
+            );
+        }
+        self.referred.files.insert(file.to_lowercase());
+    }
+
+    fn services(&mut self, section: &'a Section, names: &mut BTreeSet<String>) {
+        let mut associated = false;
+        for line in section.with("AddService") {
+            let (name, flags, install) = (line.value(0), dword(line.value(1)).unwrap_or(0), line.value(2));
+            associated |= flags & 2 != 0;
+            if name.is_empty() {
+                continue;
+            }
+            names.insert(name.to_lowercase());
+            match self.text.section(install) {
+                Some(service) => self.service(service),
+                None => self.error(line.number, format!("no section [{install}]"), "AddService names it", "add it"),
+            }
+        }
+        if !associated {
+            let why = "the device then has no driver";
+            self.error(section.number, "no AddService has the flag 0x00000002", why, "give it to the function driver's service");
+        }
+    }
+
+    fn service(&mut self, service: &'a Section) {
+        for (key, most) in [("ServiceType", 0x110), ("StartType", 4), ("ErrorControl", 3)] {
+            let value = service.get(key).and_then(|line| dword(line.value(0)));
+            if value.is_none_or(|value| value > most) {
+                let what = format!("[{}] has no proper {key}", service.name);
+                self.error(service.number, what, "Windows cannot make the service", format!("add {key}"));
+            }
+        }
+        self.registry(service, false);
+        let Some(line) = service.get("ServiceBinary") else {
+            let remedy = "add `ServiceBinary = %13%\\<driver>.sys`";
+            return self.error(
+                service.number,
+                format!("[{}] has no ServiceBinary", service.name),
+                "there is nothing to start",
+                remedy,
+            );
+        };
+        let (folder, file) = line.value(0).rsplit_once('\\').unwrap_or(("", line.value(0)));
+        match folder {
+            "%13%" => self.store = true,
+            "%12%" => self.warning(
+                line.number,
+                "the driver runs from directory 12",
+                "packages that change each other's files cannot be told apart",
+                "use %13%, the driver store",
+            ),
+            other => {
+                self.error(line.number, format!("ServiceBinary lies in {other:?}"), "drivers start from %13% or %12%", "use %13%")
+            }
+        }
+        if !self.referred.files.contains(&file.to_lowercase()) {
+            let why = "the service has no file to start";
+            self.error(line.number, format!("{file} is copied by no CopyFiles"), why, "add it to a CopyFiles section");
+        }
+    }
+
+    fn framework(&mut self, section: &'a Section, services: &BTreeSet<String>) {
+        for line in section.with("KmdfService") {
+            if !services.contains(&line.value(0).to_lowercase()) {
+                let why = "the framework's settings belong to a service of this INF";
+                self.error(
+                    line.number,
+                    format!("KmdfService names {}, which no AddService adds", line.value(0)),
+                    why,
+                    "use the service's name",
+                );
+            }
+            let Some(settings) = self.text.section(line.value(1)) else {
+                self.error(line.number, format!("no section [{}]", line.value(1)), "KmdfService names it", "add it");
+                continue;
+            };
+            let version = settings.get("KmdfLibraryVersion").map_or("", |line| line.value(0));
+            match version.split_once('.').map(|(major, minor)| (major, minor.parse::<u32>())) {
+                Some(("1", Ok(minor))) if minor <= NEWEST_FRAMEWORK => {}
+                Some(("1", Ok(_))) => {
+                    let why = format!("we know versions up to 1.{NEWEST_FRAMEWORK}");
+                    self.warning(
+                        settings.number,
+                        format!("KmdfLibraryVersion {version} is very new"),
+                        &why,
+                        "check that your Windows has it",
+                    );
+                }
+                _ => self.error(
+                    settings.number,
+                    format!("KmdfLibraryVersion {version:?} is no version"),
+                    "the framework does not load",
+                    "write 1.15",
+                ),
+            }
+        }
+    }
+
+    fn registry(&mut self, section: &'a Section, of_hardware: bool) {
+        for line in section.lines.iter().filter(|line| line.is("AddReg") || line.is("DelReg")) {
+            for name in &line.values {
+                let Some(list) = self.text.section(name) else {
+                    self.error(line.number, format!("no section [{name}]"), "AddReg or DelReg names it", "add it");
+                    continue;
+                };
+                for entry in &list.lines {
+                    if !entry.value(0).eq_ignore_ascii_case("HKR") {
+                        let why = "a package may write below its own keys only";
+                        self.warning(entry.number, format!("it writes to {}", entry.value(0)), why, "use HKR");
+                    }
+                }
+                self.messages(list, of_hardware);
+            }
+        }
+    }
+
+    fn messages(&mut self, list: &'a Section, of_hardware: bool) {
+        let is = |line: &&Line, name: &str| {
+            line.value(1).to_lowercase().ends_with("messagesignaledinterruptproperties")
+                && line.value(2).eq_ignore_ascii_case(name)
+        };
+        let find = |name: &str| list.lines.iter().find(|line| is(line, name));
+        let Some(limit) = find("MessageNumberLimit") else {
+            return;
+        };
+        if !of_hardware {
+            let why = "the bus driver reads the device's key, not the driver's";
+            self.error(limit.number, "MessageNumberLimit is not written by an .HW section", why, "move it to [<install>.NT.HW]");
+        }
+        if find("MSISupported").and_then(|line| dword(line.value(4))) != Some(1) {
+            let why = "without it the device gets a line-based interrupt";
+            self.error(limit.number, "MessageNumberLimit without MSISupported = 1", why, "add MSISupported, 0x00010001, 1");
+        }
+        if dword(limit.value(4)).is_none_or(|count| count == 0 || count > MOST_MESSAGES) {
+            let why = "MSI-X has from 1 to 2048 messages";
+            self.error(
+                limit.number,
+                format!("MessageNumberLimit is {:?}", limit.value(4)),
+                why,
+                "write how many the driver uses",
+            );
+        }
+    }
+
+    /// Sections that nothing leads to.
+    fn unused(&mut self) {
+        let text = self.text;
+        let values = text.sections.values().flat_map(|section| &section.lines).flat_map(|line| &line.values);
+        let mut named: BTreeSet<String> = values.map(|value| value.to_lowercase()).collect();
+        named.extend(STANDARD.map(str::to_owned));
+        for (name, section) in &text.sections {
+            // `Install.NT.Wdf` belongs to `Install`, `Models.NTamd64.10.0` to `Models`.
+            let belongs = name.match_indices('.').any(|(end, _)| named.contains(&name[..end]));
+            if !named.contains(name) && !belongs {
+                self.warning(
+                    section.number,
+                    format!("nothing refers to [{}]", section.name),
+                    "Windows never reads it",
+                    "remove it, or correct the name",
+                );
+            }
+        }
+    }
+}
+
+fn endings() -> impl Iterator<Item = &'static str> {
+    [".NTamd64", ".NT", ""].into_iter()
+}
+
+/// Whether models with this decoration are for x64.
+fn applies(decoration: &str) -> bool {
+    let platform = decoration.split('.').next().unwrap_or("").to_lowercase();
+    platform == "ntamd64" || platform == "nt"
+}
+
+fn is_guid(text: &str) -> bool {
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or("");
+    let lengths: Vec<usize> = inner.split('-').map(str::len).collect();
+    lengths == [8, 4, 4, 4, 12] && inner.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+}
+
+fn dword(text: &str) -> Option<u32> {
+    match text.to_lowercase().strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inf::Inf;
+
+    const NOW: i64 = 1_767_300_000;
+
+    fn findings_of(inf: &str) -> Vec<String> {
+        let present = ["relay.sys".to_owned()].into();
+        let mut findings = Findings::default();
+        examine(&Text::read(inf.as_bytes()), "relay.inf", &present, NOW, &mut findings);
+        findings.all().iter().map(|finding| finding.what.clone()).collect()
+    }
+
+    fn good() -> String {
+        Inf { catalogue: Some("relay.cat".into()), ..Inf::relay(1_767_225_600) }.to_string()
+    }
+
+    #[test]
+    fn our_own_inf_breaks_no_rule_and_refers_to_its_driver() {
+        let (mut findings, present) = (Findings::default(), ["relay.sys".to_owned()].into());
+        let referred = examine(&Text::read(good().as_bytes()), "relay.inf", &present, NOW, &mut findings);
+        assert_eq!(findings.all(), []);
+        assert_eq!(referred.files, ["relay.sys".to_owned()].into());
+        assert_eq!(referred.hardware_ids, [r"pci\ven_1af4&dev_1055".to_owned()].into());
+        assert_eq!(referred.catalogue.as_deref(), Some("relay.cat"));
+    }
+
+    #[test]
+    fn our_own_inf_with_a_filter_breaks_no_rule_and_refers_to_both_drivers() {
+        let both = ["relay.sys".to_owned(), "relayflt.sys".to_owned()].into();
+        let inf =
+            Inf { catalogue: Some("relay.cat".into()), ..Inf::relay(1_767_225_600) }.with_upper_filter("relayflt", "Filter");
+        let mut findings = Findings::default();
+        let referred = examine(&Text::read(inf.to_string().as_bytes()), "relay.inf", &both, NOW, &mut findings);
+        assert_eq!(findings.all(), []);
+        assert_eq!(referred.files, both);
+    }
+
+    #[test]
+    fn each_broken_rule_is_found() {
+        let cases = [
+            ("$Windows NT$", "$CHICAGO$", "the Signature is not $Windows NT$"),
+            ("CatalogFile = relay.cat", "", "[Version] has no CatalogFile"),
+            ("PnpLockdown = 1", "", "[Version] has no PnpLockdown = 1"),
+            ("01/01/2026", "13/01/2026", "\"13/01/2026\" is no date"),
+            ("01/01/2026", "01/01/2036", "DriverVer's date 01/01/2036 is in the future"),
+            ("0.1.0.0", "0.1.0.65536", "\"0.1.0.65536\" is no version"),
+            ("{4d36e97d-", "{4d36e97-", "ClassGuid {4d36e97-e325-11ce-bfc1-08002be10318} is no GUID"),
+            ("Models, NTamd64", "Models, NTx86", "[Manufacturer] has no models for x64"),
+            ("[Models.", "[Modells.", "no section [Models.NTamd64.10.0...16299]"),
+            ("NTamd64.10.0...16299", "NTamd64.10.0", "NTamd64.10.0 lets in builds before 16299"),
+            (r", PCI\VEN_1AF4&DEV_1055", "", "a model without a hardware id"),
+            ("relay.sys = 1", "", "relay.sys is not in [SourceDisksFiles]"),
+            ("1 = %Disk%", "", "disk 1 is not in [SourceDisksNames]"),
+            ("DefaultDestDir = 13", "", "relay.sys has no destination"),
+            ("0x00000002", "0", "no AddService has the flag 0x00000002"),
+            ("StartType = 3", "StartType = 9", "[Install.Service] has no proper StartType"),
+            (r"ServiceBinary = %13%\", r"ServiceBinary = %12%\", "the driver runs from directory 12"),
+            (r"ServiceBinary = %13%\relay.sys", r"ServiceBinary = %13%\other.sys", "other.sys is copied by no CopyFiles"),
+            ("KmdfService = relay", "KmdfService = ralay", "KmdfService names ralay, which no AddService adds"),
+            ("KmdfLibraryVersion = 1.15", "KmdfLibraryVersion = one", "KmdfLibraryVersion \"one\" is no version"),
+            ("MSISupported, 0x00010001, 1", "MSISupported, 0x00010001, 0", "MessageNumberLimit without MSISupported = 1"),
+            ("MessageNumberLimit, 0x00010001, 4", "MessageNumberLimit, 0x00010001, 0", "MessageNumberLimit is \"0\""),
+            ("HKR, \"Interrupt Management\",,", "HKLM, \"Software\",,", "it writes to HKLM"),
+            ("Service = \"", "Servise = \"", "%Service% is not defined"),
+            ("[Strings]", "[Lost]\r\na = b\r\n[Strings]", "nothing refers to [Lost]"),
+        ];
+        for (from, to, expected) in cases {
+            let bad = good().replace(from, to);
+            assert_ne!(bad, good(), "{from}");
+            let found = findings_of(&bad);
+            assert!(found.iter().any(|what| what == expected), "{expected}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_and_an_empty_inf_are_found() {
+        let mut findings = Findings::default();
+        examine(&Text::read(good().as_bytes()), "relay.inf", &BTreeSet::new(), NOW, &mut findings);
+        assert_eq!(findings.all()[0].what, "relay.sys is not in the package");
+        assert_eq!(findings_of("")[0], "no section [Version]");
+    }
+
+    #[test]
+    fn no_line_of_an_inf_can_be_missing_or_cut_off_in_a_way_that_panics() {
+        let good = good();
+        for end in 0..good.len() {
+            findings_of(&good[..end]);
+        }
+    }
+}

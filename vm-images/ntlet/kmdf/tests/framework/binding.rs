@@ -1,0 +1,93 @@
+//! Binding, WdfDriverCreate, the verifier's setting, and the way out.
+
+use std::ptr::null_mut;
+
+use kernel::sim::{self, Simulation};
+use wdf_sys::wdf::functions::*;
+use wdf_sys::wdm::constants::*;
+use wdf_sys::wdm::functions::*;
+use wdf_sys::wdm::*;
+use wdf_sys::*;
+
+use crate::rig::{self, Driver};
+
+fn add_nothing(_: *mut WDFDEVICE_INIT) -> NTSTATUS {
+    NTSTATUS::SUCCESS
+}
+
+#[test]
+fn a_driver_binds_creates_its_object_and_unloads_with_nothing_left() {
+    rig::with_driver(Simulation::new(), add_nothing, |rig| {
+        let object = rig.driver.kernel.object();
+        assert!(ddi!((*object).DriverUnload).is_some());
+        assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
+        assert!(ddi!((*object).DeviceObject).is_null(), "it added no device");
+    });
+}
+
+#[test]
+fn a_second_driver_object_is_refused_and_the_rule_is_named() {
+    let outcome = rig::with_driver(Simulation::new(), add_nothing, |rig| {
+        assert_eq!(rig.driver.create().bits(), 0xc000_0183);
+    });
+    assert!(outcome.has_logged("VIOLATION of DriverCreate"), "{}", outcome.log);
+}
+
+/// Every right on a key.
+const KEY_ALL_ACCESS: u32 = 0xf_003f;
+
+/// Writes `VerifierOn` into the key of a service.
+fn write_verifier_on(driver: &sim::Driver, value: u32) {
+    let mut handle = null_mut();
+    for part in ["", "\\Parameters", "\\Parameters\\Wdf"] {
+        let path: Vec<u16> = driver.registry_path().iter().copied().chain(part.encode_utf16()).collect();
+        let mut path = UNICODE_STRING::new(&path).unwrap();
+        let mut attributes = OBJECT_ATTRIBUTES::zeroed();
+        attributes.Length = size_of::<OBJECT_ATTRIBUTES>() as u32;
+        attributes.ObjectName = &raw mut path;
+        attributes.Attributes = OBJ_KERNEL_HANDLE;
+        let status = ddi!(ZwCreateKey(&mut handle, KEY_ALL_ACCESS, &mut attributes, 0, null_mut(), 0, null_mut()));
+        assert_eq!(status, NTSTATUS::SUCCESS, "{part}");
+    }
+    let name: Vec<u16> = "VerifierOn".encode_utf16().collect();
+    let mut name = UNICODE_STRING::new(&name).unwrap();
+    let mut value = value;
+    let status = ddi!(ZwSetValueKey(handle, &mut name, 0, REG_DWORD, (&raw mut value).cast(), 4));
+    assert_eq!(status, NTSTATUS::SUCCESS);
+    assert_eq!(ddi!(ZwClose(handle)), NTSTATUS::SUCCESS);
+}
+
+/// Whether a driver with this `VerifierOn` is told of a second WdfDriverCreate.
+fn is_verified(value: Option<u32>) -> bool {
+    let outcome = sim::run(|_| {
+        let kernel = sim::Driver::create("sample").unwrap();
+        if let Some(value) = value {
+            write_verifier_on(&kernel, value);
+        }
+        let driver = Driver::bind(kernel).unwrap();
+        assert_eq!(driver.create(), NTSTATUS::SUCCESS);
+        assert_eq!(driver.create().bits(), 0xc000_0183);
+        driver.unload();
+    });
+    outcome.has_logged("VIOLATION")
+}
+
+#[test]
+fn the_verifier_is_what_the_drivers_key_says_and_on_if_it_says_nothing() {
+    assert!(is_verified(None));
+    assert!(is_verified(Some(1)));
+    assert!(!is_verified(Some(0)));
+}
+
+#[test]
+fn an_object_whose_reference_is_not_given_back_is_reported_at_unload() {
+    let outcome = sim::run(|_| {
+        let driver = Driver::bind(sim::Driver::create("sample").unwrap()).unwrap();
+        assert_eq!(driver.create(), NTSTATUS::SUCCESS);
+        let mut object = WDFOBJECT::NULL;
+        assert_eq!(ddi!(WdfObjectCreate(null_mut(), &mut object)), NTSTATUS::SUCCESS);
+        ddi!(WdfObjectReferenceActual(object, null_mut(), 0, null_mut()));
+        driver.unload();
+    });
+    assert!(outcome.has_logged("VIOLATION of ObjectLeaked"), "{}", outcome.log);
+}

@@ -1,0 +1,216 @@
+//! What a driver must not do: what the verifier reports, what is refused in any case, and what stops the machine.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use kernel::sim::Simulation;
+use wdf_sys::wdf::functions::*;
+use wdf_sys::wdf::*;
+use wdf_sys::*;
+
+use crate::bus;
+use crate::request::Sent;
+use crate::rig::{Place, bug_check, create_device, create_queue, device, unmanaged, with_device, with_driver};
+
+static REQUEST: Place = Place::new();
+static DEFAULT: Place = Place::new();
+static MANUAL: Place = Place::new();
+
+fn request() -> WDFREQUEST {
+    WDFREQUEST(REQUEST.get())
+}
+
+fn default_queue() -> WDFQUEUE {
+    WDFQUEUE(DEFAULT.get())
+}
+
+fn manual() -> WDFQUEUE {
+    WDFQUEUE(MANUAL.get())
+}
+
+unsafe extern "win64" fn keep(_: WDFQUEUE, request: WDFREQUEST) {
+    ddi!(WdfObjectReferenceActual(request.object(), null_mut(), 0, null_mut()));
+    REQUEST.set(request.0);
+}
+
+unsafe extern "win64" fn on_cancel(_: WDFREQUEST) {}
+
+fn add(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+    bus::set_lower(bus::hold);
+    let status = create_device(init, None);
+    let config = unmanaged(WDF_IO_QUEUE_CONFIG::default_queue(WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchParallel));
+    DEFAULT.set(create_queue(WDF_IO_QUEUE_CONFIG { EvtIoDefault: Some(keep), ..config }).0);
+    let config = unmanaged(WDF_IO_QUEUE_CONFIG::new(WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchManual));
+    MANUAL.set(create_queue(config).0);
+    status
+}
+
+/// Gives back the reference that [`keep`] took.
+fn forget(request: WDFREQUEST) {
+    ddi!(WdfObjectDereferenceActual(request.object(), null_mut(), 0, null_mut()));
+}
+
+#[test]
+fn forwarding_to_the_same_queue_or_while_cancelable_is_refused() {
+    let refused = NTSTATUS::INVALID_DEVICE_REQUEST;
+    let outcome = with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        assert_eq!(ddi!(WdfRequestForwardToIoQueue(request(), default_queue())), refused);
+        assert_eq!(ddi!(WdfRequestRequeue(request())), refused, "the queue is not manual");
+        ddi!(WdfRequestMarkCancelable(request(), Some(on_cancel)));
+        assert_eq!(ddi!(WdfRequestForwardToIoQueue(request(), manual())), refused);
+        assert_eq!(ddi!(WdfRequestMarkCancelableEx(request(), Some(on_cancel))), refused);
+        assert_eq!(ddi!(WdfRequestUnmarkCancelable(request())), NTSTATUS::SUCCESS);
+        assert_eq!(ddi!(WdfRequestUnmarkCancelable(request())), refused);
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        forget(request());
+    });
+    assert!(outcome.has_logged("VIOLATION of MarkCancOnCancReqLocal"), "{}", outcome.log);
+}
+
+#[test]
+fn a_request_that_was_forwarded_is_not_the_drivers_any_more() {
+    let outcome = with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        let request = request();
+        assert_eq!(ddi!(WdfRequestForwardToIoQueue(request, manual())), NTSTATUS::SUCCESS);
+        ddi!(WdfRequestComplete(request, NTSTATUS::SUCCESS));
+        assert!(!sent.is_done(), "it was not the driver's to complete");
+        let target = ddi!(WdfDeviceGetIoTarget(device()));
+        assert_eq!(ddi!(WdfRequestSend(request, target, null_mut())), FALSE);
+        let (mut buffer, mut length) = (null_mut(), 0);
+        let _ = ddi!(WdfRequestRetrieveInputBuffer(request, 0, &mut buffer, &mut length));
+        assert!(sent.cancel());
+        assert_eq!(sent.wait(), NTSTATUS::CANCELLED);
+        forget(request);
+    });
+    for rule in ["DeferredRequestCompleted", "InvalidReqAccess", "RequestTouchedAfterForward"] {
+        assert!(outcome.has_logged(&format!("VIOLATION of {rule}")), "{rule}: {}", outcome.log);
+    }
+}
+
+#[test]
+fn a_request_that_is_completed_twice_is_reported_with_its_history() {
+    let outcome = with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        let request = request();
+        ddi!(WdfRequestComplete(request, NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        ddi!(WdfRequestComplete(request, NTSTATUS::UNSUCCESSFUL));
+        let (mut buffer, mut length) = (null_mut(), 0);
+        let status = ddi!(WdfRequestRetrieveInputBuffer(request, 0, &mut buffer, &mut length));
+        assert_eq!(status, NTSTATUS::INVALID_DEVICE_REQUEST);
+        forget(request);
+    });
+    assert!(outcome.has_logged("VIOLATION of RequestCompleted"), "{}", outcome.log);
+    assert!(outcome.has_logged("VIOLATION of InvalidReqAccess"), "{}", outcome.log);
+}
+
+#[test]
+fn a_presented_request_takes_no_other_irp_but_forgets_that_it_was_cancelled() {
+    with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        let mut parameters = WDF_REQUEST_REUSE_PARAMS::new(WDF_REQUEST_REUSE_SET_NEW_IRP, NTSTATUS::SUCCESS);
+        parameters.NewIrp = sent.irp();
+        assert_eq!(ddi!(WdfRequestReuse(request(), &mut parameters)), NTSTATUS::WDF_REQUEST_INVALID_STATE);
+        sent.cancel();
+        let mut parameters = WDF_REQUEST_REUSE_PARAMS::new(0, NTSTATUS::SUCCESS);
+        assert_eq!(ddi!(WdfRequestReuse(request(), &mut parameters)), NTSTATUS::SUCCESS);
+        assert_eq!(ddi!(WdfRequestIsCanceled(request())), FALSE);
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        forget(request());
+    });
+}
+
+#[test]
+fn a_cancelled_request_is_forwarded_with_success_and_cancelled_there() {
+    with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        sent.cancel();
+        assert_eq!(ddi!(WdfRequestForwardToIoQueue(request(), manual())), NTSTATUS::SUCCESS);
+        assert_eq!(sent.wait(), NTSTATUS::CANCELLED);
+        forget(request());
+    });
+}
+
+#[test]
+fn a_timer_or_a_queue_needs_what_its_page_says() {
+    with_driver(Simulation::new(), add, |rig| {
+        assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
+        unsafe extern "win64" fn timer(_: WDFTIMER) {}
+        let (mut config, mut created) = (WDF_TIMER_CONFIG::new(Some(timer), 0), WDFTIMER::NULL);
+        let status = ddi!(WdfTimerCreate(&mut config, null_mut(), &mut created));
+        assert_eq!(status, NTSTATUS::WDF_PARENT_NOT_SPECIFIED);
+        let mut config = WDF_IO_QUEUE_CONFIG::new(WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchParallel);
+        config.Size = 8;
+        let mut queue = WDFQUEUE::NULL;
+        let status = ddi!(WdfIoQueueCreate(device(), &mut config, null_mut(), &mut queue));
+        assert_eq!(status, NTSTATUS::INFO_LENGTH_MISMATCH);
+        let mut config = WDF_IO_QUEUE_CONFIG::default_queue(WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchManual);
+        let status = ddi!(WdfIoQueueCreate(device(), &mut config, null_mut(), &mut queue));
+        assert!(!status.is_success(), "there is a default queue already");
+        rig.bus.remove();
+    });
+}
+
+/// `WDF_VIOLATION` for an invalid handle.
+const INVALID_HANDLE: u64 = 5;
+/// For a parameter that must not be null.
+const NULL_PARAMETER: u64 = 4;
+/// For a request: and its sub-code for one that is sent already.
+const REQUEST_FATAL: u64 = 6;
+const ALREADY_SENT: u64 = 3;
+
+#[test]
+fn a_handle_that_is_none_or_of_another_kind_stops_the_machine() {
+    let forged = std::ptr::without_provenance_mut::<c_void>(0x5744_0000_0000_0010);
+    let parameters = bug_check(add, |_| {
+        ddi!(WdfTimerStart(WDFTIMER(forged), -1));
+    });
+    assert_eq!(parameters[..2], [INVALID_HANDLE, forged.addr() as u64]);
+    let parameters = bug_check(add, |_| {
+        ddi!(WdfTimerStart(WDFTIMER(device().0), -1));
+    });
+    assert_eq!(parameters[0], INVALID_HANDLE);
+    let parameters = bug_check(add, |_| {
+        let mut object = WDFOBJECT::NULL;
+        assert_eq!(ddi!(WdfObjectCreate(null_mut(), &mut object)), NTSTATUS::SUCCESS);
+        ddi!(WdfObjectDelete(object));
+        ddi!(WdfObjectDelete(object));
+    });
+    assert_eq!(parameters[0], INVALID_HANDLE);
+}
+
+#[test]
+fn a_required_parameter_that_is_null_stops_the_machine() {
+    let parameters = bug_check(add, |_| {
+        ddi!(WdfObjectGetTypedContextWorker(device().object(), std::ptr::null()));
+    });
+    assert_eq!(parameters[0], NULL_PARAMETER);
+}
+
+#[test]
+fn a_request_that_is_sent_twice_stops_the_machine() {
+    let parameters = bug_check(add, |rig| {
+        let _sent = std::mem::ManuallyDrop::new(Sent::control(rig, 0, 1));
+        let target = ddi!(WdfDeviceGetIoTarget(device()));
+        unsafe extern "win64" fn completed(_: WDFREQUEST, _: WDFIOTARGET, _: *mut WDF_REQUEST_COMPLETION_PARAMS, _: *mut c_void) {
+        }
+        ddi!(WdfRequestFormatRequestUsingCurrentType(request()));
+        ddi!(WdfRequestSetCompletionRoutine(request(), Some(completed), null_mut()));
+        assert_eq!(ddi!(WdfRequestSend(request(), target, null_mut())), TRUE);
+        ddi!(WdfRequestSend(request(), target, null_mut()));
+    });
+    assert_eq!(parameters[..2], [REQUEST_FATAL, ALREADY_SENT]);
+}
+
+#[test]
+fn a_function_that_does_not_exist_yet_stops_the_machine_with_its_name() {
+    let outcome = crate::rig::run(add, |_| {
+        ddi!(WdfFdoGetDefaultChildList(device()));
+    });
+    assert!(outcome.has_logged("WdfFdoGetDefaultChildList"), "{}", outcome.log);
+    assert!(matches!(outcome.end, kernel::sim::End::BugCheck { .. }), "{:?}", outcome.end);
+}

@@ -1,0 +1,196 @@
+//! Power-managed queues: what sleeping and waking, stopping and removing do to requests that wait and to requests that the driver has.
+
+use std::sync::Mutex;
+
+use kernel::sim::Simulation;
+use wdf_sys::wdf::functions::*;
+use wdf_sys::wdf::*;
+use wdf_sys::wdm::constants::*;
+use wdf_sys::*;
+
+use crate::request::Sent;
+use crate::rig::{Place, counts, create_device, create_queue, device, journal, note, settle, with_device, with_driver};
+
+const PARALLEL: WDF_IO_QUEUE_DISPATCH_TYPE = WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchParallel;
+
+/// What EvtIoStop does.
+#[derive(Clone, Copy)]
+enum Stop {
+    Acknowledge,
+    Requeue,
+    Complete,
+    CompleteLater,
+}
+
+static STOP: Mutex<Stop> = Mutex::new(Stop::Acknowledge);
+static QUEUE: Place = Place::new();
+static REQUEST: Place = Place::new();
+static WORK_ITEM: Place = Place::new();
+
+fn queue() -> WDFQUEUE {
+    WDFQUEUE(QUEUE.get())
+}
+
+fn request() -> WDFREQUEST {
+    WDFREQUEST(REQUEST.get())
+}
+
+unsafe extern "win64" fn keep(_: WDFQUEUE, request: WDFREQUEST) {
+    note("presented");
+    REQUEST.set(request.0);
+}
+
+unsafe extern "win64" fn stop(_: WDFQUEUE, request: WDFREQUEST, flags: u32) {
+    note(format!("stop {flags:#x}"));
+    let how = *STOP.lock().unwrap();
+    match how {
+        Stop::Acknowledge => ddi!(WdfRequestStopAcknowledge(request, FALSE)),
+        Stop::Requeue => ddi!(WdfRequestStopAcknowledge(request, TRUE)),
+        Stop::Complete => ddi!(WdfRequestComplete(request, NTSTATUS::CANCELLED)),
+        Stop::CompleteLater => ddi!(WdfWorkItemEnqueue(WDFWORKITEM(WORK_ITEM.get()))),
+    }
+}
+
+unsafe extern "win64" fn resume(_: WDFQUEUE, _: WDFREQUEST) {
+    note("resume");
+}
+
+unsafe extern "win64" fn complete_later(_: WDFWORKITEM) {
+    settle();
+    note("completed at last");
+    ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+}
+
+unsafe extern "win64" fn d0_exit(_: WDFDEVICE, _: WDF_POWER_DEVICE_STATE) -> NTSTATUS {
+    note("d0_exit");
+    NTSTATUS::SUCCESS
+}
+
+fn add(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+    let mut callbacks = WDF_PNPPOWER_EVENT_CALLBACKS::new();
+    callbacks.EvtDeviceD0Exit = Some(d0_exit);
+    ddi!(WdfDeviceInitSetPnpPowerEventCallbacks(init, &mut callbacks));
+    let status = create_device(init, None);
+    let config = WDF_IO_QUEUE_CONFIG {
+        EvtIoDefault: Some(keep),
+        EvtIoStop: Some(stop),
+        EvtIoResume: Some(resume),
+        ..WDF_IO_QUEUE_CONFIG::default_queue(PARALLEL)
+    };
+    QUEUE.set(create_queue(config).0);
+    let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
+    attributes.ParentObject = device().object();
+    let (mut config, mut created) = (WDF_WORKITEM_CONFIG::new(Some(complete_later)), WDFWORKITEM::NULL);
+    config.AutomaticSerialization = FALSE;
+    assert_eq!(ddi!(WdfWorkItemCreate(&mut config, &mut attributes, &mut created)), NTSTATUS::SUCCESS);
+    WORK_ITEM.set(created.0);
+    status
+}
+
+/// `WdfRequestStopActionSuspend` and `WdfRequestStopActionPurge`, as the callback gets them.
+const SUSPEND: &str = "stop 0x1";
+const PURGE: &str = "stop 0x2";
+
+#[test]
+fn requests_wait_until_the_device_has_started() {
+    with_driver(Simulation::new(), add, |rig| {
+        assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!((journal(), counts(queue())), (vec![], (1, 0)));
+        assert_eq!(rig.bus.start(), NTSTATUS::SUCCESS);
+        assert_eq!(journal(), ["presented"]);
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        rig.bus.query_and_remove();
+    });
+}
+
+#[test]
+fn an_acknowledged_request_sleeps_with_the_device_and_is_resumed() {
+    with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!(journal(), ["presented"]);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        assert_eq!(journal(), [SUSPEND, "d0_exit"]);
+        let later = Sent::control(rig, 0, 0);
+        assert_eq!((journal(), counts(queue())), (vec![], (1, 1)));
+        let first = request();
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D0), NTSTATUS::SUCCESS);
+        assert_eq!(journal(), ["resume", "presented"]);
+        for (request, sent) in [(first, &sent), (request(), &later)] {
+            ddi!(WdfRequestComplete(request, NTSTATUS::SUCCESS));
+            assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        }
+    });
+}
+
+#[test]
+fn a_requeued_request_is_presented_again_and_not_resumed() {
+    with_device(add, |rig| {
+        *STOP.lock().unwrap() = Stop::Requeue;
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        assert_eq!(counts(queue()), (1, 0));
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D0), NTSTATUS::SUCCESS);
+        assert_eq!(journal(), ["presented", SUSPEND, "d0_exit", "presented"]);
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+}
+
+#[test]
+fn a_request_without_acknowledgement_holds_the_power_change_up() {
+    with_device(add, |rig| {
+        *STOP.lock().unwrap() = Stop::CompleteLater;
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        assert_eq!(journal(), ["presented", SUSPEND, "completed at last", "d0_exit"]);
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+}
+
+#[test]
+fn a_removal_stops_what_the_driver_has_and_cancels_what_waits() {
+    with_driver(Simulation::new().processors(2), add, |rig| {
+        assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
+        assert_eq!(rig.bus.start(), NTSTATUS::SUCCESS);
+        *STOP.lock().unwrap() = Stop::Complete;
+        let sent = Sent::control(rig, 0, 0);
+        rig.bus.query_and_remove();
+        assert_eq!(sent.wait(), NTSTATUS::CANCELLED);
+        let journal = journal();
+        assert!(journal == ["presented", PURGE, "d0_exit"], "{journal:?}");
+    });
+}
+
+#[test]
+fn a_manual_queue_that_is_powered_off_says_that_it_is_paused() {
+    fn add(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+        let status = create_device(init, None);
+        let manual = WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchManual;
+        QUEUE.set(create_queue(WDF_IO_QUEUE_CONFIG::default_queue(manual)).0);
+        status
+    }
+    with_device(add, |rig| {
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        let sent = Sent::control(rig, 0, 0);
+        let mut request = WDFREQUEST::NULL;
+        assert_eq!(ddi!(WdfIoQueueRetrieveNextRequest(queue(), &mut request)), NTSTATUS::WDF_PAUSED);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D0), NTSTATUS::SUCCESS);
+        assert_eq!(ddi!(WdfIoQueueRetrieveNextRequest(queue(), &mut request)), NTSTATUS::SUCCESS);
+        ddi!(WdfRequestComplete(request, NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+}
+
+#[test]
+fn an_acknowledgement_outside_the_stop_callback_is_reported() {
+    let outcome = with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 0);
+        ddi!(WdfRequestStopAcknowledge(request(), FALSE));
+        assert_eq!(counts(queue()), (0, 1));
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+    assert!(outcome.has_logged("VIOLATION of StopAckWithinEvtIoStop"), "{}", outcome.log);
+}
