@@ -1,7 +1,7 @@
 //! What the executive needs from a machine, as one trait: processors and IRQL, time, thread contexts, memory, interrupts, ports,
 //! PCI configuration and a console.
 //!
-//! `metal` implements it over hardware; [`crate::sim`] implements it inside one Linux process, for tests and later for the `sim`
+//! `metal` implements it over hardware; `crate::sim` implements it inside one Linux process, for tests and later for the `sim`
 //! rig. The executive and the framework know no hardware but this. The trait has mechanism only: every policy (who runs, what
 //! a fault means, which driver gets an interrupt) is the executive's.
 //!
