@@ -1,7 +1,7 @@
 //! The framework of ntlet: a clean-room KMDF on the WDM interface alone.
 //!
-//! A driver binds ([`bind`]), gets a table of functions, and calls them with handles. Objects, devices, PnP and power, interrupts
-//! and everything around them are here; queues, requests, I/O targets and files are in the modules that [`io`] leads to. The kernel is
+//! A driver binds (`bind`), gets a table of functions, and calls them with handles. Objects, devices, PnP and power, interrupts
+//! and everything around them are here; queues, requests, I/O targets and files are in the modules that `io` leads to. The kernel is
 //! reached only through the declarations in `wdf_sys::wdm::functions`, as any driver reaches it.
 #![cfg_attr(not(test), no_std)]
 
