@@ -49,14 +49,17 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `model`; what it says is appended to `log`. `folder` must be writable.
+    /// Starts `model`, with a plan of faults if there is one; what it says is appended to `log`. `folder` must be writable.
     ///
     /// # Errors
     /// The system's.
-    pub fn start(model: &Model, folder: &Path, log: &File) -> io::Result<Self> {
+    pub fn start(model: &Model, faults: Option<&Path>, folder: &Path, log: &File) -> io::Result<Self> {
         let (listener, door) = nameless_listener(folder)?;
         let mut command = Command::new(&model.program);
         command.args(&model.arguments).arg("--listen-fd").arg(listener.as_raw_fd().to_string());
+        if let Some(plan) = faults {
+            command.arg("--faults").arg(plan);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
         let text = crate::qemu::as_text(&command);
         let process = Child::spawn(command, &[listener.as_fd()], Signal::KILL)?;

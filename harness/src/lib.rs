@@ -23,6 +23,7 @@ pub mod interrupt;
 pub mod places;
 pub mod pvh;
 pub mod qemu;
+pub mod qmp;
 pub mod report;
 pub mod run;
 pub mod setup;

@@ -34,6 +34,8 @@ pub struct Machine<'a> {
     pub com1: BorrowedFd<'a>,
     /// A connected socket: the guest channel.
     pub com2: BorrowedFd<'a>,
+    /// A connected socket: QEMU's monitor.
+    pub monitor: BorrowedFd<'a>,
     /// A path-only descriptor of the socket that the device model listens on.
     pub device: Option<BorrowedFd<'a>>,
 }
@@ -59,7 +61,7 @@ impl Machine<'_> {
 
     /// The descriptors that QEMU must inherit.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut descriptors = vec![self.com1, self.com2];
+        let mut descriptors = vec![self.com1, self.com2, self.monitor];
         descriptors.extend(self.archive);
         descriptors.extend(self.device);
         descriptors
@@ -88,6 +90,8 @@ impl Machine<'_> {
             add("-chardev", format!("socket,id={name},fd={}", line.as_raw_fd()));
             add("-serial", format!("chardev:{name}"));
         }
+        add("-chardev", format!("socket,id=monitor,fd={}", self.monitor.as_raw_fd()));
+        add("-mon", "chardev=monitor,mode=control".into());
         add("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
         if let Some(device) = self.device {
             add("-device", vfio_user_device(device));
@@ -159,6 +163,7 @@ mod tests {
             archive: None,
             com1: file.as_fd(),
             com2: file.as_fd(),
+            monitor: file.as_fd(),
             device: None,
         };
         let has_device =
@@ -166,7 +171,7 @@ mod tests {
         assert!(!has_device(&machine));
         machine.device = Some(file.as_fd());
         assert!(has_device(&machine));
-        assert_eq!(machine.descriptors().len(), 3);
+        assert_eq!(machine.descriptors().len(), 4);
     }
 
     #[test]

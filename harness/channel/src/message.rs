@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this file's messages; harness and guest must have the same one.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// From the harness to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,62 @@ pub enum ToGuest<'a> {
         /// Seed for whatever the test chooses at random.
         seed: u64,
     },
+    /// Answer to [`FromGuest::Ask`].
+    Answer {
+        /// Whether it was done.
+        done: bool,
+        /// Why not, if not; for the test's failure.
+        reason: &'a str,
+    },
     /// Nothing more to do: leave, and let the guest shut down.
     Goodbye,
+}
+
+/// What a test needs of the guest it runs in, beyond what every run has. Tests with the same needs share boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Needs<'a> {
+    /// The framework verifier is on.
+    pub verifier: bool,
+    /// Fault plan for the device model, in TOML; empty for none.
+    pub faults: &'a str,
+}
+
+impl Needs<'_> {
+    /// What a test has that asks for nothing: the verifier, and hardware without faults.
+    pub const NOTHING: Needs<'static> = Needs { verifier: true, faults: "" };
+}
+
+/// The bug check in which a test is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Its code.
+    pub code: u32,
+    /// How many of `parameters` count, from the first one on; the others differ from run to run.
+    pub known: u8,
+    /// Its parameters.
+    pub parameters: [u64; 4],
+}
+
+impl Expected {
+    /// Whether a bug check is this one.
+    #[must_use]
+    pub fn matches(&self, code: u32, parameters: &[u64; 4]) -> bool {
+        let known = usize::from(self.known).min(4);
+        self.code == code && self.parameters[..known] == parameters[..known]
+    }
+}
+
+/// What a test wants done to the machine while it runs. Answered by [`ToGuest::Answer`], once it has been begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Ask the guest to let go of the device, as somebody does who presses the slot's button.
+    Eject,
+    /// Take the device out of its slot without a word.
+    Unplug,
+    /// Put the device into its empty slot.
+    Plug,
+    /// Wake the machine when it sleeps.
+    Wake,
 }
 
 /// How a test ended.
@@ -74,6 +128,10 @@ pub enum FromGuest<'a> {
         name: &'a str,
         /// What it is for, in one line.
         purpose: &'a str,
+        /// The guest it needs.
+        needs: Needs<'a>,
+        /// The bug check that it is to end in, if it is to end in one.
+        expects: Option<Expected>,
     },
     /// The list is complete.
     EndOfList,
@@ -97,6 +155,11 @@ pub enum FromGuest<'a> {
         level: LogLevel,
         /// The line.
         text: &'a str,
+    },
+    /// The running test wants something done.
+    Ask {
+        /// What.
+        what: Ask,
     },
     /// The guest's kernel stops. Said by the kernel, in the middle of anything; nothing follows but [`FromGuest::BugCheckFrame`].
     BugCheck {

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use channel::ToGuest;
+use channel::{Ask, ToGuest};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::link::{Link, Said};
 use super::log::GuestLog;
@@ -21,6 +22,7 @@ use crate::child::Child;
 use crate::device::{Model, Running};
 use crate::interrupt::{Interrupt, poll_until};
 use crate::qemu::Machine;
+use crate::qmp::{Qmp, QmpError};
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
 
@@ -48,6 +50,15 @@ pub struct Rig {
     pub archive: Option<OwnedFd>,
     /// The device, if there is one.
     pub model: Option<Model>,
+}
+
+/// What one boot is for, beyond what all boots of a run have.
+#[derive(Debug)]
+pub struct Mission {
+    /// The framework verifier is on.
+    pub verifier: bool,
+    /// Plan of faults for the device model.
+    pub faults: Option<PathBuf>,
 }
 
 /// Where a run's logs go.
@@ -87,6 +98,7 @@ pub struct Boot<'a> {
     model: Option<Running>,
     log: GuestLog,
     link: Link,
+    monitor: Qmp,
     interrupt: &'a Interrupt,
     started: Instant,
     command: Vec<String>,
@@ -98,22 +110,34 @@ impl<'a> Boot<'a> {
     ///
     /// # Errors
     /// The system's, with the name of what could not be started.
-    pub fn start(rig: &Rig, logs: &Logs<'_>, interrupt: &'a Interrupt) -> Result<Self, (&'static str, io::Error)> {
+    pub fn start(
+        rig: &Rig,
+        mission: &Mission,
+        logs: &Logs<'_>,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self, (&'static str, io::Error)> {
         let of_model = |error| ("the device model", error);
         let of_qemu = |error| ("QEMU", error);
-        let model =
-            rig.model.as_ref().map(|model| Running::start(model, logs.folder, logs.device)).transpose().map_err(of_model)?;
+        let model = rig
+            .model
+            .as_ref()
+            .map(|model| Running::start(model, mission.faults.as_deref(), logs.folder, logs.device))
+            .transpose()
+            .map_err(of_model)?;
         let (log, com1) = UnixStream::pair().map_err(of_qemu)?;
         let (channel, com2) = UnixStream::pair().map_err(of_qemu)?;
+        let append = if mission.verifier { rig.append.clone() } else { format!("{} verifier=off", rig.append) };
+        let (monitor, qemus_monitor) = UnixStream::pair().map_err(of_qemu)?;
         let machine = Machine {
             accelerator: rig.accelerator,
             processors: rig.processors,
             memory: rig.memory,
             image: &rig.image,
-            append: &rig.append,
+            append: &append,
             archive: rig.archive.as_ref().map(OwnedFd::as_fd),
             com1: com1.as_fd(),
             com2: com2.as_fd(),
+            monitor: qemus_monitor.as_fd(),
             device: model.as_ref().map(Running::door),
         };
         let started = Instant::now();
@@ -124,6 +148,7 @@ impl<'a> Boot<'a> {
             model,
             log: GuestLog::new(log, file, logs.guest_length).map_err(of_qemu)?,
             link: Link::new(channel).map_err(of_qemu)?,
+            monitor: Qmp::new(monitor),
             interrupt,
             started,
             command,
@@ -143,6 +168,20 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub fn is_sent(&self) -> bool {
         !self.link.wants_to_send()
+    }
+
+    /// Does to the machine what the running test asks for. Returns once it has begun.
+    ///
+    /// # Errors
+    /// QEMU's reason.
+    pub fn perform(&mut self, ask: Ask) -> Result<(), QmpError> {
+        let (command, arguments) = match ask {
+            Ask::Wake => ("system_wakeup", json!({})),
+            Ask::Eject | Ask::Unplug | Ask::Plug => {
+                return Err(QmpError::Nonsense("the device sits in no slot of its own yet".to_owned()));
+            }
+        };
+        self.monitor.execute(command, &arguments).map(drop)
     }
 
     /// Waits for the next event.

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use channel::{Decoder, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
+use channel::{Ask, Decoder, Expected, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
 
 use crate::console::printable;
 
@@ -25,6 +25,10 @@ pub enum Said {
         name: String,
         /// What it is for.
         purpose: String,
+        /// The guest it needs.
+        needs: Needs,
+        /// The bug check that it is to end in.
+        expects: Option<Expected>,
     },
     /// The list is complete.
     EndOfList,
@@ -46,6 +50,8 @@ pub enum Said {
         /// The line.
         text: String,
     },
+    /// The running test wants something done to the machine.
+    Ask(Ask),
     /// The guest's kernel stops.
     BugCheck {
         /// Code.
@@ -68,6 +74,27 @@ pub enum Said {
     BugCheckEnd,
     /// It leaves.
     Goodbye,
+}
+
+/// What a test needs of its guest; see [`channel::Needs`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Needs {
+    /// The framework verifier is on.
+    pub verifier: bool,
+    /// Fault plan for the device model, or empty.
+    pub faults: String,
+}
+
+impl From<channel::Needs<'_>> for Needs {
+    fn from(needs: channel::Needs<'_>) -> Self {
+        Self { verifier: needs.verifier, faults: needs.faults.to_owned() }
+    }
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        channel::Needs::NOTHING.into()
+    }
 }
 
 /// How a test ended, by the guest's own word.
@@ -95,7 +122,10 @@ impl From<FromGuest<'_>> for Said {
     fn from(message: FromGuest<'_>) -> Self {
         match message {
             FromGuest::Hello { protocol, system } => Self::Hello { protocol, system: printable(system) },
-            FromGuest::Test { name, purpose } => Self::Test { name: printable(name), purpose: printable(purpose) },
+            FromGuest::Test { name, purpose, needs, expects } => {
+                Self::Test { name: printable(name), purpose: printable(purpose), needs: needs.into(), expects }
+            }
+            FromGuest::Ask { what } => Self::Ask(what),
             FromGuest::EndOfList => Self::EndOfList,
             FromGuest::Started { test } => Self::Started(printable(test)),
             FromGuest::Finished { test, outcome, duration } => {

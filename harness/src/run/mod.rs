@@ -11,6 +11,8 @@ pub mod record;
 pub mod session;
 
 use std::collections::VecDeque;
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -20,8 +22,8 @@ use crate::error::Exit;
 use crate::interrupt::Interrupt;
 use crate::report::folder::RunFolder;
 use crate::symbols::Symbols;
-use boot::{Boot, Logs, Rig};
-use link::Verdict;
+use boot::{Boot, Logs, Mission, Rig};
+use link::{Needs, Verdict};
 use record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble};
 use session::{Cause, Listed, Session};
 
@@ -100,6 +102,8 @@ pub struct Run<'a> {
     interrupt: &'a Interrupt,
     /// Tests still to run; `None` until the guest has listed them.
     pending: Option<VecDeque<Listed>>,
+    /// What the guest that runs now, or is booted next, is made for.
+    needs: Needs,
     guest_log: u64,
     findings: Findings,
 }
@@ -123,7 +127,7 @@ impl<'a> Run<'a> {
         timings: Timings,
     ) -> Self {
         let findings = Findings { timings, ..Findings::default() };
-        Self { rig, request, folder, symbols, interrupt, pending: None, guest_log: 0, findings }
+        Self { rig, request, folder, symbols, interrupt, pending: None, needs: Needs::default(), guest_log: 0, findings }
     }
 
     /// Boots until there is nothing left to do. Each test's result is printed when it is known.
@@ -149,7 +153,18 @@ impl<'a> Run<'a> {
             device: &self.folder.device,
             qemu: &self.folder.qemu,
         };
-        let boot = match Boot::start(self.rig, &logs, self.interrupt) {
+        if let Some(next) = self.pending.as_ref().and_then(|pending| pending.front()) {
+            self.needs = next.needs.clone();
+        }
+        let faults = match self.fault_plan() {
+            Ok(faults) => faults,
+            Err(error) => {
+                self.trouble(vec![format!("the plan of faults cannot be written: {error}")], Exit::Environment);
+                return Next::Stop;
+            }
+        };
+        let mission = Mission { verifier: self.needs.verifier, faults };
+        let boot = match Boot::start(self.rig, &mission, &logs, self.interrupt) {
             Ok(boot) => boot,
             Err((who, error)) => {
                 self.trouble(vec![format!("{who} cannot be started: {error}")], Exit::Environment);
@@ -180,7 +195,7 @@ impl<'a> Run<'a> {
             return self.stop(&cause);
         }
         while !self.request.list
-            && let Some(test) = self.pending.as_mut().and_then(VecDeque::pop_front)
+            && let Some(test) = self.next_test()
         {
             if let Err((next, ended)) = self.one_test(session, &test) {
                 let left = self.pending.as_ref().is_some_and(|pending| !pending.is_empty());
@@ -190,8 +205,10 @@ impl<'a> Run<'a> {
         let began = Instant::now();
         let farewell = session.goodbye();
         self.findings.timings.add("shutdown", began.elapsed());
+        let left = !self.request.list && self.pending.as_ref().is_some_and(|pending| !pending.is_empty());
+        let next = if left { Next::Boot } else { Next::Stop };
         match farewell {
-            Ok(remark) => (Next::Stop, remark.unwrap_or_else(|| "ordered shutdown".to_owned())),
+            Ok(remark) => (next, remark.unwrap_or_else(|| "ordered shutdown".to_owned())),
             Err(cause) => self.stop(&cause),
         }
     }
@@ -216,14 +233,31 @@ impl<'a> Run<'a> {
         }
         let began = Instant::now();
         let listed = session.list()?;
-        let chosen: VecDeque<Listed> = listed.into_iter().filter(|test| self.request.wants(&test.name)).collect();
+        let mut chosen: Vec<Listed> = listed.into_iter().filter(|test| self.request.wants(&test.name)).collect();
+        group(&mut chosen);
         self.findings.nothing_chosen = chosen.is_empty();
         if self.request.list {
             chosen.iter().for_each(|test| say(format!("{}: {}", test.name, test.purpose)));
         }
-        self.pending = Some(chosen);
+        self.pending = Some(chosen.into());
         self.findings.timings.add("hello to first test (the list)", began.elapsed());
         Ok(())
+    }
+
+    /// The next test that this guest is made for.
+    fn next_test(&mut self) -> Option<Listed> {
+        let pending = self.pending.as_mut()?;
+        pending.pop_front_if(|test| test.needs == self.needs)
+    }
+
+    /// Writes the plan of faults that the next guest needs into the run's folder, where it stays for whoever repeats the run.
+    fn fault_plan(&self) -> std::io::Result<Option<PathBuf>> {
+        if self.needs.faults.is_empty() {
+            return Ok(None);
+        }
+        let path = self.folder.path.join(format!("faults-{}.toml", self.findings.boots.len() + 1));
+        fs::write(&path, &self.needs.faults)?;
+        Ok(Some(path))
     }
 
     /// Runs one test and records it. `Err`: the boot is over.
@@ -242,6 +276,7 @@ impl<'a> Run<'a> {
                 (outcome_of(cause), None, Some(over))
             }
         };
+        let outcome = outcome.against(test.expects.as_ref());
         self.record(test, outcome, guest, time, log, lines);
         over.map_or(Ok(()), Err)
     }
@@ -297,6 +332,17 @@ impl<'a> Run<'a> {
             log,
         });
     }
+}
+
+/// Puts tests with the same needs together, in the order in which the needs first appear, and those that end the guest last.
+fn group(tests: &mut [Listed]) {
+    let mut kinds: Vec<Needs> = Vec::new();
+    for test in tests.iter() {
+        if !kinds.contains(&test.needs) {
+            kinds.push(test.needs.clone());
+        }
+    }
+    tests.sort_by_key(|test| (kinds.iter().position(|kind| *kind == test.needs), test.expects.is_some()));
 }
 
 impl From<Verdict> for TestOutcome {

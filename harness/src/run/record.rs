@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use channel::Expected;
 use serde::Serialize;
 
 use crate::bugcheck::BugCheck;
@@ -70,6 +71,21 @@ impl TestOutcome {
             Self::GuestDied { .. } => "DIED",
             Self::Broken { .. } => "BROKEN",
             Self::NotRun { .. } => "NOT RUN",
+        }
+    }
+
+    /// What it means for a test that is to end in a bug check: that bug check is its success, and nothing else is.
+    #[must_use]
+    pub fn against(self, expected: Option<&Expected>) -> Self {
+        let Some(expected) = expected else { return self };
+        match self {
+            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => Self::Passed,
+            Self::Passed => Self::Failed {
+                file: String::new(),
+                line: 0,
+                reason: format!("expected bug check {:#x}, the guest is still alive", expected.code),
+            },
+            other => other,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use channel::{LogLevel, PROTOCOL_VERSION, ToGuest};
+use channel::{Ask, Expected, LogLevel, PROTOCOL_VERSION, ToGuest};
 
 use super::boot::{Boot, Event};
-use super::link::{Said, Verdict};
+use super::link::{Needs, Said, Verdict};
 use crate::bugcheck::{BugCheck, name_of};
 use crate::child::describe;
 use crate::qemu::Ending;
@@ -32,6 +32,10 @@ pub struct Listed {
     pub name: String,
     /// What it is for.
     pub purpose: String,
+    /// The guest it needs.
+    pub needs: Needs,
+    /// The bug check that it is to end in.
+    pub expects: Option<Expected>,
 }
 
 /// A test that ran to its end.
@@ -156,7 +160,9 @@ impl<'a> Session<'a> {
                 Some(Said::Test { name, .. }) if tests.iter().any(|test| test.name == name) => {
                     return Err(Cause::Protocol(format!("the guest lists {name} twice")));
                 }
-                Some(Said::Test { name, purpose }) => tests.push(Listed { name, purpose }),
+                Some(Said::Test { name, purpose, needs, expects }) => {
+                    tests.push(Listed { name, purpose, needs, expects });
+                }
                 Some(Said::EndOfList) => return Ok(tests),
                 Some(_) => {}
                 None => return Err(self.hang("the list of tests", LIST)),
@@ -177,6 +183,7 @@ impl<'a> Session<'a> {
                 Some(Said::Started(name) | Said::Finished { test: name, .. }) if name != test => {
                     return Err(Cause::Protocol(format!("asked to run {test}, the guest answered for {name}")));
                 }
+                Some(Said::Ask(ask)) => self.answer(ask)?,
                 Some(_) => {}
                 None => return Err(self.hang(test, patience)),
             }
@@ -197,6 +204,11 @@ impl<'a> Session<'a> {
                 other => drop(self.judge(other)?),
             }
         }
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<(), Cause> {
+        let refusal = self.boot.perform(ask).err().map(|error| error.to_string());
+        self.send(&ToGuest::Answer { done: refusal.is_none(), reason: refusal.as_deref().unwrap_or_default() })
     }
 
     fn send(&mut self, message: &ToGuest<'_>) -> Result<(), Cause> {

@@ -5,6 +5,8 @@ use alloc::string::String;
 use core::fmt::Debug;
 use core::panic::Location;
 
+use channel::{Expected, Needs};
+
 use crate::nt::NTSTATUS;
 
 /// A test: its name within its suite, its purpose in one line, its body.
@@ -15,42 +17,27 @@ pub struct Test {
     /// What it proves.
     pub purpose: &'static str,
     /// The guest it needs.
-    pub guest: Guest,
+    pub needs: Needs<'static>,
     /// The bug check that it is to end in, if it is to end in one.
-    pub expects: Option<BugCheck>,
+    pub expects: Option<Expected>,
     /// The body.
     pub run: fn(&mut Bench) -> TestResult,
 }
 
-/// What a test needs of the guest it runs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guest {
-    /// A guest as runs have it: the framework verifier is on.
-    Ordinary,
-    /// The framework verifier is off.
-    WithoutVerifier,
-}
+/// A guest without the framework verifier.
+pub(crate) const WITHOUT_VERIFIER: Needs<'static> = Needs { verifier: false, ..Needs::NOTHING };
 
-/// A bug check that proves something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BugCheck {
-    /// Its code.
-    pub code: u32,
-    /// Its first parameters, as many as are the same in every run.
-    pub parameters: &'static [u64],
-}
-
-/// Lists tests: `tests!(suite { name: "purpose", … })` names functions of the calling module. `tests!(suite on Guest { … })` says what
-/// guest they need; `name: "purpose" => BUG_CHECK` in what bug check a test is to end.
+/// Lists tests: `tests!(suite { name: "purpose", … })` names functions of the calling module. `tests!(suite on NEEDS; { … })` says what
+/// guest they need; `name: "purpose" => EXPECTED` in what bug check a test is to end.
 macro_rules! tests {
     ($suite:ident { $($tests:tt)* }) => {
-        $crate::bench::tests!($suite on Ordinary { $($tests)* })
+        $crate::bench::tests!($suite on channel::Needs::NOTHING; { $($tests)* })
     };
-    ($suite:ident on $guest:ident { $($name:ident: $purpose:literal $(=> $bug_check:expr)?,)* }) => {
+    ($suite:ident on $needs:expr; { $($name:ident: $purpose:literal $(=> $bug_check:expr)?,)* }) => {
         &[$($crate::Test {
             name: concat!(stringify!($suite), "::", stringify!($name)),
             purpose: $purpose,
-            guest: $crate::Guest::$guest,
+            needs: $needs,
             expects: $crate::bench::tests!(@ $($bug_check)?),
             run: $name,
         },)*]

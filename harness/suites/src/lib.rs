@@ -16,16 +16,10 @@ pub mod nt;
 mod relay;
 mod serve;
 
-pub use bench::{Bench, BugCheck, Failure, Guest, Test, TestResult};
+pub use bench::{Bench, Failure, Test, TestResult};
 pub use serve::{report_panic, serve};
 
 /// Every test of every suite, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Test> {
     [device::TESTS].into_iter().chain(contract::TESTS.iter().copied()).flatten()
-}
-
-/// Tests that [`all`] does not have: those that end in a bug check and those that need a guest without the framework verifier. The
-/// guest channel has no words yet for what they need of a run.
-pub fn unlisted() -> impl Iterator<Item = &'static Test> {
-    contract::UNLISTED.iter().copied().flatten()
 }

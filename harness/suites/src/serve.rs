@@ -24,6 +24,7 @@ pub fn serve() -> Result<(), NTSTATUS> {
             Order::List => list(&mut link)?,
             Order::Run { test, seed } => run(&mut link, test, seed)?,
             Order::Refuse { name } => refuse(&mut link, &name)?,
+            Order::Ignore => {}
             Order::Leave => return link.send(&FromGuest::Goodbye),
         }
     }
@@ -35,6 +36,7 @@ enum Order {
     List,
     Run { test: &'static Test, seed: u64 },
     Refuse { name: String },
+    Ignore,
     Leave,
 }
 
@@ -47,6 +49,8 @@ impl Order {
                 Some(test) => Self::Run { test, seed },
                 None => Self::Refuse { name: shorten(name).into() },
             },
+            // An answer to nobody: the test that asked has gone on.
+            ToGuest::Answer { .. } => Self::Ignore,
             ToGuest::Goodbye => Self::Leave,
         }
     }
@@ -54,7 +58,7 @@ impl Order {
 
 fn list(link: &mut Link) -> Result<(), NTSTATUS> {
     for test in crate::all() {
-        link.send(&FromGuest::Test { name: test.name, purpose: test.purpose })?;
+        link.send(&FromGuest::Test { name: test.name, purpose: test.purpose, needs: test.needs, expects: test.expects })?;
     }
     link.send(&FromGuest::EndOfList)
 }

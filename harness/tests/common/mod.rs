@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use channel::{FromGuest, MAX_FRAME, Outcome, PROTOCOL_VERSION, ToGuest, encode};
+use channel::{FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, ToGuest, encode};
 use harness::pvh::{Answer, COM1, COM2, Script, Then};
 use harness::run::Request;
 
@@ -84,7 +84,7 @@ impl Guest {
 
     /// Lists a test and answers for it: `log` on COM1, `messages` on COM2, then `then`.
     pub(crate) fn test(mut self, name: &str, log: &str, messages: &[FromGuest<'_>], then: Then) -> Self {
-        self.list.extend(frame(&FromGuest::Test { name, purpose: "a test of the tests" }));
+        self.list.extend(frame(&FromGuest::Test { name, purpose: "a test of the tests", needs: Needs::NOTHING, expects: None }));
         let mut reply = frame(&FromGuest::Started { test: name });
         messages.iter().for_each(|message| reply.extend(frame(message)));
         let request = frame(&ToGuest::Run { test: name, seed: seed_of(name) });

@@ -1,23 +1,24 @@
 //! Misuse that stops the machine, with the framework verifier on. The harness sees the bug check and compares it with what the test
 //! expects; a test that returns has failed.
 
+use channel::Expected;
 use protocol::probe::queue;
 
 use super::probe::Probe;
 use super::steps::*;
-use crate::bench::{Bench, BugCheck, Failure, Test, TestResult, tests};
+use crate::bench::{Bench, Failure, Test, TestResult, tests};
 use crate::nt::NTSTATUS;
 
 /// Parameter 1 of WDF_VIOLATION, then those behind it that are known beforehand.
-pub(super) const INVALID_HANDLE: BugCheck = wdf_violation(&[5]);
-pub(super) const ALREADY_SENT: BugCheck = wdf_violation(&[6, 3]);
-const PARAMETER_IS_NULL: BugCheck = wdf_violation(&[4, 0]);
-const RECURSIVE_LOCK: BugCheck = wdf_violation(&[2]);
-const INFORMATION_LENGTH_MISMATCH: BugCheck = wdf_violation(&[6, 4]);
-const OBJECT_ERROR: BugCheck = wdf_violation(&[7]);
-const QUEUE_FATAL: BugCheck = wdf_violation(&[0xa]);
-const INVALID_LOCK_OPERATION: BugCheck = wdf_violation(&[0xb]);
-const IRQL_MISMATCH: BugCheck = wdf_violation(&[0xe, 0, 2]);
+pub(super) const INVALID_HANDLE: Expected = wdf_violation(&[5]);
+pub(super) const ALREADY_SENT: Expected = wdf_violation(&[6, 3]);
+const PARAMETER_IS_NULL: Expected = wdf_violation(&[4, 0]);
+const RECURSIVE_LOCK: Expected = wdf_violation(&[2]);
+const INFORMATION_LENGTH_MISMATCH: Expected = wdf_violation(&[6, 4]);
+const OBJECT_ERROR: Expected = wdf_violation(&[7]);
+const QUEUE_FATAL: Expected = wdf_violation(&[0xa]);
+const INVALID_LOCK_OPERATION: Expected = wdf_violation(&[0xb]);
+const IRQL_MISMATCH: Expected = wdf_violation(&[0xe, 0, 2]);
 
 pub(super) const TESTS: &[Test] = tests!(contract {
     cancelling_an_invalid_handle_stops_the_machine: "WdfRequestCancelSentRequest of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
@@ -35,8 +36,10 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     deleting_a_received_request_stops_the_machine: "WdfObjectDelete of a request that a queue presented: WDF_VIOLATION 7" => OBJECT_ERROR,
 });
 
-const fn wdf_violation(parameters: &'static [u64]) -> BugCheck {
-    BugCheck { code: 0x10d, parameters }
+const fn wdf_violation(known: &[u64]) -> Expected {
+    let mut parameters = [0; 4];
+    parameters.split_at_mut(known.len()).0.copy_from_slice(known);
+    Expected { code: 0x10d, known: known.len() as u8, parameters }
 }
 
 /// What a test returns that was to end in a bug check.

@@ -20,7 +20,14 @@ mod without_verifier;
 
 use crate::bench::Test;
 
-/// The tests that leave the guest alive.
-pub(crate) const TESTS: &[&[Test]] = &[cancel::TESTS, forward::TESTS, reuse::TESTS, send::TESTS, ownership::TESTS, queues::TESTS];
-/// The tests that end in a bug check, or need a guest without verifier.
-pub(crate) const UNLISTED: &[&[Test]] = &[bug_checks::TESTS, without_verifier::TESTS];
+/// The tests. Those that end the guest come last.
+pub(crate) const TESTS: &[&[Test]] = &[
+    cancel::TESTS,
+    forward::TESTS,
+    reuse::TESTS,
+    send::TESTS,
+    ownership::TESTS,
+    queues::TESTS,
+    without_verifier::TESTS,
+    bug_checks::TESTS,
+];

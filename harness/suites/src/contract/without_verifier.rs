@@ -5,10 +5,10 @@ use protocol::probe::{Event, queue};
 use super::bug_checks::{ALREADY_SENT, INVALID_HANDLE, still_alive};
 use super::probe::{Load, Probe};
 use super::steps::*;
-use crate::bench::{Bench, Test, TestResult, ensure_eq, tests};
+use crate::bench::{Bench, Test, TestResult, WITHOUT_VERIFIER, ensure_eq, tests};
 use crate::nt::NTSTATUS;
 
-pub(super) const TESTS: &[Test] = tests!(contract on WithoutVerifier {
+pub(super) const TESTS: &[Test] = tests!(contract on WITHOUT_VERIFIER; {
     without_verifier_the_registry_says_so: "the verifier is off, and the other tests of this list rely on it",
     without_verifier_forwarding_to_the_same_queue_is_not_checked: "the request is put into the queue again, and presented",
     without_verifier_forwarding_to_another_devices_queue_is_not_checked: "the request goes to the other device's queue",
