@@ -161,7 +161,7 @@ fn time(qemu: &Qemu, accelerator: Accelerator, image: &Path, interrupt: &Interru
 }
 
 fn boot(qemu: &Qemu, accelerator: Accelerator, image: &Path) -> std::io::Result<Child> {
-    let ((_log, com1), (_channel, com2)) = (UnixStream::pair()?, UnixStream::pair()?);
+    let ((_log, com1), (_channel, com2), (_ours, monitor)) = (UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?);
     let machine = Machine {
         accelerator,
         processors: 1,
@@ -171,6 +171,7 @@ fn boot(qemu: &Qemu, accelerator: Accelerator, image: &Path) -> std::io::Result<
         archive: None,
         com1: com1.as_fd(),
         com2: com2.as_fd(),
+        monitor: monitor.as_fd(),
         device: None,
     };
     let silence = fs::File::options().write(true).open("/dev/null")?;
