@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn noise_costs_at_most_the_frame_it_hits() {
         let mut line = [0; MAX_FRAME];
-        let length = encode(&ToGuest::Run { test: "device::echo", seed: 1 }, &mut line).unwrap();
+        let length = encode(&ToGuest::Run { test: "device::echo", seed: 1, span_ms: 0 }, &mut line).unwrap();
         let good = line;
         line[length / 2] ^= 0x40;
         let mut decoder = Decoder::new();
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn every_single_bit_flip_is_noticed() {
         let mut line = [0; MAX_FRAME];
-        let length = encode(&ToGuest::Run { test: "a::b", seed: 99 }, &mut line).unwrap();
+        let length = encode(&ToGuest::Run { test: "a::b", seed: 99, span_ms: 0 }, &mut line).unwrap();
         for bit in 0..(length - 1) * 8 {
             let mut damaged = line;
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -152,6 +152,6 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_is_refused() {
         let text = core::str::from_utf8(&[b'x'; MAX_FRAME]).unwrap();
-        assert_eq!(encode(&ToGuest::Run { test: text, seed: 0 }, &mut [0; MAX_FRAME]), Err(FrameError::TooLong));
+        assert_eq!(encode(&ToGuest::Run { test: text, seed: 0, span_ms: 0 }, &mut [0; MAX_FRAME]), Err(FrameError::TooLong));
     }
 }

@@ -21,6 +21,8 @@ pub enum ToGuest<'a> {
         test: &'a str,
         /// Seed for whatever the test chooses at random.
         seed: u64,
+        /// How long a test goes on that can go on for any time, in milliseconds; 0: as long as it likes, which is short.
+        span_ms: u32,
     },
     /// Answer to [`FromGuest::Ask`].
     Answer {
@@ -155,6 +157,17 @@ pub enum FromGuest<'a> {
         level: LogLevel,
         /// The line.
         text: &'a str,
+    },
+    /// The running test has measured something: a distribution, never a reason to pass or fail.
+    Figure {
+        /// What was measured.
+        what: &'a str,
+        /// In what unit; empty for a bare number.
+        unit: &'a str,
+        /// How many times.
+        samples: u32,
+        /// The smallest, the median, the 90th and 99th percentile, the largest.
+        spread: [u64; 5],
     },
     /// The running test wants something done.
     Ask {

@@ -49,7 +49,10 @@ pub struct Arguments {
     /// Seed for whatever tests choose at random. Default: a new one each time; the report names it.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Seconds that one test may take.
+    /// How long each test of suite `stress` goes on, such as 60s or 5m. Default: a moment.
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub span: Option<Duration>,
+    /// Seconds that one test may take; those of `--for` come on top.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// Seconds from QEMU's start to the guest's first answer.
@@ -133,6 +136,13 @@ pub fn perform_without_summary(arguments: &Arguments, interrupt: &Interrupt) -> 
     Ok(Finished { counts: record.counts, exit })
 }
 
+/// A span of time as one writes it. A day is enough for anything.
+fn span(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if span.is_zero() || span > LONGEST { Err("from 1ms to 1day".to_owned()) } else { Ok(span) }
+}
+
 fn request_of(arguments: &Arguments) -> Request {
     let fresh = || std::hash::RandomState::new().build_hasher().finish();
     Request {
@@ -140,6 +150,7 @@ fn request_of(arguments: &Arguments) -> Request {
         filter: arguments.filter.clone(),
         list: arguments.list,
         seed: arguments.seed.unwrap_or_else(fresh),
+        span: arguments.span,
         test_patience: Duration::from_secs(arguments.timeout),
         boot_patience: Duration::from_secs(arguments.boot_timeout),
     }

@@ -51,6 +51,7 @@ pub(crate) mod tests {
             boot: 1,
             guest_log: (0, 5),
             log: vec!["line & more".into()],
+            figures: vec![],
         };
         let failed = TestOutcome::Failed { file: "echo.rs".into(), line: 7, reason: "expected 0 < 1".into() };
         let tests = vec![

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use channel::{Ask, Decoder, Expected, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
 
+use super::record::Figure;
 use crate::console::printable;
 
 /// What a guest said, with owned texts that are safe to print.
@@ -50,6 +51,8 @@ pub enum Said {
         /// The line.
         text: String,
     },
+    /// The running test has measured something.
+    Figure(Figure),
     /// The running test wants something done to the machine.
     Ask(Ask),
     /// The guest's kernel stops.
@@ -124,6 +127,9 @@ impl From<FromGuest<'_>> for Said {
             FromGuest::Hello { protocol, system } => Self::Hello { protocol, system: printable(system) },
             FromGuest::Test { name, purpose, needs, expects } => {
                 Self::Test { name: printable(name), purpose: printable(purpose), needs: needs.into(), expects }
+            }
+            FromGuest::Figure { what, unit, samples, spread } => {
+                Self::Figure(Figure { what: printable(what), unit: printable(unit), samples, spread })
             }
             FromGuest::Ask { what } => Self::Ask(what),
             FromGuest::EndOfList => Self::EndOfList,
@@ -284,7 +290,7 @@ mod tests {
         let mut link = Link::new(line).unwrap();
         let long = "x".repeat(1500);
         while !link.wants_to_send() {
-            link.send(&ToGuest::Run { test: &long, seed: 0 }).unwrap();
+            link.send(&ToGuest::Run { test: &long, seed: 0, span_ms: 0 }).unwrap();
         }
         drop(guest);
         link.flush();

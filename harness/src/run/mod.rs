@@ -25,7 +25,7 @@ use crate::symbols::Symbols;
 use boot::{Boot, Logs, Mission, Rig};
 use link::{Needs, Verdict};
 use record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble};
-use session::{Cause, Listed, Session};
+use session::{Cause, Listed, Notes, Session};
 
 /// Which tests to run, and how patiently.
 #[derive(Clone, Debug)]
@@ -38,7 +38,9 @@ pub struct Request {
     pub list: bool,
     /// Seed from which every test's seed follows.
     pub seed: u64,
-    /// Patience for one test.
+    /// How long a test goes on that can go on for any time; the test's own choice if `None`.
+    pub span: Option<Duration>,
+    /// Patience for one test, beyond its span.
     pub test_patience: Duration,
     /// Patience from QEMU's start to the guest's first answer.
     pub boot_patience: Duration,
@@ -139,7 +141,7 @@ impl<'a> Run<'a> {
         for test in self.pending.take().into_iter().flatten() {
             if !self.request.list {
                 let outcome = TestOutcome::NotRun { reason: reason.clone() };
-                self.record(&test, outcome, None, Duration::ZERO, (self.guest_log, self.guest_log), Vec::new());
+                self.record(&test, outcome, None, Duration::ZERO, (self.guest_log, self.guest_log), Notes::default());
             }
         }
         self.findings
@@ -264,11 +266,11 @@ impl<'a> Run<'a> {
     fn one_test(&mut self, session: &mut Session<'_>, test: &Listed) -> Result<(), (Next, String)> {
         let began = Instant::now();
         let log_start = session.boot().log().written();
-        let done = session.run(&test.name, self.request.seed_of(&test.name), self.request.test_patience);
+        let done = session.run(&test.name, self.request.seed_of(&test.name), self.request.span, self.request.test_patience);
         let time = began.elapsed();
         self.findings.timings.add(format!("test {}", test.name), time);
         let log = (log_start, session.boot().log().written());
-        let lines = session.take_lines();
+        let notes = session.take_notes();
         let (outcome, guest, over) = match done {
             Ok(done) => (done.verdict.into(), Some(done.duration / 10), None),
             Err(cause) => {
@@ -277,7 +279,7 @@ impl<'a> Run<'a> {
             }
         };
         let outcome = outcome.against(test.expects.as_ref());
-        self.record(test, outcome, guest, time, log, lines);
+        self.record(test, outcome, guest, time, log, notes);
         over.map_or(Ok(()), Err)
     }
 
@@ -316,10 +318,11 @@ impl<'a> Run<'a> {
         guest_us: Option<u64>,
         time: Duration,
         guest_log: (u64, u64),
-        log: Vec<String>,
+        notes: Notes,
     ) {
         say(format!("{:>8}  {}  {:.1} ms", outcome.word(), test.name, time.as_secs_f64() * 1e3));
         outcome.lines().iter().for_each(|line| say(format!("          {line}")));
+        notes.figures.iter().for_each(|figure| say(format!("          {figure}")));
         self.findings.tests.push(TestRecord {
             name: test.name.clone(),
             purpose: test.purpose.clone(),
@@ -329,7 +332,8 @@ impl<'a> Run<'a> {
             host_us: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
             boot: self.findings.boots.len(),
             guest_log,
-            log,
+            log: notes.lines,
+            figures: notes.figures,
         });
     }
 }
@@ -376,6 +380,7 @@ mod tests {
             filter: filter.map(str::to_owned),
             list: false,
             seed: 1,
+            span: None,
             test_patience: Duration::from_secs(1),
             boot_patience: Duration::from_secs(1),
         }

@@ -119,6 +119,31 @@ impl TestOutcome {
     }
 }
 
+/// What a test has measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Figure {
+    /// What.
+    pub what: String,
+    /// In what unit; empty for a bare number.
+    pub unit: String,
+    /// How many times.
+    pub samples: u32,
+    /// The smallest, the median, the 90th and 99th percentile, the largest.
+    pub spread: [u64; 5],
+}
+
+impl std::fmt::Display for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [least, median, ninety, ninety_nine, most] = self.spread;
+        let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
+        write!(
+            f,
+            "{}: median {median}{unit} (least {least}, 90 % {ninety}, 99 % {ninety_nine}, most {most}; {} samples)",
+            self.what, self.samples
+        )
+    }
+}
+
 /// One test of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct TestRecord {
@@ -140,6 +165,8 @@ pub struct TestRecord {
     pub guest_log: (u64, u64),
     /// What the test itself logged.
     pub log: Vec<String>,
+    /// What it has measured.
+    pub figures: Vec<Figure>,
 }
 
 /// One start of the guest.
@@ -268,6 +295,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_figure_reads_as_a_line() {
+        let figure = Figure { what: "round trip".into(), unit: "ns".into(), samples: 100, spread: [1, 2, 3, 4, 5] };
+        assert_eq!(figure.to_string(), "round trip: median 2 ns (least 1, 90 % 3, 99 % 4, most 5; 100 samples)");
+    }
+
+    #[test]
     fn every_way_to_fail_counts_as_failed_and_what_never_ran_as_skipped() {
         let record = |outcome| TestRecord {
             name: "a::b".into(),
@@ -279,6 +312,7 @@ mod tests {
             boot: 1,
             guest_log: (0, 0),
             log: vec![],
+            figures: vec![],
         };
         let tests = [
             record(TestOutcome::Passed),

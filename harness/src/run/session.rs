@@ -6,6 +6,7 @@ use channel::{Ask, Expected, LogLevel, PROTOCOL_VERSION, ToGuest};
 
 use super::boot::{Boot, Event};
 use super::link::{Needs, Said, Verdict};
+use super::record::Figure;
 use crate::bugcheck::{BugCheck, name_of};
 use crate::child::describe;
 use crate::qemu::Ending;
@@ -24,6 +25,8 @@ const BUG_CHECK: Duration = Duration::from_secs(3);
 const MOST_TESTS: usize = 10_000;
 /// Most lines that a test may log, and most frames of a back trace.
 const MOST_LINES: usize = 2_000;
+/// Most figures that a test may report.
+const MOST_FIGURES: usize = 200;
 
 /// A test as the guest lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,15 @@ pub struct Listed {
     pub needs: Needs,
     /// The bug check that it is to end in.
     pub expects: Option<Expected>,
+}
+
+/// What a test says of itself while it runs.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Lines for its log.
+    pub lines: Vec<String>,
+    /// What it has measured.
+    pub figures: Vec<Figure>,
 }
 
 /// A test that ran to its end.
@@ -98,14 +110,14 @@ impl Cause {
 pub struct Session<'a> {
     boot: Boot<'a>,
     symbols: &'a Symbols,
-    lines: Vec<String>,
+    notes: Notes,
 }
 
 impl<'a> Session<'a> {
     /// Begins to talk to the guest of `boot`.
     #[must_use]
     pub fn new(boot: Boot<'a>, symbols: &'a Symbols) -> Self {
-        Self { boot, symbols, lines: Vec::new() }
+        Self { boot, symbols, notes: Notes::default() }
     }
 
     /// The boot that it talks to.
@@ -114,9 +126,9 @@ impl<'a> Session<'a> {
         &self.boot
     }
 
-    /// Lines that the guest logged since the last call.
-    pub fn take_lines(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.lines)
+    /// What the guest noted since the last call.
+    pub fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
     }
 
     /// Says hello until the guest answers, and returns what system it is.
@@ -170,12 +182,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs one test.
+    /// Runs one test. `span` is for a test that can go on for any time, and comes on top of `patience`.
     ///
     /// # Errors
     /// Why the boot ended; the test is then the one that was running.
-    pub fn run(&mut self, test: &str, seed: u64, patience: Duration) -> Result<Done, Cause> {
-        self.send(&ToGuest::Run { test, seed })?;
+    pub fn run(&mut self, test: &str, seed: u64, span: Option<Duration>, patience: Duration) -> Result<Done, Cause> {
+        let span = span.unwrap_or_default();
+        self.send(&ToGuest::Run { test, seed, span_ms: u32::try_from(span.as_millis()).unwrap_or(u32::MAX) })?;
+        let patience = patience + span;
         let deadline = Instant::now() + patience;
         loop {
             match self.message(deadline)? {
@@ -184,6 +198,7 @@ impl<'a> Session<'a> {
                     return Err(Cause::Protocol(format!("asked to run {test}, the guest answered for {name}")));
                 }
                 Some(Said::Ask(ask)) => self.answer(ask)?,
+                Some(Said::Figure(figure)) if self.notes.figures.len() < MOST_FIGURES => self.notes.figures.push(figure),
                 Some(_) => {}
                 None => return Err(self.hang(test, patience)),
             }
@@ -283,13 +298,13 @@ impl<'a> Session<'a> {
     }
 
     fn log(&mut self, level: LogLevel, text: &str) {
-        if self.lines.len() < MOST_LINES {
+        if self.notes.lines.len() < MOST_LINES {
             let mark = match level {
                 LogLevel::Debug => "debug: ",
                 LogLevel::Info => "",
                 LogLevel::Warning => "warning: ",
             };
-            self.lines.push(format!("{mark}{text}"));
+            self.notes.lines.push(format!("{mark}{text}"));
         }
     }
 }

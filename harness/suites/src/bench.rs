@@ -4,9 +4,11 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::Debug;
 use core::panic::Location;
+use core::time::Duration;
 
-use channel::{Expected, Needs};
+use channel::{Ask, Expected, FromGuest, LogLevel, Needs, ToGuest};
 
+use crate::link::Link;
 use crate::nt::NTSTATUS;
 
 /// A test: its name within its suite, its purpose in one line, its body.
@@ -47,35 +49,103 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// What every test is given.
-#[derive(Debug)]
-pub struct Bench {
-    random: u64,
-}
+/// Random numbers that follow from a seed: SplitMix64, which needs no state but its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
 
-impl Bench {
-    /// A bench whose random numbers follow from `seed`.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self { random: seed }
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
     }
 
-    /// The next random number: SplitMix64, which needs no state but its seed.
-    pub const fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
+    pub(crate) const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
 
-    /// Fills a buffer with random bytes.
-    pub fn fill(&mut self, buffer: &mut [u8]) {
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let bytes = self.random().to_le_bytes();
+            let bytes = self.next().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
     }
+}
+
+/// What every test is given: random numbers that its seed decides, and a line to the harness.
+pub struct Bench {
+    link: Link,
+    random: Random,
+    span: Option<Duration>,
+}
+
+impl Bench {
+    pub(crate) const fn new(link: Link) -> Self {
+        Self { link, random: Random::new(0), span: None }
+    }
+
+    /// Gets ready for the next test.
+    pub(crate) const fn prepare(&mut self, seed: u64, span: Option<Duration>) {
+        self.random = Random::new(seed);
+        self.span = span;
+    }
+
+    pub(crate) const fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    /// The next random number.
+    pub const fn random(&mut self) -> u64 {
+        self.random.next()
+    }
+
+    /// Fills a buffer with random bytes.
+    pub fn fill(&mut self, buffer: &mut [u8]) {
+        self.random.fill(buffer);
+    }
+
+    /// How long to go on, for a test that can go on for any time: what the harness was told, else `moment`.
+    pub fn span(&self, moment: Duration) -> Duration {
+        self.span.unwrap_or(moment)
+    }
+
+    /// Writes a line into the test's log.
+    ///
+    /// # Errors
+    /// COM2's.
+    pub fn log(&mut self, text: &str) -> TestResult {
+        Ok(self.link.send(&FromGuest::Log { level: LogLevel::Info, text: shorten(text) })?)
+    }
+
+    /// Has the harness do something to the machine, and returns once it has begun.
+    ///
+    /// # Errors
+    /// The harness did not do it, and says why.
+    #[track_caller]
+    pub fn ask(&mut self, what: Ask) -> TestResult {
+        self.link.send(&FromGuest::Ask { what })?;
+        loop {
+            let answer = self.link.receive(|message| match message {
+                ToGuest::Answer { done: true, .. } => Some(Ok(())),
+                ToGuest::Answer { reason, .. } => Some(Err(format!("the harness was asked to {what:?}, and did not: {reason}"))),
+                // A greeting that crossed ours.
+                _ => None,
+            })?;
+            if let Some(done) = answer {
+                return done.map_err(|reason| Failure::Expectation { place: Location::caller(), reason });
+            }
+        }
+    }
+}
+
+/// Longest text put into one message; the rest of a frame is for names and framing.
+const LONGEST_TEXT: usize = 1024;
+
+/// The start of a text that fits into a message.
+pub(crate) fn shorten(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
 /// Why a test did not pass.
@@ -145,3 +215,15 @@ macro_rules! ensure {
     };
 }
 pub(crate) use ensure;
+
+#[cfg(test)]
+mod texts {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let text = "ä".repeat(LONGEST_TEXT);
+        assert_eq!(shorten(&text).len(), LONGEST_TEXT);
+        assert_eq!(shorten(&text[..3 * 2]), "äää");
+    }
+}

@@ -2,30 +2,31 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
 
 use channel::{FromGuest, LogLevel, Outcome, PROTOCOL_VERSION, ToGuest};
 
-use crate::bench::{Bench, Failure, Test};
+use crate::bench::{Bench, Failure, Test, shorten};
 use crate::link::Link;
 use crate::nt::{self, NTSTATUS};
-
-/// Longest text put into one message; the rest of a frame is for names and framing.
-const LONGEST_TEXT: usize = 1024;
 
 /// Answers the harness until it says goodbye.
 ///
 /// # Errors
 /// The status with which COM2 could not be opened, read or written.
 pub fn serve() -> Result<(), NTSTATUS> {
-    let mut link = Link::open()?;
+    let mut bench = Bench::new(Link::open()?);
     loop {
-        match link.receive(Order::new)? {
-            Order::Greet => link.send(&FromGuest::Hello { protocol: PROTOCOL_VERSION, system: &nt::system_name() })?,
-            Order::List => list(&mut link)?,
-            Order::Run { test, seed } => run(&mut link, test, seed)?,
-            Order::Refuse { name } => refuse(&mut link, &name)?,
+        match bench.link().receive(Order::new)? {
+            Order::Greet => bench.link().send(&FromGuest::Hello { protocol: PROTOCOL_VERSION, system: &nt::system_name() })?,
+            Order::List => list(bench.link())?,
+            Order::Run { test, seed, span } => {
+                bench.prepare(seed, span);
+                run(&mut bench, test)?;
+            }
+            Order::Refuse { name } => refuse(bench.link(), &name)?,
             Order::Ignore => {}
-            Order::Leave => return link.send(&FromGuest::Goodbye),
+            Order::Leave => return bench.link().send(&FromGuest::Goodbye),
         }
     }
 }
@@ -34,7 +35,7 @@ pub fn serve() -> Result<(), NTSTATUS> {
 enum Order {
     Greet,
     List,
-    Run { test: &'static Test, seed: u64 },
+    Run { test: &'static Test, seed: u64, span: Option<Duration> },
     Refuse { name: String },
     Ignore,
     Leave,
@@ -45,8 +46,8 @@ impl Order {
         match message {
             ToGuest::Hello { .. } => Self::Greet,
             ToGuest::List => Self::List,
-            ToGuest::Run { test: name, seed } => match crate::all().find(|test| test.name == name) {
-                Some(test) => Self::Run { test, seed },
+            ToGuest::Run { test: name, seed, span_ms } => match crate::all().find(|test| test.name == name) {
+                Some(test) => Self::Run { test, seed, span: (span_ms > 0).then(|| Duration::from_millis(span_ms.into())) },
                 None => Self::Refuse { name: shorten(name).into() },
             },
             // An answer to nobody: the test that asked has gone on.
@@ -63,10 +64,10 @@ fn list(link: &mut Link) -> Result<(), NTSTATUS> {
     link.send(&FromGuest::EndOfList)
 }
 
-fn run(link: &mut Link, test: &Test, seed: u64) -> Result<(), NTSTATUS> {
-    link.send(&FromGuest::Started { test: test.name })?;
+fn run(bench: &mut Bench, test: &Test) -> Result<(), NTSTATUS> {
+    bench.link().send(&FromGuest::Started { test: test.name })?;
     let start = nt::interrupt_time();
-    let result = (test.run)(&mut Bench::new(seed));
+    let result = (test.run)(bench);
     let duration = nt::interrupt_time().saturating_sub(start);
     let outcome = match &result {
         Ok(()) => Outcome::Passed,
@@ -75,7 +76,7 @@ fn run(link: &mut Link, test: &Test, seed: u64) -> Result<(), NTSTATUS> {
         }
         Err(Failure::Skipped { reason }) => Outcome::Skipped { reason: shorten(reason) },
     };
-    link.send(&FromGuest::Finished { test: test.name, outcome, duration })
+    bench.link().send(&FromGuest::Finished { test: test.name, outcome, duration })
 }
 
 fn refuse(link: &mut Link, name: &str) -> Result<(), NTSTATUS> {
@@ -83,11 +84,6 @@ fn refuse(link: &mut Link, name: &str) -> Result<(), NTSTATUS> {
     link.send(&FromGuest::Log { level: LogLevel::Warning, text: &text })?;
     let outcome = Outcome::Failed { file: file!(), line: line!(), reason: &text };
     link.send(&FromGuest::Finished { test: name, outcome, duration: 0 })
-}
-
-/// The start of a text that fits into a message.
-fn shorten(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
 /// Says over a link of its own that the suite itself is broken, and ends the process.
@@ -102,15 +98,6 @@ pub fn report_panic(info: &core::panic::PanicInfo<'_>) -> ! {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_text_is_cut_at_a_character() {
-        let text = "ä".repeat(LONGEST_TEXT);
-        assert_eq!(shorten(&text).len(), LONGEST_TEXT);
-        assert_eq!(shorten(&text[..3 * 2]), "äää");
-    }
-
     #[test]
     fn every_test_has_a_name_of_its_own_and_a_purpose() {
         let mut names: Vec<_> = crate::all().map(|test| test.name).collect();

@@ -57,7 +57,7 @@ pub(crate) fn frame<M: serde::Serialize>(message: &M) -> Vec<u8> {
 fn seed_of(test: &str) -> u64 {
     let patience = Duration::from_secs(1);
     let (suite, filter) = (None, None);
-    Request { suite, filter, list: false, seed: SEED, test_patience: patience, boot_patience: patience }.seed_of(test)
+    Request { suite, filter, list: false, seed: SEED, span: None, test_patience: patience, boot_patience: patience }.seed_of(test)
 }
 
 /// A guest that speaks the protocol and answers for some tests as it is told.
@@ -87,7 +87,7 @@ impl Guest {
         self.list.extend(frame(&FromGuest::Test { name, purpose: "a test of the tests", needs: Needs::NOTHING, expects: None }));
         let mut reply = frame(&FromGuest::Started { test: name });
         messages.iter().for_each(|message| reply.extend(frame(message)));
-        let request = frame(&ToGuest::Run { test: name, seed: seed_of(name) });
+        let request = frame(&ToGuest::Run { test: name, seed: seed_of(name), span_ms: 0 });
         self.answers.push(Answer { request, log: log.as_bytes().to_vec(), reply, then });
         self
     }
