@@ -29,3 +29,4 @@ pub mod run;
 pub mod setup;
 pub mod symbols;
 pub mod tool;
+pub mod windows;

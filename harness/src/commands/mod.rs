@@ -1,6 +1,7 @@
 //! What a user can ask for.
 
 pub mod doctor;
+pub mod image;
 pub mod options;
 pub mod package;
 pub mod run;
@@ -25,6 +26,8 @@ pub enum Command {
     Test(test::Arguments),
     /// Builds and signs the driver package, or checks one.
     Package(package::Arguments),
+    /// Windows guests, from install media of your own.
+    Image(image::Arguments),
     /// Shows each need, where it was found, and what to do where it is missing.
     Doctor(doctor::Arguments),
 }
@@ -60,6 +63,7 @@ fn perform(command: Command) -> Outcome<Exit> {
         Command::Run(arguments) => run::perform(&arguments, &interrupt).map(|finished| finished.exit),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),
         Command::Package(arguments) => package::perform(&arguments, &interrupt),
+        Command::Image(arguments) => image::perform(&arguments, &interrupt),
         Command::Doctor(arguments) => doctor::perform(&arguments, &interrupt),
     }
 }
