@@ -191,19 +191,6 @@ proptest::proptest! {
     }
 }
 
-/// A program that is not ours, if it is here.
-fn osslsigncode() -> Option<PathBuf> {
-    let named = std::env::var_os("RIG_OSSLSIGNCODE").map(PathBuf::from);
-    let on_path = || {
-        std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("osslsigncode")).find(|file| file.is_file())
-    };
-    let found = named.or_else(on_path);
-    if found.is_none() {
-        println!("skipped: osslsigncode is neither on PATH nor named by RIG_OSSLSIGNCODE");
-    }
-    found
-}
-
 /// Writes the package; the folder vanishes with the result.
 fn written(package: &[File]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -224,7 +211,7 @@ fn accepts(program: &PathBuf, folder: &std::path::Path, arguments: &[&str]) -> (
 
 #[test]
 fn osslsigncode_accepts_the_driver_the_catalogue_and_the_driver_by_the_catalogue() {
-    let Some(program) = osslsigncode() else { return };
+    let Some(program) = test_tools::find("osslsigncode") else { return };
     let folder = written(&package());
     for arguments in [&["-in", "relay.sys"][..], &["-in", "relay.cat"], &["-catalog", "relay.cat", "-in", "relay.sys"]] {
         let (accepted, text) = accepts(&program, folder.path(), arguments);
@@ -234,7 +221,7 @@ fn osslsigncode_accepts_the_driver_the_catalogue_and_the_driver_by_the_catalogue
 
 #[test]
 fn osslsigncode_refuses_what_was_changed() {
-    let Some(program) = osslsigncode() else { return };
+    let Some(program) = test_tools::find("osslsigncode") else { return };
     let mut package = package();
     content(&mut package, "relay.sys")[0x210] ^= 1;
     let folder = written(&package);
@@ -246,7 +233,7 @@ fn osslsigncode_refuses_what_was_changed() {
 
 #[test]
 fn a_driver_that_osslsigncode_signed_is_checked_like_our_own() {
-    let Some(program) = osslsigncode() else { return };
+    let Some(program) = test_tools::find("osslsigncode") else { return };
     let folder = written(&package());
     let keys = tempfile::tempdir().unwrap();
     let signer = Signer::of(keys.path()).unwrap();

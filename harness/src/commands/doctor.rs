@@ -1,4 +1,4 @@
-//! `rig doctor`: each need, where it was found, and what to do where it is missing. Fetches nothing.
+//! `rig doctor`: each need, where it was found, and what to do where it is missing. Fetches only when asked to.
 
 use clap::Args;
 
@@ -9,7 +9,7 @@ use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::setup::apt::Source;
 use crate::setup::toolchain::Toolchain;
-use crate::setup::{accelerator, qemu};
+use crate::setup::{accelerator, qemu, tools};
 
 /// Options of `rig doctor`.
 #[derive(Clone, Debug, Args)]
@@ -17,6 +17,9 @@ pub struct Arguments {
     /// What to look at.
     #[command(flatten)]
     pub ground: Ground,
+    /// Fetch what is missing, so that later runs and tests need no network.
+    #[arg(long)]
+    pub fetch: bool,
 }
 
 /// What was found about one need.
@@ -35,9 +38,14 @@ enum Found {
 /// Does it.
 ///
 /// # Errors
-/// An interrupt.
+/// An interrupt; something that is to be fetched and cannot be.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let places = Places::find(arguments.ground.setup_dir.clone());
+    if arguments.fetch {
+        qemu::find_or_fetch(arguments.ground.qemu.as_deref(), &places, interrupt)?;
+        Toolchain::find(&places, interrupt)?.fetch_std_source(&places, interrupt)?;
+        tools::for_tests(&places, interrupt)?;
+    }
     let archive = Source::of_this_machine(interrupt);
     let can_fetch = archive.is_ok();
     let mut needs: Vec<(&str, Found)> = Vec::new();
@@ -80,6 +88,14 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
                 false => Found::Without(format!("{}; software emulation is used", finding.reason)),
             },
         ));
+    }
+    for tool in tools::ALL {
+        let found = match tools::find(tool, &places, interrupt)? {
+            Some(found) => Found::Yes(format!("{} at {} ({})", found.version, found.program.display(), found.origin.text())),
+            None if can_fetch => Found::Later("`cargo rig test` fetches it; `cargo rig run` does without".into()),
+            None => Found::Without("not on PATH; tests need it, `cargo rig run` does not".into()),
+        };
+        needs.push((tool.name(), found));
     }
     needs.push((
         "package archive",

@@ -1,5 +1,6 @@
 //! `rig test`: the host tests of every crate, format and lints, then a run. What CI calls.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::process::Stdio;
@@ -16,8 +17,8 @@ use crate::error::{Exit, Outcome, Problem};
 use crate::interrupt::{Interrupt, poll_until};
 use crate::places::Places;
 use crate::run::record::Counts;
-use crate::setup::qemu;
 use crate::setup::toolchain::{SOURCE_VARIABLE, StdSource, Toolchain, cargo};
+use crate::setup::{qemu, tools};
 use crate::tool::Tool;
 
 /// Longest time for the host tests, their build included.
@@ -42,7 +43,8 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let places = Places::find(arguments.ground.setup_dir.clone());
     let qemu = qemu::find_or_fetch(arguments.ground.qemu.as_deref(), &places, interrupt)?;
     let source = Toolchain::find(&places, interrupt)?.fetch_std_source(&places, interrupt)?;
-    let (mut counts, mut exit) = host_tests(&places, &qemu, &source, interrupt)?;
+    let tools = tools::for_tests(&places, interrupt)?;
+    let (mut counts, mut exit) = host_tests(&places, &qemu, &source, &tools, interrupt)?;
     for (name, component, words) in [
         ("format", "fmt", vec!["fmt", "--all", "--check"]),
         ("lints", "clippy", vec!["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -78,7 +80,13 @@ fn run_in_guest(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<run::Fi
     run::perform_without_summary(&whole, interrupt)
 }
 
-fn host_tests(places: &Places, qemu: &qemu::Qemu, source: &StdSource, interrupt: &Interrupt) -> Outcome<(Counts, Exit)> {
+fn host_tests(
+    places: &Places,
+    qemu: &qemu::Qemu,
+    source: &StdSource,
+    tools: &OsStr,
+    interrupt: &Interrupt,
+) -> Outcome<(Counts, Exit)> {
     let step = Step::begin("host tests of every crate");
     let what = "the host tests cannot be run";
     let (reader, writer) = std::io::pipe().map_err(|error| Problem::environment(what).because(error.to_string()))?;
@@ -87,6 +95,7 @@ fn host_tests(places: &Places, qemu: &qemu::Qemu, source: &StdSource, interrupt:
         .args([&places.target])
         .env(qemu::VARIABLE, &qemu.program)
         .env("RIG_SETUP_DIR", &places.setup)
+        .env(test_tools::VARIABLE, tools)
         .without_env("CARGO_TARGET_DIR")
         .inside(&places.root);
     if let StdSource::Setup(library) = source {

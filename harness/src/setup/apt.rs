@@ -24,12 +24,24 @@ const KEYRINGS: [&str; 2] = ["/usr/share/keyrings/debian-archive-keyring.gpg", "
 const ARCHITECTURE: &str = "amd64";
 
 /// The archive's suites that are read; versions come from the last one if it has them.
-#[derive(Clone, Copy, Debug)]
-pub struct Suites(&'static [&'static str]);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suites {
+    /// The stable release whose programs we start through their own loader, whatever this machine's release is.
+    Stable,
+    /// That release, and its backports.
+    WithBackports,
+    /// The release that runs on this machine, for programs that must be started directly.
+    OfThisMachine,
+}
 
 impl Suites {
-    /// The stable release whose backports carry what we need, and those backports.
-    pub const WITH_BACKPORTS: Self = Self(&["trixie", "trixie-backports"]);
+    fn names(self, source: &Source) -> Vec<String> {
+        match self {
+            Self::Stable => vec!["trixie".to_owned()],
+            Self::WithBackports => vec!["trixie".to_owned(), "trixie-backports".to_owned()],
+            Self::OfThisMachine => vec![source.release.clone()],
+        }
+    }
 }
 
 /// Where packages come from and who vouches for them.
@@ -39,6 +51,8 @@ pub struct Source {
     pub mirror: String,
     /// Keyring that must have signed it.
     pub keyring: PathBuf,
+    /// Codename of the release that runs on this machine.
+    pub release: String,
 }
 
 impl Source {
@@ -58,8 +72,8 @@ impl Source {
         let fields = ["--format", "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)", "Created-By: Packages"];
         let tool = Tool::new("apt-get", QUICK).args(["indextargets", "--no-release-info"]).args(fields);
         let finished = tool.capture(interrupt).map_err(|error| error.problem(what, REMEDY))?;
-        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let mirror = mirror_among(&finished.stdout, &codename(&release)).ok_or_else(|| {
+        let release = codename(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+        let mirror = mirror_among(&finished.stdout, &release).ok_or_else(|| {
             let reason = if finished.status.success() {
                 "APT's sources list no main archive of this Debian release".to_owned()
             } else {
@@ -67,7 +81,7 @@ impl Source {
             };
             Problem::environment(what).because(reason).so(REMEDY)
         })?;
-        Ok(Self { mirror, keyring: keyring.to_path_buf() })
+        Ok(Self { mirror, keyring: keyring.to_path_buf(), release })
     }
 }
 
@@ -97,7 +111,7 @@ fn mirror_among(targets: &str, codename: &str) -> Option<String> {
 pub struct Apt {
     folder: PathBuf,
     configuration: PathBuf,
-    last_suite: &'static str,
+    last_suite: String,
 }
 
 impl Apt {
@@ -117,24 +131,24 @@ impl Apt {
     /// # Errors
     /// As [`Self::prepare`].
     pub fn with_source(folder: &Path, suites: Suites, source: &Source, machine: &str, interrupt: &Interrupt) -> Outcome<Self> {
-        let last_suite = suites.0.last().copied().unwrap_or_default();
+        let suites = suites.names(source);
         for name in ["state/lists/partial", "cache/archives/partial", "etc"] {
             let path = folder.join(name);
             fs::create_dir_all(&path).at("create", &path)?;
         }
         let folder = folder.canonicalize().at("find", folder)?;
-        let entry = |suite: &&str| format!("deb [signed-by={}] {} {suite} main\n", source.keyring.display(), source.mirror);
+        let entry = |suite: &String| format!("deb [signed-by={}] {} {suite} main\n", source.keyring.display(), source.mirror);
         let configuration = folder.join("etc/apt.conf");
         // No packages are installed here, so that every dependency is resolved, down to the C library.
         let files = [
             (folder.join("state/status"), String::new()),
-            (folder.join("etc/sources.list"), suites.0.iter().map(entry).collect()),
+            (folder.join("etc/sources.list"), suites.iter().map(entry).collect()),
             (configuration.clone(), private_configuration(&folder, machine)?),
         ];
         for (path, content) in files {
             fs::write(&path, content).at("write", &path)?;
         }
-        let apt = Self { folder, configuration, last_suite };
+        let apt = Self { folder, configuration, last_suite: suites.into_iter().next_back().unwrap_or_default() };
         apt.run("apt-get", &["update"], "the archive's index cannot be read or is not signed as it must be", interrupt)?;
         Ok(apt)
     }
@@ -164,13 +178,14 @@ impl Apt {
         self.packages_in(&self.folder)?.pop().ok_or_else(|| Problem::environment(what).because("APT said it was done").so(REMEDY))
     }
 
-    /// Downloads a package and everything it depends on.
+    /// Downloads packages and everything they depend on, in one transaction; once for each [`Apt`].
     ///
     /// # Errors
     /// A broken environment.
-    pub fn download_all(&self, package: &str, interrupt: &Interrupt) -> Outcome<Vec<PathBuf>> {
-        let what = format!("{package} and what it needs cannot be downloaded");
-        self.run("apt-get", &["install", "--download-only", "-y", "-t", self.last_suite, package], &what, interrupt)?;
+    pub fn download_all(&self, packages: &[&str], interrupt: &Interrupt) -> Outcome<Vec<PathBuf>> {
+        let what = format!("{} and what is needed for that cannot be downloaded", packages.join(", "));
+        let arguments = [&["install", "--download-only", "-y", "-t", &self.last_suite], packages].concat();
+        self.run("apt-get", &arguments, &what, interrupt)?;
         let packages = self.packages_in(&self.folder.join("cache/archives"))?;
         if packages.is_empty() {
             return Err(Problem::environment(what).because("APT said it was done, but no package came").so(REMEDY));

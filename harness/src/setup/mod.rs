@@ -7,6 +7,7 @@ pub mod accelerator;
 pub mod apt;
 pub mod qemu;
 pub mod toolchain;
+pub mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};

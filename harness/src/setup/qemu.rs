@@ -145,7 +145,7 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Whether `file` is a program.
-fn is_program(file: &Path) -> bool {
+pub(super) fn is_program(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
@@ -212,11 +212,11 @@ fn fetched(places: &Places) -> Option<Qemu> {
 fn fetch(workshop: &Workshop<'_>, interrupt: &Interrupt) -> Outcome<()> {
     let step = Step::begin("reading the distribution's package archive");
     let unfinished = workshop.begin(FOLDER)?;
-    let apt = Apt::prepare(&unfinished.join("apt"), Suites::WITH_BACKPORTS, interrupt)?;
+    let apt = Apt::prepare(&unfinished.join("apt"), Suites::WithBackports, interrupt)?;
     step.done("signature good");
 
     let step = Step::begin("downloading QEMU and what it needs (about 40 MB)");
-    let packages = apt.download_all(PACKAGE, interrupt)?;
+    let packages = apt.download_all(&[PACKAGE], interrupt)?;
     let digests = digests(&packages)?;
     step.done(&format!("{} packages, checksums good", packages.len()));
 

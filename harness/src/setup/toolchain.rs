@@ -153,7 +153,7 @@ impl Toolchain {
         let step = Step::begin(format!("fetching the distribution's {PACKAGE} {}", self.release));
         let name = self.folder_name();
         let unfinished = workshop.begin(&name)?;
-        let apt = Apt::prepare(&unfinished.join("apt"), Suites::WITH_BACKPORTS, interrupt)?;
+        let apt = Apt::prepare(&unfinished.join("apt"), Suites::WithBackports, interrupt)?;
         let version = apt.version_of(PACKAGE, &self.release, interrupt)?;
         let package = apt.download(&format!("{PACKAGE}={version}"), interrupt)?;
         apt.unpack(&package, &unfinished.join("root"), interrupt)?;
