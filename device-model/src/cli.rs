@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::fault::Plan;
+use crate::fault::{Kind, Plan};
 
 /// Devices in Rust that stand in for PCI hardware.
 #[derive(Debug, Parser)]
@@ -17,32 +17,43 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve one device on a socket until SIGTERM or SIGINT. Prints `ready SOCKET` when a virtual machine can connect.
-    Serve {
-        /// The device.
-        device: DeviceKind,
-        /// How the virtual machine speaks to it.
+    /// Check a plan of faults: status 2, with line and reason, if it is none.
+    Check {
+        /// How the virtual machine is to speak to the device.
         #[arg(long, value_enum)]
         transport: Transport,
-        /// Path of the Unix socket to create.
-        #[arg(long, value_name = "PATH", required_unless_present = "listen_fd", conflicts_with = "listen_fd")]
-        socket: Option<PathBuf>,
-        /// Number of an inherited descriptor: a Unix socket that listens already.
-        #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(3..))]
-        listen_fd: Option<i32>,
-        /// Stop when the parent process ends. With a process id, stop at once if that is not the parent (any more).
-        #[arg(long, value_name = "PID", num_args = 0..=1, require_equals = true)]
-        die_with_parent: Option<Option<u32>>,
-        /// TOML file that says which faults to inject, and when.
-        #[arg(long, value_name = "PLAN")]
-        faults: Option<PathBuf>,
-        /// Serve without giving up access to files, networks and programs: for strace and the like.
-        #[arg(long)]
-        no_sandbox: bool,
-        /// What to log on standard error: off, error, warn, info, debug, or trace (each register access, on vfio-user).
-        #[arg(long, value_name = "LEVEL", default_value = "info")]
-        log: String,
+        /// TOML file.
+        plan: PathBuf,
     },
+    /// Serve one device on a socket until SIGTERM or SIGINT. Prints `ready SOCKET` when a virtual machine can connect, and how.
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The device.
+    device: DeviceKind,
+    /// How the virtual machine speaks to it.
+    #[arg(long, value_enum)]
+    transport: Transport,
+    /// Path of the Unix socket to create.
+    #[arg(long, value_name = "PATH", required_unless_present = "listen_fd", conflicts_with = "listen_fd")]
+    socket: Option<PathBuf>,
+    /// Number of an inherited descriptor: a Unix socket that listens already.
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(3..))]
+    listen_fd: Option<i32>,
+    /// Stop when the parent process ends. With a process id, stop at once if that is not the parent (any more).
+    #[arg(long, value_name = "PID", num_args = 0..=1, require_equals = true)]
+    die_with_parent: Option<Option<u32>>,
+    /// TOML file that says which faults to inject, and when.
+    #[arg(long, value_name = "PLAN")]
+    faults: Option<PathBuf>,
+    /// Serve without giving up access to files, networks and programs: for strace and the like.
+    #[arg(long)]
+    no_sandbox: bool,
+    /// What to log on standard error: off, error, warn, info, debug, or trace (each access). Without a level: trace.
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_value = "info", default_missing_value = "trace")]
+    log: String,
 }
 
 /// The devices this program has.
@@ -59,6 +70,15 @@ pub enum Transport {
     VfioUser,
     /// QEMU's `vhost-user-test-device-pci`.
     VhostUser,
+}
+
+/// What this process is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// Serve a device.
+    Serve(Configuration),
+    /// Nothing more: a plan of faults was to be checked, and it is one.
+    Nothing,
 }
 
 /// What to serve and how.
@@ -92,29 +112,46 @@ pub enum UsageError {
     #[error("--socket: {0} is longer than the 107 bytes that a socket's path can have; choose a shorter one")]
     SocketPath(PathBuf),
     /// No plan of faults.
-    #[error("--faults {0}: {1}")]
+    #[error("{0}: {1}")]
     Faults(PathBuf, String),
 }
 
-impl TryFrom<Arguments> for Configuration {
+impl TryFrom<Arguments> for Task {
     type Error = UsageError;
 
     fn try_from(arguments: Arguments) -> Result<Self, UsageError> {
-        let Command::Serve { device, transport, socket, listen_fd, die_with_parent, faults, no_sandbox, log } = arguments.command;
+        match arguments.command {
+            Command::Check { transport, plan } => read_plan(plan, transport).map(|_| Self::Nothing),
+            Command::Serve(arguments) => Configuration::try_from(arguments).map(Self::Serve),
+        }
+    }
+}
+
+impl TryFrom<Serve> for Configuration {
+    type Error = UsageError;
+
+    fn try_from(arguments: Serve) -> Result<Self, UsageError> {
+        let Serve { device, transport, socket, listen_fd, die_with_parent, faults, no_sandbox, log } = arguments;
         let socket = socket.unwrap_or_else(|| PathBuf::from(format!("fd:{}", listen_fd.unwrap_or(-1))));
         let level = log.parse().map_err(|_| UsageError::LogLevel(log))?;
         if socket.as_os_str().len() > 107 {
             return Err(UsageError::SocketPath(socket));
         }
-        let faults = faults.map_or_else(|| Ok(Plan::default()), read_plan)?;
+        let faults = faults.map_or_else(|| Ok(Plan::default()), |plan| read_plan(plan, transport))?;
         Ok(Self { device, transport, socket, listen_fd, die_with_parent, faults, sandbox: !no_sandbox, log: level })
     }
 }
 
-fn read_plan(path: PathBuf) -> Result<Plan, UsageError> {
+fn read_plan(path: PathBuf, transport: Transport) -> Result<Plan, UsageError> {
     let wrong = |reason: String| UsageError::Faults(path.clone(), reason);
     let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    Plan::from_toml(&text).map_err(|error| wrong(error.to_string()))
+    let possible = |kind: Kind| match transport {
+        Transport::VhostUser if !kind.is_of_a_queue() => {
+            Err("registers and interrupts are QEMU's on vhost-user; this fault needs --transport vfio-user")
+        }
+        _ => Ok(()),
+    };
+    Plan::from_toml_if(&text, possible).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]
@@ -123,7 +160,10 @@ mod tests {
 
     fn configuration(words: &str) -> Result<Configuration, UsageError> {
         let words = ["device-model"].into_iter().chain(words.split_whitespace());
-        Arguments::try_parse_from(words).expect("clap takes it").try_into()
+        match Arguments::try_parse_from(words).expect("clap takes it").try_into()? {
+            Task::Serve(configuration) => Ok(configuration),
+            Task::Nothing => panic!("nothing to serve"),
+        }
     }
 
     #[test]
@@ -150,6 +190,14 @@ mod tests {
         let found = configuration("serve relay --transport vfio-user --listen-fd 7").unwrap();
 
         assert_eq!((found.listen_fd, found.socket), (Some(7), PathBuf::from("fd:7")));
+    }
+
+    #[test]
+    fn to_log_without_a_level_is_to_log_each_access() {
+        let level = |words: &str| configuration(words).unwrap().log;
+
+        assert_eq!(level("serve relay --transport vfio-user --socket s"), LevelFilter::INFO);
+        assert_eq!(level("serve relay --transport vfio-user --socket s --log"), LevelFilter::TRACE);
     }
 
     #[test]

@@ -1,29 +1,29 @@
 //! The `device-model` program: one device on one socket. Exit status 0 after a clean stop, 2 for a wrong command line, 3 when the
 //! environment does not let it serve.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use clap::Parser;
-use device_model::cli::{Arguments, Configuration, DeviceKind, Transport};
+use device_model::cli::{Arguments, Configuration, DeviceKind, Task, Transport};
 use device_model::device::Device;
 use device_model::fault::{Faulty, FaultyVirtio, Plan};
 use device_model::pci::Function;
 use device_model::process;
 use device_model::relay::RelayDevice;
 use device_model::sandbox;
-use device_model::serve::{SocketFile, inherited, listen, vfio_user, vhost_user};
+use device_model::serve::{SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
 use device_model::virtio::pci::VirtioPci;
-use protocol::hardware::{QUEUE_COUNT, QUEUE_SIZE, RelayConfig, VIRTIO_ID};
 
 const BAD_USAGE: u8 = 2;
 const BAD_ENVIRONMENT: u8 = 3;
 
 fn main() -> ExitCode {
     // clap itself ends the process with status 2.
-    let configuration = match Configuration::try_from(Arguments::parse()) {
-        Ok(configuration) => configuration,
+    let configuration = match Task::try_from(Arguments::parse()) {
+        Ok(Task::Serve(configuration)) => configuration,
+        Ok(Task::Nothing) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("device-model: {error}");
             return ExitCode::from(BAD_USAGE);
@@ -54,7 +54,7 @@ fn serve(configuration: &Configuration) -> Result<(), Box<dyn std::error::Error>
         if configuration.sandbox {
             sandbox::enter(socket_file.as_ref().map(SocketFile::path))?;
         }
-        Ok(announce(configuration)?)
+        Ok(announce(&configuration.socket, &invitation_to(configuration))?)
     };
     match (configuration.transport, configuration.device) {
         (Transport::VfioUser, DeviceKind::Relay) => {
@@ -86,28 +86,11 @@ fn relay(plan: &Plan) -> std::io::Result<Box<dyn Device>> {
     Ok(Box::new(Faulty::new(VirtioPci::new(FaultyVirtio::new(device, plan)), plan)))
 }
 
-/// Tell whoever started this process that a virtual machine can connect now.
-fn announce(configuration: &Configuration) -> std::io::Result<()> {
-    if configuration.listen_fd.is_none() {
-        tracing::info!(
-            "QEMU: -object memory-backend-memfd,id=mem,size=SIZE,share=on -machine q35,memory-backend=mem {}",
-            qemu(configuration)
-        );
-    }
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "ready {}", configuration.socket.display())?;
-    output.flush()
-}
-
-/// The arguments with which QEMU connects to this device.
-fn qemu(configuration: &Configuration) -> String {
-    let path = configuration.socket.display();
-    match configuration.transport {
-        Transport::VfioUser => format!(r#"-device '{{"driver":"vfio-user-pci","socket":{{"path":"{path}","type":"unix"}}}}'"#),
-        Transport::VhostUser => format!(
-            "-chardev socket,id=relay,path={path} -device \
-             vhost-user-test-device-pci,chardev=relay,virtio-id={VIRTIO_ID},num_vqs={QUEUE_COUNT},vq_size={QUEUE_SIZE},config_size={}",
-            size_of::<RelayConfig>()
-        ),
+/// How to connect. Whoever hands down a socket that listens already knows better.
+fn invitation_to(configuration: &Configuration) -> String {
+    match (configuration.listen_fd, configuration.transport) {
+        (Some(_), _) => String::new(),
+        (None, Transport::VfioUser) => invitation::to_vfio_user(&configuration.socket),
+        (None, Transport::VhostUser) => invitation::to_relay_on_vhost_user(&configuration.socket),
     }
 }

@@ -11,14 +11,43 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use clap::ValueEnum;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 
 use crate::child::Child;
+use crate::error::{Outcome, Problem};
+use crate::interrupt::Interrupt;
+use crate::tool::{Tool, complaint};
 
 /// Name of the socket while it has one, in the run's folder.
 const SOCKET: &str = ".model.socket";
+
+/// Longest time that a look at a plan of faults may take.
+const PLAN_CHECK: Duration = Duration::from_secs(10);
+
+/// How QEMU speaks to a device model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// QEMU's `vfio-user-pci`: all of the PCI device is the model's.
+    #[default]
+    VfioUser,
+    /// QEMU's `vhost-user-test-device-pci`: registers and the one interrupt vector are QEMU's, the queues are the model's.
+    VhostUser,
+}
+
+impl Transport {
+    /// Its name, on command lines and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VfioUser => "vfio-user",
+            Self::VhostUser => "vhost-user",
+        }
+    }
+}
 
 /// How to start a device model.
 #[derive(Clone, Debug)]
@@ -27,14 +56,41 @@ pub struct Model {
     pub program: PathBuf,
     /// Its arguments; the one that names the socket is added.
     pub arguments: Vec<OsString>,
+    /// How QEMU speaks to it.
+    pub transport: Transport,
 }
 
 impl Model {
     /// The relay hardware, served by the project's own binary.
     #[must_use]
-    pub fn relay(program: PathBuf) -> Self {
-        let arguments = ["serve", "relay", "--transport", "vfio-user"].map(OsString::from).to_vec();
-        Self { program, arguments }
+    pub fn relay(program: PathBuf, transport: Transport) -> Self {
+        let arguments = ["serve", "relay", "--transport", transport.name()].map(OsString::from).to_vec();
+        Self { program, arguments, transport }
+    }
+
+    /// The text of a plan of faults that the user names, after the model has looked at it.
+    ///
+    /// # Errors
+    /// There is no such file, or it is no plan: the user's mistake, with line and reason.
+    pub fn checked_plan(&self, plan: &Path, interrupt: &Interrupt) -> Outcome<String> {
+        let mistake = |why: String| {
+            Problem::usage(format!("{} is no plan of faults", plan.display()))
+                .because(why)
+                .so("correct it: docs/your-device.md, \"Making it fail\", lists what a plan may say")
+        };
+        let text = std::fs::read_to_string(plan).map_err(|error| mistake(error.to_string()))?;
+        let what = "the plan of faults cannot be checked";
+        let tool = Tool::new(&self.program, PLAN_CHECK).args(["check", "--transport", self.transport.name()]).args([plan]);
+        let finished = tool.capture(interrupt).map_err(|error| error.problem(what, "run it again"))?;
+        match finished.status.code() {
+            Some(0) => Ok(text),
+            Some(2) => {
+                let named = format!("device-model: {}: ", plan.display());
+                let said = finished.stderr.trim();
+                Err(mistake(said.strip_prefix(&named).unwrap_or(said).to_owned()))
+            }
+            _ => Err(Problem::environment(what).because(complaint(&finished)).so("run it again")),
+        }
     }
 }
 
@@ -46,6 +102,7 @@ pub struct Running {
     /// How it was started.
     pub command: Vec<String>,
     door: OwnedFd,
+    transport: Transport,
 }
 
 impl Running {
@@ -63,14 +120,23 @@ impl Running {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
         let text = crate::qemu::as_text(&command);
         let process = Child::spawn(command, &[listener.as_fd()], Signal::KILL)?;
-        Ok(Self { process, command: text, door })
+        Ok(Self { process, command: text, door, transport: model.transport })
     }
 
     /// What QEMU connects through.
     #[must_use]
-    pub fn door(&self) -> BorrowedFd<'_> {
-        self.door.as_fd()
+    pub fn door(&self) -> Door<'_> {
+        Door { socket: self.door.as_fd(), transport: self.transport }
     }
+}
+
+/// What QEMU connects through, and how it speaks there.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    /// A path-only descriptor of the socket that the device model listens on.
+    pub socket: BorrowedFd<'a>,
+    /// The protocol.
+    pub transport: Transport,
 }
 
 /// A listening socket, and a path-only descriptor of it, after its name has been removed.

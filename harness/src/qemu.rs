@@ -7,9 +7,11 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
+use protocol::hardware::{QUEUE_COUNT, QUEUE_SIZE, RelayConfig, VIRTIO_ID};
 use rustix::process::Signal;
 
 use crate::child::Child;
+use crate::device::{Door, Transport};
 use crate::guard;
 use crate::pvh::EXIT_PORT;
 use crate::setup::accelerator::Accelerator;
@@ -36,8 +38,8 @@ pub struct Machine<'a> {
     pub com2: BorrowedFd<'a>,
     /// A connected socket: QEMU's monitor.
     pub monitor: BorrowedFd<'a>,
-    /// A path-only descriptor of the socket that the device model listens on.
-    pub device: Option<BorrowedFd<'a>>,
+    /// Where the device model waits for QEMU.
+    pub device: Option<Door<'a>>,
 }
 
 impl Machine<'_> {
@@ -63,7 +65,7 @@ impl Machine<'_> {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut descriptors = vec![self.com1, self.com2, self.monitor];
         descriptors.extend(self.archive);
-        descriptors.extend(self.device);
+        descriptors.extend(self.device.map(|door| door.socket));
         descriptors
     }
 
@@ -94,7 +96,11 @@ impl Machine<'_> {
         add("-mon", "chardev=monitor,mode=control".into());
         add("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
         if let Some(device) = self.device {
-            add("-device", vfio_user_device(device));
+            let (chardev, device) = device_options(device);
+            if let Some(chardev) = chardev {
+                add("-chardev", chardev);
+            }
+            add("-device", device);
         }
         add("-kernel", self.image.display().to_string());
         if let Some(archive) = self.archive {
@@ -107,10 +113,21 @@ impl Machine<'_> {
     }
 }
 
+/// What QEMU is told about the device: a character device to speak on, if the transport needs one, and the device itself.
+///
 /// QEMU connects by path only. The path leads through a descriptor to the socket, whose own name is already gone.
-fn vfio_user_device(socket: BorrowedFd<'_>) -> String {
-    let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-    format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#)
+fn device_options(door: Door<'_>) -> (Option<String>, String) {
+    let path = format!("/proc/self/fd/{}", door.socket.as_raw_fd());
+    match door.transport {
+        Transport::VfioUser => (None, format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#)),
+        Transport::VhostUser => {
+            let device = format!(
+                r#"{{"driver":"vhost-user-test-device-pci","chardev":"device","virtio-id":{VIRTIO_ID},"num_vqs":{QUEUE_COUNT},"vq_size":{QUEUE_SIZE},"config_size":{}}}"#,
+                size_of::<RelayConfig>()
+            );
+            (Some(format!("socket,id=device,path={path}")), device)
+        }
+    }
 }
 
 /// Why QEMU ended.
@@ -166,12 +183,17 @@ mod tests {
             monitor: file.as_fd(),
             device: None,
         };
-        let has_device =
-            |machine: &Machine<'_>| machine.arguments().iter().any(|word| word.to_string_lossy().contains("vfio-user"));
-        assert!(!has_device(&machine));
-        machine.device = Some(file.as_fd());
-        assert!(has_device(&machine));
-        assert_eq!(machine.descriptors().len(), 4);
+        let says = |machine: &Machine<'_>, part: &str| {
+            machine.arguments().iter().filter(|word| word.to_string_lossy().contains(part)).count()
+        };
+        assert_eq!(says(&machine, "-user-"), 0);
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        for (transport, driver) in [(Transport::VfioUser, "vfio-user-pci"), (Transport::VhostUser, "vhost-user-test-device-pci")]
+        {
+            machine.device = Some(Door { socket: file.as_fd(), transport });
+            assert_eq!((says(&machine, driver), says(&machine, &path)), (1, 1), "{driver}");
+            assert_eq!(machine.descriptors().len(), 4);
+        }
     }
 
     #[test]

@@ -165,3 +165,21 @@ fn the_doctor_names_every_need_and_fetches_nothing() {
     }
     assert!(!setup.exists());
 }
+
+#[test]
+fn a_plan_of_faults_that_is_none_is_the_users_mistake_and_its_line_is_named() {
+    let (folder, image) = (tempfile::tempdir().unwrap(), image());
+    let plan = folder.path().join("plan.toml");
+    let run = |transport: &str| {
+        let mut command = rig(&mark("plan"));
+        command.env("RIG_QEMU", common::qemu_program());
+        command.args(["run", "--accel", "tcg", "--transport", transport, "--image"]).arg(&image.path).arg("--faults").arg(&plan);
+        finish(&mut command)
+    };
+
+    assert_explains(&run("vfio-user"), 2, &["plan.toml is no plan of faults", "No such file"]);
+    fs::write(&plan, "seed = 7\n[[fault]]\nkind = \"bad-mood\"\n").unwrap();
+    assert_explains(&run("vfio-user"), 2, &["plan.toml is no plan of faults", "why: line 3: unknown variant `bad-mood`"]);
+    fs::write(&plan, "seed = 7\n[[fault]]\nkind = \"device-gone\"\n").unwrap();
+    assert_explains(&run("vhost-user"), 2, &["why: line 2: device-gone", "--transport vfio-user"]);
+}

@@ -45,7 +45,7 @@ impl<D: Device> Faulty<D> {
         if self.vectors > 0
             && let Some(strike) = self.injector.chance(&[Kind::InterruptSpurious], None, now, "register access")
         {
-            bus.interrupt((strike.choice % u64::from(self.vectors)) as u16);
+            bus.interrupt(strike.only.unwrap_or((strike.choice % u64::from(self.vectors)) as u16));
         }
     }
 }

@@ -172,8 +172,34 @@ fn a_plan_is_read_from_toml_and_wrong_ones_are_refused() {
         })
         .with(Kind::CompletionLate, |fault| fault.micros = 500);
     assert_eq!(plan, expected);
+}
 
-    assert!(Plan::from_toml("[[fault]]\nkind = \"sun-spots\"").is_err());
-    assert!(Plan::from_toml("[[fault]]\nkind = \"device-gone\"\noften = 1").is_err());
-    assert!(matches!(Plan::from_toml("[[fault]]\nkind = \"device-gone\"\nprobability = 1.5"), Err(PlanError::Probability(0))));
+#[test]
+fn a_plan_that_is_none_is_refused_with_line_and_reason() {
+    for (text, line, reason) in [
+        ("[[fault]]\nkind = \"sun-spots\"", 2, "sun-spots"),
+        ("[[fault]]\nkind = \"device-gone\"\noften = 1", 3, "often"),
+        ("seed = 1\n\n[[fault]]\nafter = 1", 3, "missing field `kind`"),
+        ("seed = -1", 1, "-1"),
+        ("seed = 1\nseed = 2", 2, "duplicate key"),
+        ("seed =", 1, ""),
+        ("[[fault]]\nkind = \"device-gone\"\n[[fault]]\nkind = \"device-gone\"\nprobability = 1.5", 3, "between 0 and 1"),
+        ("[[fault]]\nkind = \"device-gone\"\nprobability = nan", 1, "between 0 and 1"),
+        ("[[fault]]\nkind = \"device-gone\"\nonly = 1", 1, "`only` means nothing"),
+        ("[[fault]]\nkind = \"completion-lost\"\nmicros = 1", 1, "`micros` means nothing"),
+        ("[[fault]]\nkind = \"completion-lost\"\nbytes = 1", 1, "`bytes` means nothing"),
+    ] {
+        let error = Plan::from_toml(text).unwrap_err();
+        assert!(error.line == line && error.reason.contains(reason), "{text:?}: {error}");
+    }
+    let error = Plan::from_toml_if("[[fault]]\nkind = \"device-gone\"", |_| Err("not here")).unwrap_err();
+    assert_eq!(error.to_string(), "line 1: device-gone: not here");
+}
+
+#[test]
+fn every_kind_has_the_name_that_a_plan_calls_it_by() {
+    for kind in Kind::ALL {
+        let plan = Plan::from_toml(&format!("[[fault]]\nkind = \"{}\"", kind.name())).unwrap();
+        assert_eq!(plan.faults[0].kind, kind);
+    }
 }

@@ -8,6 +8,7 @@ use crate::device::Device;
 use crate::pci::Function;
 use crate::{process, sandbox};
 
+pub mod invitation;
 mod listener;
 mod socket;
 
@@ -25,9 +26,16 @@ pub fn on_vfio_user(socket: &Path, device: impl Device + 'static) -> Result<(), 
     let (listener, file) = listen(socket)?;
     server.add("device", listener, Function::new(Box::new(device))?)?;
     sandbox::enter(Some(file.path()))?;
+    announce(socket, &invitation::to_vfio_user(socket))?;
+    Ok(server.run(stop.as_fd())?)
+}
+
+/// Tell whoever started this process that a virtual machine can connect now, and how.
+pub fn announce(socket: &Path, invitation: &str) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "ready {}", socket.display())?;
-    output.flush()?;
-    drop(output);
-    Ok(server.run(stop.as_fd())?)
+    if !invitation.is_empty() {
+        writeln!(output, "{invitation}")?;
+    }
+    output.flush()
 }

@@ -191,6 +191,7 @@ impl<V: VirtioDevice> State<V> {
         let mut queues = Queues::new(&mut rings, &memory, now);
         let count = self.device.queue_sizes().len() as u16;
         for index in (0..count).filter(|index| notified & 1 << index != 0) {
+            tracing::trace!(queue = index, "notified");
             self.active |= 1 << index;
             queues.quiet(index);
             self.device.notified(index, &mut queues);
@@ -282,6 +283,7 @@ impl<V: VirtioDevice> VhostUserBackend for Backend<V> {
         if inside > 0 {
             state.device.read_config(offset, &mut data[..inside]);
         }
+        tracing::trace!("read device configuration at {offset:#x}: {data:02x?}");
         data
     }
 
@@ -290,6 +292,7 @@ impl<V: VirtioDevice> VhostUserBackend for Backend<V> {
         if (offset as usize).checked_add(data.len()).is_none_or(|end| end > state.device.config_size()) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        tracing::trace!("write device configuration at {offset:#x}: {data:02x?}");
         state.device.write_config(offset as usize, data);
         Ok(())
     }

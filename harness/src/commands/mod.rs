@@ -5,6 +5,7 @@ pub mod image;
 pub mod options;
 pub mod package;
 pub mod run;
+pub mod serve;
 pub mod test;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Runs the host tests of every crate, then a run.
     Test(test::Arguments),
+    /// Serves the relay hardware to a QEMU of your own.
+    Serve(serve::Arguments),
     /// Builds and signs the driver package, or checks one.
     Package(package::Arguments),
     /// Windows guests, from install media of your own.
@@ -62,6 +65,7 @@ fn perform(command: Command) -> Outcome<Exit> {
     match command {
         Command::Run(arguments) => run::perform(&arguments, &interrupt).map(|finished| finished.exit),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),
+        Command::Serve(arguments) => serve::perform(&arguments, &interrupt),
         Command::Package(arguments) => package::perform(&arguments, &interrupt),
         Command::Image(arguments) => image::perform(&arguments, &interrupt),
         Command::Doctor(arguments) => doctor::perform(&arguments, &interrupt),

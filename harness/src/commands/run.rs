@@ -11,7 +11,7 @@ use clap::Args;
 use super::options::Ground;
 use crate::build;
 use crate::console::{note, say};
-use crate::device::Model;
+use crate::device::{Model, Transport};
 use crate::error::{Exit, Outcome, Problem};
 use crate::files::{sha256, sha256_of};
 use crate::interrupt::Interrupt;
@@ -64,6 +64,12 @@ pub struct Arguments {
     /// Boot without a device model.
     #[arg(long)]
     pub no_device: bool,
+    /// How QEMU speaks to the device model.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "no_device")]
+    pub transport: Transport,
+    /// What shall go wrong in the hardware, and when: a TOML file. Tests that bring a plan of their own keep it.
+    #[arg(long, value_name = "PLAN", conflicts_with = "no_device")]
+    pub faults: Option<PathBuf>,
     /// Files that name functions of an image's modules (PDB or ELF), for its bug checks.
     #[arg(long, value_name = "FILE", requires = "image")]
     pub symbols: Vec<PathBuf>,
@@ -168,13 +174,18 @@ fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Out
         Some(image) => foreign_guest(image, arguments, places, interrupt, &mut hashes)?,
         None => own_guest(arguments, places, interrupt, &mut hashes)?,
     };
+    let mut faults = String::new();
     if let Some(model) = &model {
         hashes.insert("device-model".to_owned(), sha256_of(&model.program).unwrap_or_default());
+        if let Some(plan) = &arguments.faults {
+            faults = model.checked_plan(plan, interrupt)?;
+            hashes.insert("faults".to_owned(), sha256(faults.as_bytes()));
+        }
     }
     span(&mut timings, "build");
     let append = if archive.is_some() { format!("suite=suite.exe services={}", build::PROBE) } else { String::new() };
     let processors = arguments.vcpus;
-    let rig = Rig { qemu, accelerator, processors, memory: MEMORY, image, append, archive, model };
+    let rig = Rig { qemu, accelerator, processors, memory: MEMORY, image, append, archive, model, faults };
     Ok(Prepared { rig, symbols, hashes, timings })
 }
 
@@ -200,7 +211,7 @@ fn own_guest(
         Problem::environment("the guest's files cannot be packed").because(error.to_string()).so("free some memory")
     })?;
     let symbols = Symbols::new(artifacts.symbols());
-    let model = (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone()));
+    let model = (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport));
     Ok((artifacts.image, Some(archive), symbols, model))
 }
 
@@ -218,7 +229,8 @@ fn foreign_guest(
             .so("name an ELF file that boots by PVH")
     })?;
     hashes.insert(image.display().to_string(), digest);
-    let model = if arguments.no_device { None } else { Some(Model::relay(build::device_model(places, interrupt)?)) };
+    let model =
+        if arguments.no_device { None } else { Some(Model::relay(build::device_model(places, interrupt)?, arguments.transport)) };
     Ok((image.to_path_buf(), None, Symbols::new(arguments.symbols.clone()), model))
 }
 
@@ -231,6 +243,8 @@ fn blank_record(prepared: &Prepared, request: &Request, suite: String, started: 
         ("accelerator", rig.accelerator.name().to_owned()),
         ("processors", rig.processors.to_string()),
         ("memory", format!("{} MiB", rig.memory)),
+        ("transport", rig.model.as_ref().map_or("none", |model| model.transport.name()).to_owned()),
+        ("faults", if rig.faults.is_empty() { "none".to_owned() } else { rig.faults.clone() }),
         ("kernel command line", rig.append.clone()),
         ("image", rig.image.display().to_string()),
         ("host", format!("Linux {} {}", kernel.release().to_string_lossy(), kernel.machine().to_string_lossy())),

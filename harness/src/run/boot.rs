@@ -50,6 +50,8 @@ pub struct Rig {
     pub archive: Option<OwnedFd>,
     /// The device, if there is one.
     pub model: Option<Model>,
+    /// Plan of faults for guests whose tests bring none of their own; empty for none.
+    pub faults: String,
 }
 
 /// What one boot is for, beyond what all boots of a run have.

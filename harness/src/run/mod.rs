@@ -254,11 +254,12 @@ impl<'a> Run<'a> {
 
     /// Writes the plan of faults that the next guest needs into the run's folder, where it stays for whoever repeats the run.
     fn fault_plan(&self) -> std::io::Result<Option<PathBuf>> {
-        if self.needs.faults.is_empty() {
+        let plan = if self.needs.faults.is_empty() { &self.rig.faults } else { &self.needs.faults };
+        if plan.is_empty() {
             return Ok(None);
         }
         let path = self.folder.path.join(format!("faults-{}.toml", self.findings.boots.len() + 1));
-        fs::write(&path, &self.needs.faults)?;
+        fs::write(&path, plan)?;
         Ok(Some(path))
     }
 

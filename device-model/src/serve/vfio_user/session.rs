@@ -282,7 +282,7 @@ impl Session {
             VFIO_PCI_CONFIG_REGION_INDEX => function.read_config(access.offset as usize, data, link),
             bar => function.read_bar(bar as usize, access.offset, data, link),
         }
-        tracing::trace!(region = access.region, offset = access.offset, ?data, "read");
+        tracing::trace!("{}", Shown { verb: "read", access: &access, data });
         Ok(())
     }
 
@@ -292,7 +292,7 @@ impl Session {
             return Err(Errno::INVALID);
         }
         check_range(&access, function)?;
-        tracing::trace!(region = access.region, offset = access.offset, ?data, "write");
+        tracing::trace!("{}", Shown { verb: "write", access: &access, data });
         let link = &mut Wires { dma: &self.dma, irqs: &mut self.irqs, now };
         match access.region {
             VFIO_PCI_CONFIG_REGION_INDEX => function.write_config(access.offset as usize, data, link),
@@ -347,6 +347,27 @@ fn check_range(access: &RegionAccess, function: &Function) -> Result<(), Errno> 
     let size = region_size(access.region, function).ok_or(Errno::INVALID)?;
     let end = access.offset.checked_add(u64::from(access.count)).ok_or(Errno::INVALID)?;
     if end > size { Err(Errno::INVALID) } else { Ok(()) }
+}
+
+/// An access as the log shows it.
+struct Shown<'a> {
+    verb: &'a str,
+    access: &'a RegionAccess,
+    data: &'a [u8],
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// Longer data is cut.
+        const MOST: usize = 32;
+        match self.access.region {
+            VFIO_PCI_CONFIG_REGION_INDEX => write!(f, "{} configuration", self.verb)?,
+            bar => write!(f, "{} BAR {bar}", self.verb)?,
+        }
+        write!(f, " at {:#x}, {} bytes:", self.access.offset, self.data.len())?;
+        self.data.iter().take(MOST).try_for_each(|byte| write!(f, " {byte:02x}"))?;
+        if self.data.len() > MOST { f.write_str(" …") } else { Ok(()) }
+    }
 }
 
 /// A body of fixed size. Longer is as wrong as shorter: the sender and we do not mean the same message.
