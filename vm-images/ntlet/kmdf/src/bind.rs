@@ -141,6 +141,7 @@ unsafe extern "win64" fn version_unbind(
 ) -> NTSTATUS {
     let Some(bound) = Globals::find(globals) else { return NTSTATUS::INVALID_PARAMETER };
     driver::delete_objects(bound);
+    bound.history.print_all(bound.name());
     if bound.live_objects.load(core::sync::atomic::Ordering::Acquire) != 0 {
         // The globals stay: what is left still refers to them. The leak has been reported.
         return NTSTATUS::SUCCESS;

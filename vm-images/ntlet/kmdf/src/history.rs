@@ -1,5 +1,24 @@
-//! The in-flight log: the last framework events of each driver, kept in a ring without locks, printed in every bug check and beside
-//! every violation.
+//! The in-flight log: the last framework events of each driver, kept in a ring without locks. Nothing is printed while events happen; the
+//! ring is printed when the driver is unloaded (a shutdown unloads every driver), in every bug check, and, for one object, beside a
+//! violation.
+//!
+//! # The lines
+//!
+//! Each event is one line of the guest's log, after the kernel's own `[time cpuN] ` (the time of printing):
+//!
+//! ```text
+//! kmdf relay: #1234 @12.345678 request-sent 0x5744000010000010 target=0x5744000030000050 flags=0x0 irql=2 thread=0xffff800001234000
+//! ```
+//!
+//! - `kmdf`, the driver's service name, a colon.
+//! - `#` and the event's ordinal, from 0 for each bound driver. An event may be printed more than once (beside a violation, and at the
+//!   end): the ordinal tells. A gap means that the ring has overwritten events.
+//! - `@` and the interrupt time of the event, in seconds with six decimals.
+//! - The event's name, then the handle of the object it happened to (`0x0`: none). A handle is never used for two objects of one run, so
+//!   a request's life is the lines with its handle; `request-arrived` names its IRP.
+//! - Details, `key=value`, hexadecimal; then the IRQL (decimal) and the thread.
+//!
+//! Fields are separated by one space, and no value has one.
 
 use core::ffi::c_void;
 use core::fmt::Write;
@@ -21,65 +40,60 @@ const SHOWN_FOR_OBJECT: usize = 24;
 const SECONDARY_DUMP_DATA: i32 = 2;
 
 macro_rules! events {
-    ($($(#[$attribute:meta])* $name:ident: $text:literal,)*) => {
-        /// What happened. The two details of each are named in its text.
+    ($($(#[$attribute:meta])* $name:ident: $text:literal ($($key:literal),*);)*) => {
+        /// What happened.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum Event { $($(#[$attribute])* $name,)* }
 
-        impl Event {
-            /// Words for an event, with `{a}` and `{b}` for its details.
-            fn text(number: u8) -> &'static str {
-                const TEXTS: &[&str] = &[$($text),*];
-                TEXTS.get(usize::from(number)).copied().unwrap_or("?")
-            }
-        }
+        /// Name of each event, and the keys of its details, two at most.
+        const TEXTS: &[(&str, &[&str])] = &[$(($text, &[$($key),*])),*];
     };
 }
 
 events! {
-    Created: "created, kind {a}, parent {b}",
-    Deleted: "deletion began, kind {a}",
-    Destroyed: "destroyed, kind {a}",
-    Referenced: "referenced, tag {a}, line {b}",
-    Dereferenced: "dereferenced, tag {a}, line {b}",
-    DeviceAdd: "EvtDriverDeviceAdd returned {a}",
-    Callback: "callback {a} returned {b}",
-    PnpState: "PnP state {b}, was {a}",
-    PowerState: "power state {b}, was {a}",
-    PnpIrp: "PnP IRP {a}, minor {b}",
-    PowerIrp: "power IRP {a}, minor {b}",
-    QueuesStopped: "power-managed queues stopped, reason {a}",
-    QueuesStarted: "power-managed queues started",
-    InterruptConnected: "interrupt connected, vector {a}, message {b}",
-    InterruptDisconnected: "interrupt disconnected, message {b}",
-    LockAcquired: "lock acquired by thread {a}",
-    LockReleased: "lock released by thread {a}",
-    Violation: "violation of rule {a}",
-    RequestCreated: "request created by the driver, target {a}",
-    RequestArrived: "IRP {a} became this request, major function {b}",
-    RequestQueued: "queued on {a}",
-    RequestPresented: "presented by {a}, handler {b}",
-    RequestRetrieved: "retrieved from {a}",
-    RequestForwarded: "forwarded from {a} to {b}",
-    RequestRequeued: "requeued on {a}",
-    RequestMarkedCancelable: "marked cancelable, callback {a}",
-    RequestUnmarkedCancelable: "unmarked cancelable, status {a}",
-    RequestCancelCalled: "EvtRequestCancel called",
-    RequestCanceledOnQueue: "canceled on {a}",
-    RequestStop: "EvtIoStop called, flags {a}",
-    RequestStopAcknowledged: "stop acknowledged, requeue {a}",
-    RequestResumed: "EvtIoResume called",
-    RequestFormatted: "formatted for {a}, major function {b}",
-    RequestSent: "sent to {a}, flags {b}",
-    RequestSentCancel: "cancel of sent request asked for, delivered {a}",
-    RequestReturned: "came back from its target, status {a}, information {b}",
-    RequestReused: "reused, status {a}, flags {b}",
-    RequestCompleted: "completed, status {a}, information {b}",
-    QueueState: "queue state {b}, was {a}",
-    TargetState: "target state {b}, was {a}",
-    FileCreated: "file object for {a}",
-    FileClosed: "file object closed",
+    Created: "created" ("kind", "parent");
+    Deleted: "deleted" ("kind");
+    Destroyed: "destroyed" ("kind");
+    Referenced: "referenced" ("tag", "line");
+    Dereferenced: "dereferenced" ("tag", "line");
+    DeviceAdd: "device-add-returned" ("status");
+    Callback: "callback-returned" ("callback", "status");
+    PnpState: "pnp-state" ("from", "to");
+    PowerState: "power-state" ("from", "to");
+    PnpIrp: "pnp-irp" ("irp", "minor");
+    PowerIrp: "power-irp" ("irp", "minor");
+    QueuesStopped: "queues-stopped" ("reason");
+    QueuesStarted: "queues-started" ();
+    InterruptConnected: "interrupt-connected" ("vector", "message");
+    InterruptDisconnected: "interrupt-disconnected" ("message");
+    LockAcquired: "lock-acquired" ("by");
+    LockReleased: "lock-released" ("by");
+    Violation: "violation" ("rule");
+    RequestCreated: "request-created" ("target");
+    RequestArrived: "request-arrived" ("irp", "major");
+    RequestQueued: "request-queued" ("queue");
+    RequestPresented: "request-presented" ("queue", "major");
+    RequestRetrieved: "request-retrieved" ("queue");
+    RequestForwarded: "request-forwarded" ("from", "to");
+    RequestRequeued: "request-requeued" ("queue");
+    RequestMarkedCancelable: "request-marked-cancelable" ("callback");
+    RequestUnmarkedCancelable: "request-unmarked-cancelable" ("status");
+    RequestCancelCalled: "request-cancel-called" ();
+    RequestCanceledOnQueue: "request-canceled-on-queue" ("queue");
+    RequestStop: "request-stop-called" ("flags");
+    RequestStopAcknowledged: "request-stop-acknowledged" ("requeue");
+    RequestResumed: "request-resume-called" ();
+    RequestFormatted: "request-formatted" ("target", "major");
+    RequestSent: "request-sent" ("target", "flags");
+    RequestSentCancel: "request-sent-cancel" ("delivered");
+    RequestReturned: "request-returned" ("status", "information");
+    RequestReused: "request-reused" ("status", "flags");
+    RequestCompleted: "request-completed" ("status", "information");
+    QueueState: "queue-state" ("from", "to");
+    TargetState: "target-state" ("from", "to");
+    FileCreated: "file-created" ("file");
+    FileClosed: "file-closed" ();
 }
 
 /// One entry. Its parts are written one by one; a reader may meet an entry half written, and shows it as it is.
@@ -145,31 +159,18 @@ impl History {
         }
         let time = entry.time.load(Ordering::Relaxed) / 10;
         let event = entry.event.load(Ordering::Relaxed);
+        let (name, keys) = TEXTS.get(event & 0xff).copied().unwrap_or(("unknown", &[]));
         let mut line = Line::new();
-        let _ = write!(
-            line,
-            "wdf: {driver}: event {ordinal} at {}.{:06} irql {} thread {:#x}: {:#x}: ",
-            time / 1_000_000,
-            time % 1_000_000,
-            event >> 8,
-            entry.thread.load(Ordering::Relaxed),
-            entry.object.load(Ordering::Relaxed),
-        );
-        write_words(&mut line, Event::text(event as u8), entry.a.load(Ordering::Relaxed), entry.b.load(Ordering::Relaxed));
+        // Writing to a line cannot fail; what is too long is cut.
+        let (seconds, micros) = (time / 1_000_000, time % 1_000_000);
+        let object = entry.object.load(Ordering::Relaxed);
+        let _ = write!(line, "kmdf {driver}: #{ordinal} @{seconds}.{micros:06} {name} {object:#x}");
+        for (key, detail) in keys.iter().zip([&entry.a, &entry.b]) {
+            let _ = write!(line, " {key}={:#x}", detail.load(Ordering::Relaxed));
+        }
+        let _ = write!(line, " irql={} thread={:#x}", event >> 8, entry.thread.load(Ordering::Relaxed));
         line.print();
     }
-}
-
-/// Writes a text with `{a}` and `{b}` replaced.
-fn write_words(line: &mut Line, text: &str, a: usize, b: usize) {
-    let mut rest = text;
-    while let Some(at) = rest.find('{') {
-        let (before, after) = rest.split_at(at);
-        let value = if after.starts_with("{a}") { a } else { b };
-        let _ = write!(line, "{before}{value:#x}");
-        rest = after.get(3..).unwrap_or("");
-    }
-    let _ = line.write_str(rest);
 }
 
 /// The kernel's record of our bug check callback. It stays registered for ever.
@@ -209,5 +210,24 @@ unsafe extern "win64" fn bug_check_callback(
 ) {
     for globals in Globals::all() {
         globals.history.print_all(globals.name());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_keys_are_single_words_and_each_event_has_its_own_name() {
+        let mut names = BTreeSet::new();
+        for (name, keys) in TEXTS {
+            assert!(names.insert(name), "{name}");
+            assert!(keys.len() <= 2, "{name}");
+            for word in keys.iter().chain([name]) {
+                assert!(!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
+            }
+        }
     }
 }

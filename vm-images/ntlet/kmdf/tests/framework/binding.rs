@@ -26,6 +26,25 @@ fn a_driver_binds_creates_its_object_and_unloads_with_nothing_left() {
 }
 
 #[test]
+fn the_log_of_events_is_printed_when_the_driver_goes_each_line_as_documented() {
+    let outcome = rig::with_driver(Simulation::new(), add_nothing, |_| ());
+    let lines: Vec<&str> =
+        outcome.log.lines().filter_map(|line| line.split_once("] ")?.1.strip_prefix("kmdf sample: ")).collect();
+    assert!(!lines.is_empty(), "{}", outcome.log);
+    for (ordinal, line) in lines.iter().enumerate() {
+        let mut fields = line.split(' ');
+        assert_eq!(fields.next(), Some(format!("#{ordinal}").as_str()), "{line}");
+        let time = fields.next().and_then(|time| time.strip_prefix('@')).expect("the time is second");
+        assert!(time.parse::<f64>().is_ok_and(|time| time >= 0.0), "{line}");
+        assert!(fields.next().is_some_and(|name| !name.is_empty() && !name.contains('=')), "{line}");
+        assert!(fields.next().is_some_and(|object| object.starts_with("0x")), "{line}");
+        assert!(fields.all(|detail| detail.split('=').count() == 2), "{line}");
+    }
+    assert!(lines.iter().any(|line| line.contains(" created 0x")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains(" destroyed 0x")), "{lines:?}");
+}
+
+#[test]
 fn a_second_driver_object_is_refused_and_the_rule_is_named() {
     let outcome = rig::with_driver(Simulation::new(), add_nothing, |rig| {
         assert_eq!(rig.driver.create().bits(), 0xc000_0183);

@@ -104,6 +104,10 @@ fn a_request_that_is_completed_twice_is_reported_with_its_history() {
         forget(request);
     });
     assert!(outcome.has_logged("VIOLATION of RequestCompleted"), "{}", outcome.log);
+    let (_, history) = outcome.log.split_once("VIOLATION of RequestCompleted").expect("the report is there");
+    for event in ["request-arrived", "request-queued", "request-presented", "request-completed", "violation"] {
+        assert!(history.contains(&format!(" {event} 0x")), "{event}: {history}");
+    }
     assert!(outcome.has_logged("VIOLATION of InvalidReqAccess"), "{}", outcome.log);
 }
 
