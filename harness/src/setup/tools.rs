@@ -45,13 +45,24 @@ pub enum Tool {
     Mtools,
     /// Windows' disk images.
     WimlibImagex,
+    /// Discs, with ISO 9660 and UDF.
+    Genisoimage,
     /// The browser, without a window. As root it needs `--no-sandbox`.
     Chromium,
 }
 
 /// Every tool, and thus all that tests need.
-pub const ALL: [Tool; 8] =
-    [Tool::Osslsigncode, Tool::Clang, Tool::LdLld, Tool::LldLink, Tool::Lldb, Tool::Mtools, Tool::WimlibImagex, Tool::Chromium];
+pub const ALL: [Tool; 9] = [
+    Tool::Osslsigncode,
+    Tool::Clang,
+    Tool::LdLld,
+    Tool::LldLink,
+    Tool::Lldb,
+    Tool::Mtools,
+    Tool::WimlibImagex,
+    Tool::Genisoimage,
+    Tool::Chromium,
+];
 
 /// Tools that are fetched together.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +84,7 @@ static LLVM: Set = Set {
 };
 static IMAGES: Set = Set {
     name: "images",
-    packages: &["osslsigncode", "mtools", "wimtools"],
+    packages: &["osslsigncode", "mtools", "wimtools", "genisoimage"],
     suites: Suites::Stable,
     size: "7 MB",
     needless: &["usr/include"],
@@ -102,6 +113,7 @@ impl Tool {
             Self::Lldb => "lldb",
             Self::Mtools => "mtools",
             Self::WimlibImagex => "wimlib-imagex",
+            Self::Genisoimage => "genisoimage",
             Self::Chromium => "chromium",
         }
     }
@@ -114,7 +126,7 @@ impl Tool {
             // Older ones lose variables and types of PDBs.
             Self::Lldb => 19,
             Self::Mtools => 4,
-            Self::WimlibImagex => 1,
+            Self::WimlibImagex | Self::Genisoimage => 1,
             Self::Chromium => 110,
         }
     }
@@ -122,7 +134,7 @@ impl Tool {
     const fn set(self) -> &'static Set {
         match self {
             Self::Clang | Self::LdLld | Self::LldLink | Self::Lldb => &LLVM,
-            Self::Osslsigncode | Self::Mtools | Self::WimlibImagex => &IMAGES,
+            Self::Osslsigncode | Self::Mtools | Self::WimlibImagex | Self::Genisoimage => &IMAGES,
             Self::Chromium => &BROWSER,
         }
     }

@@ -1,0 +1,123 @@
+//! Install media and answer disks against other people's tools: what they write we read, what we write they read.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use harness::windows::answer_disk;
+use harness::windows::media::Media;
+
+/// Name of an edition that a recipe of the repository installs, and its build.
+const EDITION: (&str, &str) = ("Windows Server 2025 SERVERSTANDARDCORE", "26100");
+
+fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// A folder as media have it, with a WIM file that wimlib made.
+fn media_folder(wimlib: &Path, folder: &Path) {
+    for name in ["content", "media/sources", "media/efi/boot"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    fs::write(folder.join("content/hello.txt"), "hello").unwrap();
+    fs::write(folder.join("media/efi/boot/bootx64.efi"), "MZ").unwrap();
+    let properties = [("WINDOWS/ARCH", "9"), ("WINDOWS/VERSION/BUILD", EDITION.1)];
+    let image = "media/sources/install.wim";
+    for edition in ["Windows Server 2025 SERVERDATACENTER", EDITION.0] {
+        let verb = if folder.join(image).exists() { "append" } else { "capture" };
+        let mut command = Command::new(wimlib);
+        command.current_dir(folder).args([verb, "content", image, edition]);
+        command.args(properties.iter().map(|(name, value)| format!("--image-property={name}={value}")));
+        succeeds(&mut command);
+    }
+}
+
+fn rig(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rig")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn media_that_others_made_are_read_on_both_file_systems() {
+    let (Some(wimlib), Some(genisoimage)) = (test_tools::find("wimlib-imagex"), test_tools::find("genisoimage")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    media_folder(&wimlib, folder.path());
+    for (options, file_system) in [(&["-udf"][..], "UDF"), (&["-J"], "ISO 9660"), (&["-iso-level", "3"], "ISO 9660")] {
+        let iso = folder.path().join("media.iso");
+        succeeds(Command::new(&genisoimage).args(["-quiet", "-o"]).arg(&iso).args(options).arg(folder.path().join("media")));
+        let media = Media::inspect(&iso).unwrap_or_else(|problem| panic!("{problem}"));
+        assert_eq!(media.file_system, file_system);
+        let edition = media.edition(EDITION.0).unwrap();
+        assert_eq!((edition.index, edition.build.to_string().as_str(), edition.is_x64), (2, EDITION.1, true));
+        assert_eq!(edition.bytes, 5, "the hello");
+    }
+}
+
+#[test]
+fn a_udf_disc_that_is_cut_off_or_damaged_anywhere_is_an_error_and_nothing_worse() {
+    let (Some(wimlib), Some(genisoimage)) = (test_tools::find("wimlib-imagex"), test_tools::find("genisoimage")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    media_folder(&wimlib, folder.path());
+    let iso = folder.path().join("media.iso");
+    succeeds(Command::new(&genisoimage).args(["-quiet", "-udf", "-o"]).arg(&iso).arg(folder.path().join("media")));
+    let whole = fs::read(&iso).unwrap();
+    let file = fs::File::options().write(true).open(&iso).unwrap();
+    // Volume, folders and entries lie in the first sectors; what follows are the files.
+    for sector in (32..300).filter(|sector| whole[sector * 2048..][..2048].iter().any(|byte| *byte != 0)) {
+        for at in (0..256).step_by(5).map(|at| sector * 2048 + at) {
+            file.write_all_at(&[!whole[at]], at as u64).unwrap();
+            drop(Media::inspect(&iso));
+            file.write_all_at(&whole[at..=at], at as u64).unwrap();
+        }
+    }
+    assert!(Media::inspect(&iso).is_ok(), "the damage was undone");
+    for length in (0..whole.len() as u64).rev().step_by(8191) {
+        file.set_len(length).unwrap();
+        drop(Media::inspect(&iso));
+    }
+}
+
+#[test]
+fn the_commands_say_what_media_hold_and_write_the_answer_disk_for_them() {
+    let (Some(wimlib), Some(genisoimage)) = (test_tools::find("wimlib-imagex"), test_tools::find("genisoimage")) else { return };
+    let Some(mtools) = test_tools::find("mtools") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    media_folder(&wimlib, folder.path());
+    let (iso, disk) = (folder.path().join("media.iso"), folder.path().join("answers.img"));
+    succeeds(Command::new(&genisoimage).args(["-quiet", "-udf", "-o"]).arg(&iso).arg(folder.path().join("media")));
+    let (iso, disk) = (iso.to_str().unwrap(), disk.to_str().unwrap());
+
+    let said = rig(&["image", "inspect", "--iso", iso]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(String::from_utf8_lossy(&said.stdout).contains("recipe server-2025 installs"), "{said:?}");
+
+    let refused = rig(&["image", "inspect", "--iso", iso, "--edition", "Windows 95"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("SERVERDATACENTER"), "{refused:?}");
+
+    let written = rig(&["image", "answers", "--iso", iso, "--out", disk]);
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let answers = succeeds(Command::new(mtools).args(["-c", "mtype", "-i", &format!("{disk}@@1M"), "::autounattend.xml"]));
+    assert!(String::from_utf8_lossy(&answers.stdout).contains(EDITION.0));
+}
+
+#[test]
+fn mtools_reads_every_file_of_an_answer_disk() {
+    let Some(mtools) = test_tools::find("mtools") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk.img");
+    let big = vec![7; 5_000_000];
+    answer_disk::write(
+        &disk,
+        &[("autounattend.xml", b"<a/>"), ("rig/package/relay.inf", b"[Version]"), ("rig/big file.bin", &big)],
+    )
+    .unwrap();
+    let image = format!("{}@@1M", disk.display());
+    let read = |name: &str| succeeds(Command::new(&mtools).args(["-c", "mtype", "-i", &image, name])).stdout;
+    assert_eq!(read("::rig/package/relay.inf"), b"[Version]");
+    assert!(read("::rig/big file.bin") == big);
+    let listed = succeeds(Command::new(&mtools).args(["-c", "mdir", "-/", "-i", &image, "::"])).stdout;
+    assert!(String::from_utf8_lossy(&listed).contains("3 files"), "{}", String::from_utf8_lossy(&listed));
+}
