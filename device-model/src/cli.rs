@@ -1,6 +1,6 @@
 //! The command line of the `device-model` program, and the configuration it stands for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -114,6 +114,9 @@ pub enum UsageError {
     /// No plan of faults.
     #[error("{0}: {1}")]
     Faults(PathBuf, String),
+    /// A device that is not virtio has no queues that vhost-user could serve.
+    #[error("--transport vhost-user: the device is not virtio; vfio-user serves it")]
+    NotVirtio,
 }
 
 impl TryFrom<Arguments> for Task {
@@ -121,7 +124,7 @@ impl TryFrom<Arguments> for Task {
 
     fn try_from(arguments: Arguments) -> Result<Self, UsageError> {
         match arguments.command {
-            Command::Check { transport, plan } => read_plan(plan, transport).map(|_| Self::Nothing),
+            Command::Check { transport, plan } => read_plan(&plan, |kind| possible_on(transport, kind)).map(|_| Self::Nothing),
             Command::Serve(arguments) => Configuration::try_from(arguments).map(Self::Serve),
         }
     }
@@ -133,25 +136,31 @@ impl TryFrom<Serve> for Configuration {
     fn try_from(arguments: Serve) -> Result<Self, UsageError> {
         let Serve { device, transport, socket, listen_fd, die_with_parent, faults, no_sandbox, log } = arguments;
         let socket = socket.unwrap_or_else(|| PathBuf::from(format!("fd:{}", listen_fd.unwrap_or(-1))));
-        let level = log.parse().map_err(|_| UsageError::LogLevel(log))?;
+        let level = level(&log)?;
         if socket.as_os_str().len() > 107 {
             return Err(UsageError::SocketPath(socket));
         }
-        let faults = faults.map_or_else(|| Ok(Plan::default()), |plan| read_plan(plan, transport))?;
+        let faults = faults.map_or_else(|| Ok(Plan::default()), |plan| read_plan(&plan, |kind| possible_on(transport, kind)))?;
         Ok(Self { device, transport, socket, listen_fd, die_with_parent, faults, sandbox: !no_sandbox, log: level })
     }
 }
 
-fn read_plan(path: PathBuf, transport: Transport) -> Result<Plan, UsageError> {
-    let wrong = |reason: String| UsageError::Faults(path.clone(), reason);
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let possible = |kind: Kind| match transport {
-        Transport::VhostUser if !kind.is_of_a_queue() => {
-            Err("registers and interrupts are QEMU's on vhost-user; this fault needs --transport vfio-user")
-        }
-        _ => Ok(()),
-    };
+pub(crate) fn level(name: &str) -> Result<LevelFilter, UsageError> {
+    name.parse().map_err(|_| UsageError::LogLevel(name.to_owned()))
+}
+
+pub(crate) fn read_plan(path: &Path, possible: impl Fn(Kind) -> Result<(), &'static str>) -> Result<Plan, UsageError> {
+    let wrong = |reason: String| UsageError::Faults(path.to_owned(), reason);
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     Plan::from_toml_if(&text, possible).map_err(|error| wrong(error.to_string()))
+}
+
+/// Whether a fault can happen to a virtio device on this transport.
+pub(crate) fn possible_on(transport: Transport, kind: Kind) -> Result<(), &'static str> {
+    if transport == Transport::VhostUser && !kind.is_of_a_queue() {
+        return Err("registers and interrupts are QEMU's on vhost-user; this fault needs --transport vfio-user");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -61,6 +61,16 @@ pub trait Bus {
     /// Assert or release the interrupt pin. Stays as it is until the next call.
     fn set_pin(&mut self, asserted: bool);
 
+    /// Interrupt the driver in the way it has chosen: by the message of `vector`, or by the pin, until [`Bus::release`].
+    fn raise(&mut self, vector: u16) {
+        if self.messages_enabled() { self.interrupt(vector) } else { self.set_pin(true) }
+    }
+
+    /// The driver has seen to the interrupt: release the pin, if that was the way.
+    fn release(&mut self) {
+        self.set_pin(false);
+    }
+
     /// Whether the driver has enabled MSI-X; if not, the pin is the way to interrupt.
     fn messages_enabled(&self) -> bool;
 
@@ -129,6 +139,26 @@ impl Bar {
     pub const fn ports(size: u64) -> Self {
         Self { kind: BarKind::Ports, size, prefetchable: false }
     }
+}
+
+/// Base address registers by their numbers, for [`Identity::bars`].
+pub fn bars<const N: usize>(registers: [(usize, Bar); N]) -> [Option<Bar>; BAR_COUNT] {
+    let mut all = [None; BAR_COUNT];
+    registers.into_iter().for_each(|(index, bar)| all[index] = Some(bar));
+    all
+}
+
+/// The value that a driver writes into a register: `data` of [`Device::write_bar`], little-endian.
+pub fn value(data: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..data.len()].copy_from_slice(data);
+    u64::from_le_bytes(bytes)
+}
+
+/// Answer a register's value: `data` of [`Device::read_bar`] takes as many of its bytes as the driver asks for, little-endian.
+pub fn answer(data: &mut [u8], value: u64) {
+    let length = data.len();
+    data.copy_from_slice(&value.to_le_bytes()[..length]);
 }
 
 /// Kind of a base address register.

@@ -91,6 +91,6 @@ fn invitation_to(configuration: &Configuration) -> String {
     match (configuration.listen_fd, configuration.transport) {
         (Some(_), _) => String::new(),
         (None, Transport::VfioUser) => invitation::to_vfio_user(&configuration.socket),
-        (None, Transport::VhostUser) => invitation::to_relay_on_vhost_user(&configuration.socket),
+        (None, Transport::VhostUser) => invitation::to_vhost_user(&configuration.socket, &RelayDevice::new()),
     }
 }

@@ -29,6 +29,8 @@ pub struct Wires {
     pub messages: Vec<u16>,
     /// Level of the interrupt pin.
     pub pin: bool,
+    /// How often the pin has been asserted.
+    pub assertions: usize,
     /// Device time.
     pub now: u64,
     /// Whether the machine masks vectors itself, as a vfio-user client does.
@@ -46,6 +48,7 @@ impl Link for Wires {
 
     fn set_pin(&mut self, asserted: bool) {
         self.pin = asserted;
+        self.assertions += usize::from(asserted);
     }
 
     fn now(&self) -> u64 {
@@ -61,7 +64,8 @@ impl Machine {
     /// A machine with `size` bytes of memory from address 0; memory space and bus mastering are enabled.
     pub fn new(function: Function, size: u64) -> Self {
         let memory = Memory::default().with(Region::anonymous(0, size).expect("memory")).expect("memory");
-        let wires = Wires { memory: Arc::new(memory), messages: Vec::new(), pin: false, now: 0, masks_vectors: true };
+        let wires =
+            Wires { memory: Arc::new(memory), messages: Vec::new(), pin: false, assertions: 0, now: 0, masks_vectors: true };
         let mut machine = Self { function, wires };
         machine.set_command(0x06);
         machine

@@ -301,6 +301,42 @@ fn interrupt_set_ups_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn an_unmasker_that_is_no_eventfd_is_let_go() {
+    let served = relay();
+    let mut raw = Raw::negotiated(&served);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let unmask = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK;
+    let set = |index, flags| SetIrqs { argsz: 20, flags, index, start: 0, count: 1 };
+    let refused = Err(libc::EOPNOTSUPP as u32);
+    assert_eq!(raw.call_with(command::SET_IRQS, set(2, unmask).as_bytes(), &[theirs.as_raw_fd()]), refused, "not for messages");
+    let mask = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_MASK;
+    assert_eq!(raw.call_with(command::SET_IRQS, set(0, mask).as_bytes(), &[theirs.as_raw_fd()]), refused, "not to mask");
+
+    raw.call_with(command::SET_IRQS, set(0, unmask).as_bytes(), &[theirs.as_raw_fd()]).unwrap();
+    drop(theirs);
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+
+    // It is closed when the server has seen that nothing can come from it any more.
+    ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!((&ours).read(&mut [0]).unwrap(), 0);
+    raw.works();
+}
+
+#[test]
+fn a_client_that_breaks_off_anywhere_leaves_a_server_for_the_next() {
+    let served = relay();
+    let access = RegionAccess { offset: 0, region: CONFIG, count: 4 };
+    let header = Header { id: 1, command: command::REGION_READ, size: 32, flags: 0, error: 0 };
+    let message = [header.as_bytes(), access.as_bytes()].concat();
+    for length in 0..message.len() {
+        let mut raw = Raw::negotiated(&served);
+        raw.stream.write_all(&message[..length]).unwrap();
+    }
+
+    Raw::negotiated(&served).works();
+}
+
+#[test]
 fn descriptors_where_none_belong_and_too_many_of_them_are_closed_and_refused() {
     let served = relay();
     let mut raw = Raw::negotiated(&served);

@@ -1,7 +1,6 @@
-//! Random input for what the fuzz targets run, and the corpus that they have found so far.
+//! Random input for what the fuzz targets run, and for plans of faults.
 
-use std::path::Path;
-
+use device_model::fault::{Kind, Plan};
 use device_model::testing::fuzz;
 use proptest::prelude::*;
 
@@ -37,17 +36,13 @@ proptest! {
     fn no_content_of_memory_breaks_a_device(memory in prop::collection::vec(small_byte(), 0..3000)) {
         fuzz::chains(&memory);
     }
-}
 
-#[test]
-fn the_kept_corpus_passes() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let mut count = 0;
-    for (name, run) in [("messages", fuzz::messages as fn(&[u8])), ("registers", fuzz::registers), ("chains", fuzz::chains)] {
-        for entry in std::fs::read_dir(corpus.join(name)).unwrap() {
-            run(&std::fs::read(entry.unwrap().path()).unwrap());
-            count += 1;
+    #[test]
+    fn no_text_breaks_the_reading_of_a_plan(text in ".{0,200}", kind in 0..Kind::ALL.len(), line in "[a-z]{1,11} = [-0-9a-z.\"]{0,20}") {
+        let _ = Plan::from_toml(&text);
+        let plan = format!("seed = 1\n[[fault]]\nkind = \"{}\"\n{line}\n", Kind::ALL[kind].name());
+        if let Err(error) = Plan::from_toml(&plan) {
+            prop_assert!((1..=5).contains(&error.line), "{error}");
         }
     }
-    assert!(count > 0, "the corpus has gone");
 }

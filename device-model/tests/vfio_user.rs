@@ -173,9 +173,39 @@ fn the_pin_triggers_once_until_it_is_unmasked() {
     guest.client.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, unmask, 0, 1, &[]).unwrap();
     assert!(signalled(&pin));
 
+    // So it is when a descriptor does the unmasking.
+    let unmasker = EventFd::new(EFD_NONBLOCK).unwrap();
+    let by_descriptor = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK;
+    guest.client.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, by_descriptor, 0, 1, &[unmasker.as_raw_fd()]).unwrap();
+    unmasker.write(1).unwrap();
+    assert!(signalled(&pin));
+
     assert_eq!(guest.read8(BAR, ISR), 1);
     guest.client.set_irqs(VFIO_PCI_INTX_IRQ_INDEX, unmask, 0, 1, &[]).unwrap();
     assert!(pin.read().is_err(), "the level is low");
+}
+
+#[test]
+fn lines_are_masked_unmasked_and_triggered_one_by_one() {
+    let served = relay();
+    let mut guest = Guest::connect(&served);
+    let events = guest.enable_msix();
+    let mut set =
+        |flags: u32, start: u32, count: u32| guest.client.set_irqs(VFIO_PCI_MSIX_IRQ_INDEX, flags, start, count, &[]).unwrap();
+
+    // A client may trigger a line itself, to try its way.
+    set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 1, 2);
+    assert!(events[0].read().is_err() && signalled(&events[1]) && signalled(&events[2]) && events[3].read().is_err());
+    // What comes while a line is masked waits for its unmasking.
+    set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_MASK, 1, 1);
+    set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 1, 1);
+    assert!(events[1].read().is_err());
+    set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, 1, 1);
+    assert!(signalled(&events[1]));
+    // None at all: every line of the index is taken away.
+    set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0);
+    set(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 1, 1);
+    assert!(events[1].read().is_err());
 }
 
 #[test]

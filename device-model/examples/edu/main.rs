@@ -4,21 +4,8 @@
 
 mod device;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use device_model::serve;
-
 fn main() -> ExitCode {
-    let Some(socket) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: edu SOCKET");
-        return ExitCode::from(2);
-    };
-    match serve::on_vfio_user(&socket, device::Edu::new()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("edu: {error}");
-            ExitCode::from(3)
-        }
-    }
+    device_model::serve::device(device::Edu::new())
 }

@@ -1,4 +1,4 @@
-//! Fuzzes what `device_model::testing::fuzz::chains` says. `cargo +nightly fuzz run chains` in the folder `device-model`.
+//! Fuzzes what `device_model::testing::fuzz::chains` says. `./run chains` in the folder `device-model/fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes what `device_model::testing::fuzz::messages` says. `cargo +nightly fuzz run messages` in the folder `device-model`.
+//! Fuzzes what `device_model::testing::fuzz::messages` says. `./run messages` in the folder `device-model/fuzz`.
 
 #![no_main]
 

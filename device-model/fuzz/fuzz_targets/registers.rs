@@ -1,4 +1,4 @@
-//! Fuzzes what `device_model::testing::fuzz::registers` says. `cargo +nightly fuzz run registers` in the folder `device-model`.
+//! Fuzzes what `device_model::testing::fuzz::registers` says. `./run registers` in the folder `device-model/fuzz`.
 
 #![no_main]
 

@@ -16,17 +16,41 @@ pub struct Faulty<D> {
     injector: Injector,
     /// Vectors that are late, with the device time of their coming.
     late: Vec<(u64, u16)>,
+    pin: Pin,
     /// Device time until which nothing answers, and whether that includes configuration space.
     silent_until: u64,
     gone: bool,
     vectors: u16,
+    has_pin: bool,
+}
+
+/// The interrupt pin as the device wants it, and what keeps an assertion off the wire.
+#[derive(Default)]
+struct Pin {
+    wanted: bool,
+    /// Device time at which the assertion comes; `u64::MAX` for never. It is forgotten when the device releases the pin.
+    held_back: Option<u64>,
 }
 
 impl<D: Device> Faulty<D> {
     /// Wrap a device.
     pub fn new(device: D, plan: &Plan) -> Self {
-        let vectors = device.identity().msix.map_or(0, |msix| msix.vectors);
-        Self { device, injector: Injector::new(plan), late: Vec::with_capacity(MAX_LATE), silent_until: 0, gone: false, vectors }
+        let identity = device.identity();
+        Self {
+            device,
+            injector: Injector::new(plan),
+            late: Vec::with_capacity(MAX_LATE),
+            pin: Pin::default(),
+            silent_until: 0,
+            gone: false,
+            vectors: identity.msix.map_or(0, |msix| msix.vectors),
+            has_pin: identity.pin,
+        }
+    }
+
+    fn parts<'a>(&'a mut self, bus: &'a mut dyn Bus) -> (&'a mut D, FaultyBus<'a>) {
+        let Self { device, injector, late, pin, .. } = self;
+        (device, FaultyBus { bus, injector, late, pin })
     }
 
     fn is_silent(&mut self, now: u64) -> bool {
@@ -42,10 +66,16 @@ impl<D: Device> Faulty<D> {
             self.silent_until = now.saturating_add(strike.time);
             self.gone = true;
         }
-        if self.vectors > 0
+        let by_message = bus.messages_enabled() && self.vectors > 0;
+        if (by_message || self.has_pin)
             && let Some(strike) = self.injector.chance(&[Kind::InterruptSpurious], None, now, "register access")
         {
-            bus.interrupt(strike.only.unwrap_or((strike.choice % u64::from(self.vectors)) as u16));
+            if by_message {
+                bus.interrupt(strike.only.unwrap_or((strike.choice % u64::from(self.vectors)) as u16));
+            } else if !self.pin.wanted {
+                bus.set_pin(true);
+                bus.set_pin(false);
+            }
         }
     }
 }
@@ -55,7 +85,10 @@ struct FaultyBus<'a> {
     bus: &'a mut dyn Bus,
     injector: &'a mut Injector,
     late: &'a mut Vec<(u64, u16)>,
+    pin: &'a mut Pin,
 }
+
+const INTERRUPTS: [Kind; 3] = [Kind::InterruptDropped, Kind::InterruptDoubled, Kind::InterruptDelayed];
 
 impl Bus for FaultyBus<'_> {
     fn memory(&self) -> &Arc<Memory> {
@@ -63,9 +96,8 @@ impl Bus for FaultyBus<'_> {
     }
 
     fn interrupt(&mut self, vector: u16) {
-        const KINDS: [Kind; 3] = [Kind::InterruptDropped, Kind::InterruptDoubled, Kind::InterruptDelayed];
         let now = self.bus.now();
-        match self.injector.chance(&KINDS, Some(vector), now, "interrupt") {
+        match self.injector.chance(&INTERRUPTS, Some(vector), now, "interrupt") {
             Some(Strike { kind: Kind::InterruptDropped, .. }) => {}
             Some(Strike { kind: Kind::InterruptDelayed, time, .. }) if self.late.len() < MAX_LATE => {
                 self.late.push((now.saturating_add(time), vector));
@@ -79,7 +111,27 @@ impl Bus for FaultyBus<'_> {
     }
 
     fn set_pin(&mut self, asserted: bool) {
-        self.bus.set_pin(asserted);
+        let rises = asserted && !self.pin.wanted;
+        self.pin.wanted = asserted;
+        if !asserted {
+            self.pin.held_back = None;
+            self.bus.set_pin(false);
+            return;
+        }
+        let now = self.bus.now();
+        let strike = if rises { self.injector.chance(&INTERRUPTS, Some(0), now, "interrupt pin") } else { None };
+        match strike {
+            Some(Strike { kind: Kind::InterruptDropped, .. }) => self.pin.held_back = Some(u64::MAX),
+            Some(Strike { kind: Kind::InterruptDelayed, time, .. }) => self.pin.held_back = Some(now.saturating_add(time)),
+            Some(Strike { kind: Kind::InterruptDoubled, .. }) => {
+                self.bus.set_pin(true);
+                self.bus.set_pin(false);
+            }
+            _ => {}
+        }
+        if self.pin.held_back.is_none() {
+            self.bus.set_pin(true);
+        }
     }
 
     fn messages_enabled(&self) -> bool {
@@ -107,8 +159,8 @@ impl<D: Device> Device for Faulty<D> {
             data.fill(0xff);
             return;
         }
-        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
-        self.device.read_bar(bar, offset, data, &mut bus);
+        let (device, mut bus) = self.parts(bus);
+        device.read_bar(bar, offset, data, &mut bus);
     }
 
     fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8], bus: &mut dyn Bus) {
@@ -116,13 +168,14 @@ impl<D: Device> Device for Faulty<D> {
         if self.is_silent(bus.now()) {
             return;
         }
-        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
-        self.device.write_bar(bar, offset, data, &mut bus);
+        let (device, mut bus) = self.parts(bus);
+        device.write_bar(bar, offset, data, &mut bus);
     }
 
     fn reset(&mut self, bus: &mut dyn Bus) {
         let now = bus.now();
         self.late.clear();
+        self.pin = Pin::default();
         self.device.reset(bus);
         if let Some(strike) = self.injector.chance(&[Kind::ResetSticks], None, now, "reset") {
             self.silent_until = now.saturating_add(strike.time);
@@ -130,7 +183,8 @@ impl<D: Device> Device for Faulty<D> {
     }
 
     fn next_wake(&self) -> Option<u64> {
-        self.late.iter().map(|&(due, _)| due).chain(self.device.next_wake()).min()
+        let pin = self.pin.held_back.filter(|&due| due != u64::MAX);
+        self.late.iter().map(|&(due, _)| due).chain(pin).chain(self.device.next_wake()).min()
     }
 
     fn wake(&mut self, bus: &mut dyn Bus) {
@@ -141,19 +195,23 @@ impl<D: Device> Device for Faulty<D> {
             }
             due > now
         });
+        if self.pin.held_back.take_if(|due| *due <= now).is_some() {
+            bus.set_pin(true);
+        }
         if self.device.next_wake().is_some_and(|due| due <= now) {
-            self.device.wake(&mut FaultyBus { bus, injector: &mut self.injector, late: &mut self.late });
+            let (device, mut bus) = self.parts(bus);
+            device.wake(&mut bus);
         }
     }
 
     fn read_capability(&mut self, index: usize, touched: Range<usize>, body: &mut [u8], bus: &mut dyn Bus) {
-        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
-        self.device.read_capability(index, touched, body, &mut bus);
+        let (device, mut bus) = self.parts(bus);
+        device.read_capability(index, touched, body, &mut bus);
     }
 
     fn write_capability(&mut self, index: usize, touched: Range<usize>, body: &mut [u8], bus: &mut dyn Bus) {
-        let mut bus = FaultyBus { bus, injector: &mut self.injector, late: &mut self.late };
-        self.device.write_capability(index, touched, body, &mut bus);
+        let (device, mut bus) = self.parts(bus);
+        device.write_capability(index, touched, body, &mut bus);
     }
 
     fn shared_areas(&self) -> Vec<SharedArea<'_>> {

@@ -3,6 +3,7 @@
 use protocol::hardware::{Opcode, QUEUE_SIZE};
 
 use super::*;
+use crate::device::{Bar, Bus, Device, Identity, bars};
 use crate::pci::Function;
 use crate::relay::RelayDevice;
 use crate::testing::*;
@@ -124,6 +125,67 @@ fn a_reset_sticks_and_a_read_times_out() {
     let plan = Plan::new(1).with(Kind::ReadTimesOut, |fault| fault.after = 1);
     let (mut machine, _) = self::machine(&plan);
     assert_eq!(machine.read32(BAR, CONFIG), u32::MAX);
+}
+
+#[test]
+fn a_reset_of_the_virtio_device_sticks_until_its_time_is_over() {
+    let (mut machine, _) = self::machine(&Plan::new(1).with(Kind::ResetSticks, |fault| (fault.after, fault.micros) = (1, 10)));
+    assert_eq!(machine.read8(BAR, STATUS), RUNNING);
+
+    machine.write(BAR, STATUS, &[0]);
+
+    assert_ne!(machine.read8(BAR, STATUS), 0);
+    machine.write(BAR, STATUS, &[1]);
+    machine.wires.now += 10_000;
+    assert_eq!(machine.read8(BAR, STATUS), 0, "what was written meanwhile is lost");
+    machine.write(BAR, STATUS, &[1]);
+    assert_eq!(machine.read8(BAR, STATUS), 1);
+}
+
+/// A device that asserts its pin when it is written to, and releases it when zero is written; notes the changes on the wire.
+struct Button;
+
+impl Device for Button {
+    fn identity(&self) -> Identity {
+        Identity { bars: bars([(0, Bar::memory32(16))]), pin: true, ..Identity::default() }
+    }
+    fn read_bar(&mut self, _: usize, _: u64, data: &mut [u8], _: &mut dyn Bus) {
+        data.fill(0);
+    }
+    fn write_bar(&mut self, _: usize, _: u64, data: &[u8], bus: &mut dyn Bus) {
+        bus.set_pin(data[0] != 0);
+    }
+    fn reset(&mut self, bus: &mut dyn Bus) {
+        bus.release();
+    }
+}
+
+#[test]
+fn the_pin_is_as_faulty_as_a_message() {
+    for (kind, at_once, later) in [
+        (Kind::InterruptDropped, 0, 0),
+        (Kind::InterruptDoubled, 2, 2),
+        (Kind::InterruptDelayed, 0, 1),
+        (Kind::InterruptSpurious, 1, 1),
+    ] {
+        let plan = Plan::new(1).with(kind, |fault| fault.times = 1);
+        let mut machine = Machine::new(Function::new(Box::new(Faulty::new(Button, &plan))).unwrap(), 0x1000);
+        if kind == Kind::InterruptSpurious {
+            machine.read8(0, 0);
+            assert!(!machine.wires.pin, "it is over at once");
+        } else {
+            machine.write(0, 0, &[1]);
+            machine.write(0, 0, &[1]);
+        }
+        assert_eq!(machine.wires.assertions, at_once, "{kind:?}");
+        machine.wires.now += 1_000_000;
+        assert!(machine.settle(10));
+        assert_eq!(machine.wires.assertions, later, "{kind:?}");
+        machine.write(0, 0, &[0]);
+        assert!(!machine.wires.pin);
+        machine.write(0, 0, &[1]);
+        assert_eq!((machine.wires.assertions, machine.wires.pin), (later + 1, true), "{kind:?}: once is once");
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ struct State {
     overtaken: Option<Late>,
     /// Where the answer of each chain in flight begins, and how much room it has: by queue and head.
     answers: Vec<(u16, u16, u64, u32)>,
+    /// Device time until which a reset sticks.
+    stuck_until: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -40,6 +42,7 @@ impl<V: VirtioDevice> FaultyVirtio<V> {
             late: Vec::with_capacity(MAX_LATE),
             overtaken: None,
             answers: Vec::with_capacity(MAX_LATE),
+            stuck_until: 0,
         };
         Self { device, state }
     }
@@ -194,6 +197,13 @@ impl<V: VirtioDevice> VirtioDevice for FaultyVirtio<V> {
     fn reset(&mut self, now: u64) {
         self.state.forget(|_| true);
         self.device.reset(now);
+        if let Some(strike) = self.state.injector.chance(&[Kind::ResetSticks], None, now, "reset of the virtio device") {
+            self.state.stuck_until = now.saturating_add(strike.time);
+        }
+    }
+
+    fn reset_lasts_until(&self) -> u64 {
+        self.state.stuck_until.max(self.device.reset_lasts_until())
     }
 
     fn next_wake(&self) -> Option<u64> {

@@ -11,8 +11,8 @@ pub const CONFIG_SIZE: usize = 4096;
 const COMMAND: usize = 0x04;
 pub(super) const COMMAND_PORTS: u16 = 1 << 0;
 pub(super) const COMMAND_MEMORY: u16 = 1 << 1;
-pub(super) const COMMAND_BUS_MASTER: u16 = 1 << 2;
-pub(super) const COMMAND_NO_PIN: u16 = 1 << 10;
+const COMMAND_BUS_MASTER: u16 = 1 << 2;
+const COMMAND_NO_PIN: u16 = 1 << 10;
 const COMMAND_WRITABLE: u16 = COMMAND_PORTS | COMMAND_MEMORY | COMMAND_BUS_MASTER | 1 << 6 | 1 << 8 | COMMAND_NO_PIN;
 
 pub(super) const STATUS: usize = 0x06;
@@ -24,6 +24,10 @@ const CAPABILITIES: usize = 0x34;
 const FIRST_CAPABILITY: usize = 0x40;
 /// The classic capability chain ends where the extended part begins.
 const LAST_CAPABILITY: usize = 0x100;
+
+/// Power management control and status, bits 0 and 1: the power state.
+const POWER_STATE: u8 = 0b11;
+const POWER_D3HOT: u8 = 3;
 
 const CAP_POWER: u8 = 0x01;
 const CAP_MSIX: u8 = 0x11;
@@ -58,6 +62,7 @@ pub(super) struct ConfigSpace {
     initial: Box<[u8; CONFIG_SIZE]>,
     msix_control: Option<usize>,
     express_control: usize,
+    power_control: usize,
     /// Bodies of the identity's capabilities, in its order.
     pub(super) capabilities: Vec<Range<usize>>,
 }
@@ -71,6 +76,7 @@ impl ConfigSpace {
             initial: zeroes(),
             msix_control: None,
             express_control: 0,
+            power_control: 0,
             capabilities: Vec::new(),
         };
         space.build_header(identity);
@@ -133,7 +139,8 @@ impl ConfigSpace {
         let mut chain = Chain { pointer: CAPABILITIES, next: FIRST_CAPABILITY };
         // Power management: D0 and D3hot, state kept on the way back (no soft reset).
         let at = chain.add(self, CAP_POWER, &[0x03, 0x00, 0x08, 0x00, 0, 0])?;
-        self.writable[at + 4] = 0x03;
+        self.writable[at + 4] = POWER_STATE;
+        self.power_control = at + 4;
         if let Some(wanted) = identity.msix {
             let control = (wanted.vectors - 1).to_le_bytes();
             let table = wanted.bar as u32;
@@ -171,10 +178,21 @@ impl ConfigSpace {
 
     /// Write what can be written.
     pub(super) fn write(&mut self, offset: usize, data: &[u8]) {
+        let power = self.bytes[self.power_control] & POWER_STATE;
         for (at, &byte) in (offset..CONFIG_SIZE).zip(data) {
             let mask = self.writable[at];
             self.bytes[at] = self.bytes[at] & !mask | byte & mask;
         }
+        // There is no D1 and no D2: who asks for one of them changes nothing.
+        let control = &mut self.bytes[self.power_control];
+        if !matches!(*control & POWER_STATE, 0 | POWER_D3HOT) {
+            *control = *control & !POWER_STATE | power;
+        }
+    }
+
+    /// Whether the function is in D0: otherwise it answers in configuration space only, and sends nothing.
+    pub(super) fn is_awake(&self) -> bool {
+        self.bytes[self.power_control] & POWER_STATE == 0
     }
 
     pub(super) fn reset(&mut self) {
@@ -192,9 +210,19 @@ impl ConfigSpace {
         self.msix_word() & MSIX_ENABLE != 0
     }
 
+    /// Whether the function may reach memory: told so, and in D0.
+    pub(super) fn masters_bus(&self) -> bool {
+        self.is_awake() && self.command() & COMMAND_BUS_MASTER != 0
+    }
+
     /// Whether messages may leave the function: enabled, not masked as a whole, and mastering the bus.
     pub(super) fn messages_allowed(&self) -> bool {
-        self.msix_word() & (MSIX_ENABLE | MSIX_MASK_ALL) == MSIX_ENABLE && self.command() & COMMAND_BUS_MASTER != 0
+        self.msix_word() & (MSIX_ENABLE | MSIX_MASK_ALL) == MSIX_ENABLE && self.masters_bus()
+    }
+
+    /// Whether the pin must stay low: the driver said so, or the function is not in D0.
+    pub(super) fn silences_pin(&self) -> bool {
+        !self.is_awake() || self.command() & COMMAND_NO_PIN != 0
     }
 
     /// Whether the driver has asked for a function-level reset since the last call.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use self::config::{CONFIG_SIZE, IdentityError};
 
-use self::config::{COMMAND_BUS_MASTER, COMMAND_MEMORY, COMMAND_NO_PIN, COMMAND_PORTS, ConfigSpace, STATUS, STATUS_PIN};
+use self::config::{COMMAND_MEMORY, COMMAND_PORTS, ConfigSpace, STATUS, STATUS_PIN};
 use self::msix::MsixTable;
 use crate::device::{Bar, BarKind, Bus, Device, Identity, SharedArea};
 use crate::memory::Memory;
@@ -123,7 +123,7 @@ impl Function {
                 device.write_capability(index, touched, body, &mut bus);
             }
         }
-        self.pin.update(self.config.command() & COMMAND_NO_PIN != 0, link);
+        self.pin.update(self.config.silences_pin(), link);
         self.msix.deliver_pending(self.config.messages_allowed(), link);
     }
 
@@ -172,8 +172,10 @@ impl Function {
     }
 
     /// Device time at which [`Function::wake`] is due.
+    ///
+    /// A device that the driver has put to sleep (D3hot) does nothing until it is woken.
     pub fn next_wake(&self) -> Option<u64> {
-        self.device.next_wake()
+        if self.config.is_awake() { self.device.next_wake() } else { None }
     }
 
     /// Let the device do what is due.
@@ -198,7 +200,7 @@ impl Function {
         let Some(Some(bar)) = self.identity.bars.get(index) else { return false };
         let enable = if bar.kind == BarKind::Ports { COMMAND_PORTS } else { COMMAND_MEMORY };
         let inside = offset.checked_add(length as u64).is_some_and(|end| end <= bar.size);
-        inside && self.config.command() & enable != 0
+        inside && self.config.is_awake() && self.config.command() & enable != 0
     }
 
     fn bus<'a>(&'a mut self, link: &'a mut dyn Link) -> (&'a mut dyn Device, FunctionBus<'a>) {
@@ -239,12 +241,11 @@ struct Gate {
 
 impl Gate {
     fn of(config: &ConfigSpace) -> Self {
-        let command = config.command();
         Self {
-            bus_master: command & COMMAND_BUS_MASTER != 0,
+            bus_master: config.masters_bus(),
             messages_enabled: config.msix_enabled(),
             messages_allowed: config.messages_allowed(),
-            pin_disabled: command & COMMAND_NO_PIN != 0,
+            pin_disabled: config.silences_pin(),
         }
     }
 }

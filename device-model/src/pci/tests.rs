@@ -190,6 +190,32 @@ fn a_function_level_reset_puts_everything_back() {
 }
 
 #[test]
+fn in_d3hot_only_configuration_space_answers_and_nothing_is_sent_until_d0() {
+    let (mut machine, notebook) = machine();
+    let power = 0x40 + 4;
+    assert_eq!(machine.config::<1>(0x40), [1], "power management comes first");
+    set_config(&mut machine, 0x4a, &0x8000_u16.to_le_bytes());
+    machine.write(4, 12, &[0; 4]);
+    for state in [1, 2] {
+        set_config(&mut machine, power, &[state]);
+        assert_eq!(machine.config::<1>(power)[0] & 3, 0, "there is no D{state}");
+    }
+    machine.write(0, 0x20, &[1]);
+    notebook.take();
+
+    set_config(&mut machine, power, &[3]);
+
+    assert_eq!(machine.read32(0, 0), u32::MAX);
+    machine.write(0, 0x10, &[0]);
+    assert!(notebook.take().is_empty() && machine.wires.messages.is_empty() && !machine.wires.pin);
+    assert_eq!(machine.config::<2>(0), [0x34, 0x12]);
+    set_config(&mut machine, power, &[0]);
+    assert!(machine.wires.pin, "the device has kept its state");
+    machine.write(0, 0x10, &[0]);
+    assert_eq!(machine.wires.messages, [0]);
+}
+
+#[test]
 fn extended_configuration_space_is_empty_and_accesses_beyond_it_are_harmless() {
     let (mut machine, _) = machine();
 

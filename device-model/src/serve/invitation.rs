@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use protocol::hardware::{QUEUE_COUNT, QUEUE_SIZE, RelayConfig, VIRTIO_ID};
+use crate::virtio::VirtioDevice;
 
 /// Memory of the virtual machine, in the example. It must be shared, since the device reads and writes it.
 const MACHINE: &str = "-machine q35,memory-backend=mem -object memory-backend-memfd,id=mem,size=1G,share=on -m 1G";
@@ -16,15 +16,19 @@ pub fn to_vfio_user(socket: &Path) -> String {
     format!("qemu-system-x86_64 {MACHINE} -device {}", quoted(&device.to_string()))
 }
 
-/// A command line for QEMU 10.2 or newer with the relay hardware on the vhost-user socket `socket`.
-pub fn to_relay_on_vhost_user(socket: &Path) -> String {
+/// A command line for QEMU 10.2 or newer with a virtio device on the vhost-user socket `socket`.
+pub fn to_vhost_user(socket: &Path, device: &impl VirtioDevice) -> String {
     // In a list of options a comma is written twice.
-    let chardev = format!("socket,id=relay,path={}", absolute(socket).replace(',', ",,"));
-    let config_size = size_of::<RelayConfig>();
+    let chardev = format!("socket,id=device,path={}", absolute(socket).replace(',', ",,"));
+    let sizes = device.queue_sizes();
     format!(
-        "qemu-system-x86_64 {MACHINE} -chardev {} -device vhost-user-test-device-pci,chardev=relay,virtio-id={VIRTIO_ID},\
-         num_vqs={QUEUE_COUNT},vq_size={QUEUE_SIZE},config_size={config_size}",
-        quoted(&chardev)
+        "qemu-system-x86_64 {MACHINE} -chardev {} -device vhost-user-test-device-pci,chardev=device,virtio-id={},\
+         num_vqs={},vq_size={},config_size={}",
+        quoted(&chardev),
+        device.virtio_id(),
+        sizes.len(),
+        sizes.iter().max().unwrap_or(&0),
+        device.config_size()
     )
 }
 
@@ -51,8 +55,8 @@ mod tests {
             "{line}"
         );
 
-        let line = to_relay_on_vhost_user(Path::new("/tmp/a,b"));
-        assert!(line.contains("-chardev socket,id=relay,path=/tmp/a,,b -device vhost-user-test-device-pci,"), "{line}");
+        let line = to_vhost_user(Path::new("/tmp/a,b"), &crate::relay::RelayDevice::new());
+        assert!(line.contains("-chardev socket,id=device,path=/tmp/a,,b -device vhost-user-test-device-pci,"), "{line}");
         assert!(line.ends_with("virtio-id=21,num_vqs=3,vq_size=256,config_size=48"), "{line}");
     }
 

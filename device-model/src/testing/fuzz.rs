@@ -1,11 +1,15 @@
 //! What the fuzz targets run, and what `cargo test` runs on the kept corpus: bytes in, no panic and no endless work out.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use protocol::hardware::{Opcode, QUEUE_SIZE};
 use zerocopy::FromBytes;
 
 use super::*;
 use crate::pci::Function;
 use crate::relay::RelayDevice;
+use crate::serve::vfio_user::connection::{Connection, Stream};
 use crate::serve::vfio_user::message::{FLAG_ERROR, FLAG_NO_REPLY, FLAG_TYPE, HEADER_SIZE, Header, command as commands};
 use crate::serve::vfio_user::session::{Answer, Request, Session};
 use crate::virtio::pci::VirtioPci;
@@ -17,6 +21,37 @@ const ROUNDS: usize = 2000;
 
 fn function() -> Function {
     Function::new(Box::new(VirtioPci::new(RelayDevice::new()))).expect("the relay hardware has a valid identity")
+}
+
+/// A target: what is done with bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name, which is that of its corpus, too.
+pub const TARGETS: [(&str, Target); 4] =
+    [("messages", messages), ("stream", stream), ("registers", registers), ("chains", chains)];
+
+/// The bytes as one client's stream, in pieces as long as the bytes themselves say.
+pub fn stream(mut data: &[u8]) {
+    let mut function = function();
+    let (mut client, server) = UnixStream::pair().expect("a pair of sockets");
+    client.set_nonblocking(true).expect("a socket can be told not to block");
+    let mut connection = Connection::new(server, &function);
+    let mut replies = vec![0; 1 << 16];
+    let mut now = 0;
+    while let Some((&length, rest)) = data.split_first() {
+        let (piece, rest) = rest.split_at(rest.len().min(usize::from(length) + 1));
+        data = rest;
+        client.write_all(piece).expect("the server has read what came before");
+        // Until it has taken the piece and is rid of its replies.
+        for _ in 0..2 {
+            now += 1_000;
+            assert_eq!(connection.serve(&mut function, now).expect("the client is there"), Stream::Open);
+            while client.read(&mut replies).is_ok_and(|count| count > 0) {}
+        }
+        assert!(!connection.is_sending(), "replies are read as they come, and still some are left");
+    }
+    connection.session.reset(&mut function, now);
+    assert_eq!(function.next_wake(), None, "nothing is left after a reset");
 }
 
 /// The bytes as vfio-user messages of one client, one behind the other. A message whose id is odd brings a file with it.

@@ -53,6 +53,11 @@ pub trait VirtioDevice: Send {
     /// Forget everything.
     fn reset(&mut self, now: u64);
 
+    /// Device time until which the last reset lasts: until then the driver does not read zero as the status (4.1.4.3.2), and sets none.
+    fn reset_lasts_until(&self) -> u64 {
+        0
+    }
+
     /// Device time at which [`VirtioDevice::wake`] is due.
     fn next_wake(&self) -> Option<u64> {
         None

@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use virtio_bindings::virtio_config::{
-    VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET,
-    VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1,
+    VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_FEATURES_OK,
+    VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::{Queue, QueueT};
@@ -46,6 +46,7 @@ const NO_VECTOR: u16 = 0xffff;
 const ISR_QUEUE: u8 = 1;
 const ISR_CONFIG: u8 = 2;
 
+const ACKNOWLEDGE: u8 = VIRTIO_CONFIG_S_ACKNOWLEDGE as u8;
 const DRIVER_OK: u8 = VIRTIO_CONFIG_S_DRIVER_OK as u8;
 const FEATURES_OK: u8 = VIRTIO_CONFIG_S_FEATURES_OK as u8;
 const NEEDS_RESET: u8 = VIRTIO_CONFIG_S_NEEDS_RESET as u8;
@@ -113,6 +114,8 @@ pub struct VirtioPci<V> {
     config_vector: u16,
     queue_select: u16,
     status: u8,
+    /// What the status reads as while a reset lasts.
+    status_in_reset: u8,
     isr: u8,
     /// Queues that the driver has notified and that are not drained yet.
     notified: u64,
@@ -134,6 +137,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
             config_vector: NO_VECTOR,
             queue_select: 0,
             status: 0,
+            status_in_reset: 0,
             isr: 0,
             notified: 0,
             complaints: 0,
@@ -162,6 +166,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
 
     fn reset_all(&mut self, bus: &mut dyn Bus) {
         self.device.reset(bus.now());
+        self.status_in_reset = self.status | ACKNOWLEDGE;
         for queue in &mut self.queues {
             queue.reset();
         }
@@ -177,7 +182,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
     }
 
     /// The common configuration structure as bytes. Reads have no side effect, so any width and offset can be served from it.
-    fn common(&self) -> [u8; 64] {
+    fn common(&self, now: u64) -> [u8; 64] {
         let mut image = [0; 64];
         let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &self.device_feature_select.to_le_bytes());
@@ -186,7 +191,8 @@ impl<V: VirtioDevice> VirtioPci<V> {
         put(12, &half(self.driver_features, self.driver_feature_select).to_le_bytes());
         put(16, &self.config_vector.to_le_bytes());
         put(18, &(self.queues.len() as u16).to_le_bytes());
-        put(20, &[self.status, self.device.config_generation()]);
+        let status = if now < self.device.reset_lasts_until() { self.status_in_reset } else { self.status };
+        put(20, &[status, self.device.config_generation()]);
         put(22, &self.queue_select.to_le_bytes());
         if let Some(queue) = self.queues.get(usize::from(self.queue_select)) {
             put(24, &queue.ring.size().to_le_bytes());
@@ -278,6 +284,10 @@ impl<V: VirtioDevice> VirtioPci<V> {
             self.reset_all(bus);
             return;
         }
+        if bus.now() < self.device.reset_lasts_until() {
+            self.complain("the driver goes on while the device is in its reset");
+            return;
+        }
         let mut added = value & !self.status & !NEEDS_RESET;
         let acceptable = self.driver_features & !self.offered == 0 && self.driver_features & bit(VIRTIO_F_VERSION_1) != 0;
         if added & FEATURES_OK != 0 && !acceptable {
@@ -345,6 +355,8 @@ impl<V: VirtioDevice> VirtioPci<V> {
 
     fn interrupt(&mut self, vector: u16, cause: u8, bus: &mut dyn Bus) {
         if bus.messages_enabled() {
+            // A change of configuration shows in the interrupt status whichever way it is told (4.1.4.5.1).
+            self.isr |= cause & ISR_CONFIG;
             if vector != NO_VECTOR {
                 bus.interrupt(vector);
             }
@@ -402,7 +414,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
         let (page, at) = (offset / PAGE * PAGE, (offset % PAGE) as usize);
         match page {
             COMMON => {
-                let image = self.common();
+                let image = self.common(bus.now());
                 copy_part(&image, at, data);
             }
             ISR if at == 0 => data[0] = self.read_isr(bus),

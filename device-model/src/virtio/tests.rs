@@ -313,6 +313,7 @@ fn a_ring_that_cannot_be_is_answered_with_needs_reset() {
     kick(&mut machine, 0);
     assert_eq!(machine.read8(BAR, STATUS), RUNNING | NEEDS_RESET);
     assert_eq!(machine.wires.messages, [0], "the configuration vector");
+    assert_eq!((machine.read8(BAR, ISR), machine.read8(BAR, ISR)), (2, 0), "a change of configuration shows with MSI-X, too");
 
     // A head outside the table.
     let (mut machine, [mut commands, ..]) = started(0);

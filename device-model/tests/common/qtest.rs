@@ -39,13 +39,18 @@ pub(crate) struct Machine {
 impl Machine {
     /// Start QEMU with more arguments of its own.
     pub(crate) fn start(qemu: &Path, folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_as("q35", qemu, folder, arguments)
+    }
+
+    /// Start QEMU as another machine.
+    pub(crate) fn start_as(kind: &str, qemu: &Path, folder: &Path, arguments: &[&str]) -> Self {
         let file =
             std::fs::File::options().read(true).write(true).create(true).truncate(true).open(folder.join("memory")).unwrap();
         file.set_len(MEMORY).unwrap();
         let region = Region::from_file(0, MEMORY, Permissions::ReadWrite, FileOffset::new(file, 0)).unwrap();
         let backend = format!("memory-backend-file,id=mem,size={MEMORY},share=on,mem-path={}", folder.join("memory").display());
         let mut child = Command::new(qemu)
-            .args(["-machine", "q35,memory-backend=mem", "-object", &backend, "-m", &format!("{}M", MEMORY >> 20)])
+            .args(["-machine", &format!("{kind},memory-backend=mem"), "-object", &backend, "-m", &format!("{}M", MEMORY >> 20)])
             .args(["-accel", "qtest", "-qtest", "stdio", "-qtest-log", "none", "-display", "none", "-nodefaults"])
             .args(arguments)
             .stdin(Stdio::piped())

@@ -16,14 +16,14 @@ const READ_AHEAD: usize = 4096;
 
 /// What became of a look at the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Open,
     Closed,
 }
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: UnixStream,
-    pub(super) session: Session,
+    pub(crate) session: Session,
     input: Input,
     /// Bytes of the reply that the socket has not taken yet. While there are any, nothing more is read.
     unsent: std::ops::Range<usize>,
@@ -52,7 +52,7 @@ enum Next {
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream, function: &Function) -> Self {
+    pub(crate) fn new(stream: UnixStream, function: &Function) -> Self {
         Self { stream, session: Session::new(function), input: Input::new(), unsent: 0..0, file_of: None }
     }
 
@@ -61,12 +61,12 @@ impl Connection {
     }
 
     /// Whether the client has to read before anything else can happen.
-    pub(super) fn is_sending(&self) -> bool {
+    pub(crate) fn is_sending(&self) -> bool {
         !self.unsent.is_empty()
     }
 
     /// Read once and serve what has come, as far as the client takes the replies.
-    pub(super) fn serve(&mut self, function: &mut Function, now: u64) -> io::Result<Stream> {
+    pub(crate) fn serve(&mut self, function: &mut Function, now: u64) -> io::Result<Stream> {
         if self.is_sending() {
             self.send(function)?;
         } else if self.input.read(&self.stream)? == Stream::Closed {

@@ -66,6 +66,13 @@ impl Dma {
         if let Some(fd) = fd {
             let region = Region::from_file(address, size, access, FileOffset::new(File::from(fd), offset)).map_err(errno)?;
             self.memory = Arc::new(self.memory.with(region).map_err(errno)?);
+        } else if access == Permissions::ReadWrite {
+            // A ROM is mapped like this, too, but for reading only.
+            tracing::warn!(
+                address = format_args!("{address:#x}"),
+                size = format_args!("{size:#x}"),
+                "the client does not share this memory, so the device cannot reach it; QEMU's memory needs share=on"
+            );
         }
         self.ranges.insert(at, Range { address, size });
         Ok(())

@@ -33,6 +33,8 @@ impl Line {
 pub(super) struct Irqs {
     lines: [Vec<Line>; VFIO_PCI_NUM_IRQS as usize],
     pin_asserted: bool,
+    /// Unmasks the pin when it is signalled.
+    unmasker: Option<OwnedFd>,
 }
 
 /// What a SET_IRQS does to each of its lines.
@@ -58,7 +60,7 @@ impl Irqs {
             };
             (0..count).map(|_| Line::default()).collect()
         });
-        Self { lines, pin_asserted: false }
+        Self { lines, pin_asserted: false, unmasker: None }
     }
 
     pub(super) fn info(&self, index: u32) -> Result<IrqInfo, Errno> {
@@ -78,13 +80,17 @@ impl Irqs {
         if end > available {
             return Err(Errno::INVALID);
         }
-        let data = parse_data(flags, count, data, fds)?;
+        let mut data = parse_data(flags, count, data, fds)?;
         let lines = &mut self.lines[index as usize];
         match flags & VFIO_IRQ_SET_ACTION_TYPE_MASK {
             VFIO_IRQ_SET_ACTION_TRIGGER if count == 0 && matches!(data, Data::All) => lines.fill_with(Line::default),
             VFIO_IRQ_SET_ACTION_TRIGGER => set_or_trigger(&mut lines[start as usize..end as usize], data),
             VFIO_IRQ_SET_ACTION_MASK => for_chosen(&mut lines[start as usize..end as usize], &data, |line| line.masked = true)?,
             VFIO_IRQ_SET_ACTION_UNMASK => {
+                if let (PIN, Data::Triggers(unmasker)) = (index, &mut data) {
+                    self.unmasker = unmasker.pop().filter(|fd| make_nonblocking(fd.as_fd()));
+                    return Ok(());
+                }
                 let level = index == PIN && self.pin_asserted;
                 for_chosen(&mut lines[start as usize..end as usize], &data, |line| unmask(line, index == PIN, level))?;
             }
@@ -94,6 +100,27 @@ impl Irqs {
             self.show_level();
         }
         Ok(())
+    }
+
+    /// What unmasks the pin when it becomes readable: see [`Irqs::unmasked`].
+    pub(super) fn unmasker(&self) -> Option<BorrowedFd<'_>> {
+        self.unmasker.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The unmasker is readable.
+    pub(super) fn unmasked(&mut self) {
+        use std::os::fd::AsRawFd;
+        let Some(unmasker) = &self.unmasker else { return };
+        let mut count = [0_u8; 8];
+        // SAFETY: the buffer is valid for writes of its length.
+        let read = unsafe { libc::read(unmasker.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        if read <= 0 {
+            // Readable, and nothing to read: it is no eventfd, and would be readable for ever.
+            self.unmasker = None;
+        } else if let Some(line) = self.lines[PIN as usize].first_mut() {
+            unmask(line, true, self.pin_asserted);
+            self.show_level();
+        }
     }
 
     /// Raise a message's line.
@@ -150,7 +177,7 @@ fn for_chosen(lines: &mut [Line], data: &Data<'_>, mut action: impl FnMut(&mut L
     match data {
         Data::All => lines.iter_mut().for_each(action),
         Data::Chosen(bytes) => lines.iter_mut().zip(*bytes).filter(|(_, byte)| **byte != 0).for_each(|(line, _)| action(line)),
-        // Unmasking by an eventfd: QEMU falls back to a message when told that it is not there.
+        // Only the pin can be unmasked by an eventfd, and nothing is masked by one: as Linux's VFIO has it.
         Data::Triggers(_) => return Err(Errno::NOT_SUPPORTED),
     }
     Ok(())

@@ -220,13 +220,38 @@ struct ClientVersion {
 struct ClientCapabilities {
     max_msg_fds: u64,
     max_data_xfer_size: u64,
+    #[serde(rename = "max_dma_maps")]
+    _max_dma_maps: u64,
+    #[serde(rename = "pgsizes")]
+    _page_sizes: u64,
+    #[serde(rename = "migration")]
+    _migration: ClientMigration,
+}
+
+/// This server does not migrate, but a client that says nonsense about it may mean something else by the rest, too.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ClientMigration {
+    #[serde(rename = "pgsize")]
+    _page_size: u64,
+    #[serde(rename = "max_bitmap_size")]
+    _max_bitmap_size: u64,
 }
 
 impl Default for ClientCapabilities {
     fn default() -> Self {
-        Self { max_msg_fds: 1, max_data_xfer_size: MAX_TRANSFER as u64 }
+        Self {
+            max_msg_fds: 1,
+            max_data_xfer_size: MAX_TRANSFER as u64,
+            _max_dma_maps: 65535,
+            _page_sizes: 4096,
+            _migration: ClientMigration::default(),
+        }
     }
 }
+
+/// More descriptors in one message than any client could mean: the C library's limit.
+const MAX_CLIENT_FDS: u64 = 1024;
 
 /// What both sides settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,7 +279,7 @@ pub fn parse_version(body: &[u8]) -> Option<Agreement> {
         Some(_) => return None,
     };
     let max_transfer = usize::try_from(client.capabilities.max_data_xfer_size).unwrap_or(usize::MAX).min(MAX_TRANSFER);
-    if max_transfer == 0 {
+    if max_transfer == 0 || client.capabilities.max_msg_fds > MAX_CLIENT_FDS {
         return None;
     }
     Some(Agreement { minor: version.minor.min(VERSION.minor), max_transfer, takes_fds: client.capabilities.max_msg_fds > 0 })
@@ -303,9 +328,27 @@ mod tests {
         assert_eq!(parse_version(&[]), None);
         assert_eq!(parse_version(&[0, 0, 1]), None);
         assert_eq!(parse_version(&body(1, 0, b"{}\0")), None);
-        for text in [&b"{}"[..], b"\0", b"{\0", b"[]\0x", b"{\"capabilities\":7}\0", b"{\"capabilities\":{\"max_msg_fds\":-1}}\0"]
-        {
-            assert_eq!(parse_version(&body(0, 1, text)), None, "{text:?}");
+        for text in [
+            &b"{}"[..],
+            b"\0",
+            b"{\0",
+            b"[]\0x",
+            br#"{ "capabilities: { } }"#,
+            b"{ \"capabilities: { } }\0",
+            b"{\"capabilities\":7}\0",
+            b"{\"capabilities\":\"23\"}\0",
+            b"{\"capabilities\":{\"max_msg_fds\":-1}}\0",
+            b"{\"capabilities\":{\"max_msg_fds\":\"foo\"}}\0",
+            b"{\"capabilities\":{\"max_msg_fds\":1025}}\0",
+            b"{\"capabilities\":{\"max_data_xfer_size\":0}}\0",
+            b"{\"capabilities\":{\"max_data_xfer_size\":18446744073709551616}}\0",
+            b"{\"capabilities\":{\"max_dma_maps\":\"many\"}}\0",
+            b"{\"capabilities\":{\"pgsizes\":[4096]}}\0",
+            b"{\"capabilities\":{\"migration\":\"23\"}}\0",
+            b"{\"capabilities\":{\"migration\":{\"pgsize\":\"foo\"}}}\0",
+            b"{\"capabilities\":{\"migration\":{\"pgsize\":-1}}}\0",
+        ] {
+            assert_eq!(parse_version(&body(0, 1, text)), None, "{}", text.escape_ascii());
         }
         let nested = [vec![b'['; 100_000], vec![0]].concat();
         assert_eq!(parse_version(&body(0, 1, &nested)), None);

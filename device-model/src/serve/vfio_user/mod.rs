@@ -3,7 +3,7 @@
 //! The loop waits in one place, for sockets and for device time. A message costs one wait, one read and one write. `message` knows the
 //! bytes, `session` what they do, `connection` the stream.
 
-mod connection;
+pub(crate) mod connection;
 mod dma;
 mod irqs;
 pub mod message;
@@ -64,8 +64,8 @@ impl Server {
                 return Ok(());
             }
             let now = self.now();
-            for (slot, polled) in self.slots.iter_mut().zip(self.polled[1..].chunks_exact(2)) {
-                slot.step(polled[0].revents != 0, polled[1].revents != 0, now);
+            for (slot, polled) in self.slots.iter_mut().zip(self.polled[1..].chunks_exact(3)) {
+                slot.step([polled[0].revents, polled[1].revents, polled[2].revents], now);
             }
         }
     }
@@ -86,6 +86,8 @@ impl Server {
             let events = if sending { libc::POLLOUT } else { libc::POLLIN };
             self.polled.push(poll_entry(accepting.then(|| slot.listener.as_fd()), libc::POLLIN));
             self.polled.push(poll_entry(slot.connection.as_ref().map(Connection::fd), events));
+            self.polled
+                .push(poll_entry(slot.connection.as_ref().and_then(|connection| connection.session.unmasker()), libc::POLLIN));
             let listening = (!accepting).then_some(slot.accepts_from);
             due = due.into_iter().chain(slot.next_wake()).chain(listening).min();
         }
@@ -119,9 +121,17 @@ impl Slot {
     }
 
     /// Serve the client, let the device work, take a new client: in this order, so that a client that reconnects finds the old
-    /// connection gone.
-    fn step(&mut self, connecting: bool, readable: bool, now: u64) {
-        if readable {
+    /// connection gone. `events` are those of the listener, the client's stream, and its unmasking descriptor.
+    fn step(&mut self, events: [i16; 3], now: u64) {
+        let [connecting, stream, unmasking] = events;
+        if let (true, Some(connection)) = (unmasking != 0, &mut self.connection) {
+            connection.session.unmasked();
+        }
+        if stream != 0 {
+            self.serve(now);
+        }
+        // A client that has gone may have left messages. They end, since no more can come, and then the connection does.
+        while stream & libc::POLLHUP != 0 && self.connection.is_some() {
             self.serve(now);
         }
         if let Some(connection) = &mut self.connection
@@ -129,7 +139,7 @@ impl Slot {
         {
             connection.session.wake(&mut self.function, now);
         }
-        if connecting {
+        if connecting != 0 {
             self.accept(now);
         }
     }

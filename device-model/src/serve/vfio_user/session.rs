@@ -126,6 +126,16 @@ impl Session {
         &self.reply
     }
 
+    /// A descriptor that the client has set up to unmask the pin with.
+    pub fn unmasker(&self) -> Option<BorrowedFd<'_>> {
+        self.irqs.unmasker()
+    }
+
+    /// That descriptor is readable.
+    pub fn unmasked(&mut self) {
+        self.irqs.unmasked();
+    }
+
     /// Let the function do what is due.
     pub fn wake(&mut self, function: &mut Function, now: u64) {
         function.wake(&mut Wires { dma: &self.dma, irqs: &mut self.irqs, now });

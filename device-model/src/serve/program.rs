@@ -1,0 +1,118 @@
+//! The whole `main` of a program that serves a device of one's own: one call, and the program has a socket, faults, a log and a sandbox.
+//!
+//! Such a program takes the path of its socket, and the options that `--help` lists. It ends with status 0 after SIGTERM or SIGINT, 2 for a wrong
+//! command line, 3 when the environment does not let it serve.
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::{SocketFile, announce, invitation, listen, vfio_user, vhost_user};
+use crate::cli::{Transport, UsageError, level, possible_on, read_plan};
+use crate::device::Device;
+use crate::fault::{Faulty, FaultyVirtio, Kind, Plan};
+use crate::pci::Function;
+use crate::virtio::VirtioDevice;
+use crate::virtio::pci::VirtioPci;
+use crate::{process, sandbox};
+
+/// Serves one device on a socket until SIGTERM or SIGINT. Prints `ready SOCKET` when a virtual machine can connect, and how.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Path of the Unix socket to create.
+    socket: PathBuf,
+    /// How the virtual machine speaks to the device.
+    #[arg(long, value_enum, default_value_t = Transport::VfioUser)]
+    transport: Transport,
+    /// TOML file that says which faults to inject, and when.
+    #[arg(long, value_name = "PLAN")]
+    faults: Option<PathBuf>,
+    /// What to log on standard error: off, error, warn, info, debug, or trace (each access). Without a level: trace.
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_value = "info", default_missing_value = "trace")]
+    log: String,
+    /// Serve without giving up access to files, networks and programs: for strace and the like.
+    #[arg(long)]
+    no_sandbox: bool,
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// The `main` of a program that serves `device` on a vfio-user socket.
+pub fn device(device: impl Device + 'static) -> ExitCode {
+    run(|arguments| {
+        if arguments.transport != Transport::VfioUser {
+            return Err(UsageError::NotVirtio.into());
+        }
+        let plan = arguments.plan(|kind| {
+            if kind.is_of_a_queue() { Err("the device has no virtqueues that this could happen to") } else { Ok(()) }
+        })?;
+        if plan.faults.is_empty() { arguments.serve_pci(device) } else { arguments.serve_pci(Faulty::new(device, &plan)) }
+    })
+}
+
+/// The `main` of a program that serves the virtio device that `device` makes, on either transport.
+pub fn virtio<V: VirtioDevice + 'static>(device: impl Fn() -> V) -> ExitCode {
+    run(|arguments| {
+        let transport = arguments.transport;
+        let plan = arguments.plan(|kind| possible_on(transport, kind))?;
+        let faulty = || FaultyVirtio::new(device(), &plan);
+        match (transport, plan.faults.is_empty()) {
+            (Transport::VfioUser, true) => arguments.serve_pci(VirtioPci::new(device())),
+            (Transport::VfioUser, false) => arguments.serve_pci(Faulty::new(VirtioPci::new(faulty()), &plan)),
+            (Transport::VhostUser, true) => arguments.serve_virtio(device),
+            (Transport::VhostUser, false) => arguments.serve_virtio(faulty),
+        }
+    })
+}
+
+fn run(serve: impl FnOnce(&Arguments) -> Outcome) -> ExitCode {
+    // clap itself ends the process with status 2.
+    let arguments = Arguments::parse();
+    let outcome = level(&arguments.log).map_err(Into::into).and_then(|level| {
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(colours).with_writer(std::io::stderr).init();
+        serve(&arguments)
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if error.is::<UsageError>() { 2 } else { 3 })
+        }
+    }
+}
+
+impl Arguments {
+    fn plan(&self, possible: impl Fn(Kind) -> Result<(), &'static str>) -> Result<Plan, UsageError> {
+        self.faults.as_deref().map_or_else(|| Ok(Plan::default()), |path| read_plan(path, possible))
+    }
+
+    fn serve_pci(&self, device: impl Device + 'static) -> Outcome {
+        let stop = process::stop_signals()?;
+        process::survive_shortened_memory()?;
+        let (listener, file) = listen(&self.socket)?;
+        let mut server = vfio_user::Server::new();
+        server.add("device", listener, Function::new(Box::new(device))?)?;
+        self.begin(&file, &invitation::to_vfio_user(&self.socket))?;
+        Ok(server.run(stop.as_fd())?)
+    }
+
+    fn serve_virtio<V: VirtioDevice + 'static>(&self, device: impl Fn() -> V) -> Outcome {
+        let stop = process::stop_signals()?;
+        process::survive_shortened_memory()?;
+        let (listener, file) = listen(&self.socket)?;
+        self.begin(&file, &invitation::to_vhost_user(&self.socket, &device()))?;
+        Ok(vhost_user::serve(&listener, device, stop.as_fd())?)
+    }
+
+    /// All is open: give up what serving does not need, and invite.
+    fn begin(&self, file: &SocketFile, invitation: &str) -> Outcome {
+        if !self.no_sandbox {
+            sandbox::enter(Some(file.path()))?;
+        }
+        Ok(announce(&self.socket, invitation)?)
+    }
+}
