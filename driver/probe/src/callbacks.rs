@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
-use protocol::probe::{Event, NOTHING, OnCancel, OnCompletion, RUN, SUBJECT, Subject};
+use protocol::probe::{Event, NOTHING, OnCancel, OnCompletion, RUN, RUN_SYNCHRONIZED, SUBJECT, Subject, queue};
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
 use wdf_sys::{NTSTATUS, WDFIOTARGET, WDFMEMORY, WDFQUEUE, WDFREQUEST};
@@ -17,10 +17,17 @@ pub(crate) unsafe extern "win64" fn device_control(
     _input: usize,
     code: u32,
 ) {
-    let _ = queue;
+    let is_synchronized = queue.0 == table::queue(queue::SYNCHRONIZED).0;
     let status = match code {
-        // SAFETY: the request was just presented.
-        RUN => unsafe { steps::run(request) },
+        RUN_SYNCHRONIZED if !is_synchronized => {
+            // SAFETY: the request was just presented.
+            match unsafe { WdfRequestForwardToIoQueue(request, table::queue(queue::SYNCHRONIZED)) } {
+                NTSTATUS::SUCCESS => return,
+                status => status,
+            }
+        }
+        // SAFETY: as above.
+        RUN | RUN_SYNCHRONIZED => unsafe { steps::run(request) },
         // SAFETY: as above.
         SUBJECT => match unsafe { hold(request) } {
             Ok(()) => return,
@@ -129,7 +136,7 @@ pub(crate) unsafe extern "win64" fn completion(
 
 /// # Safety
 /// `request` is a valid handle.
-unsafe fn reuse(request: WDFREQUEST) {
+pub(crate) unsafe fn reuse(request: WDFREQUEST) {
     let mut parameters = WDF_REQUEST_REUSE_PARAMS::new(WDF_REQUEST_REUSE_NO_FLAGS, NTSTATUS::SUCCESS);
     // SAFETY: the caller's promise; a failure shows in the send that follows.
     let _ = unsafe { WdfRequestReuse(request, &raw mut parameters) };

@@ -32,7 +32,7 @@ pub(crate) fn make() -> Result<()> {
         place.store(control_device(name)?.0, Ordering::Release);
     }
     let (device, other) = (device(target::PROBE), device(target::OTHER_DEVICE));
-    for number in 0..queue::COUNT {
+    for number in 0..queue::CONTROL_COUNT {
         make_queue(if number == queue::OTHER_DEVICE { other } else { device }, number)?;
     }
     make_spin_lock()?;
@@ -48,7 +48,7 @@ pub(crate) fn make() -> Result<()> {
     unsafe { WdfControlFinishInitializing(device) };
     for number in 0..target::COUNT {
         make_target(number)?;
-        open_target(number).ok()?;
+        open_target(number, LOW).ok()?;
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(crate) fn unmake() {
     }
 }
 
-fn counted(units: &[u16]) -> Result<UNICODE_STRING> {
+pub(crate) fn counted(units: &[u16]) -> Result<UNICODE_STRING> {
     UNICODE_STRING::new(units).ok_or(NTSTATUS::OBJECT_NAME_INVALID)
 }
 
@@ -167,18 +167,27 @@ fn make_target(number: u32) -> Result<()> {
     Ok(())
 }
 
-/// Opens one of the probe's own devices as a remote target. At PASSIVE_LEVEL.
-pub(crate) fn open_target(number: u32) -> NTSTATUS {
+/// Stack locations that a target wants: as many as its device needs, and one more.
+const LOW: i8 = 1;
+const TALL: i8 = 2;
+
+/// Opens one of the probe's own devices as a remote target, one that wants a stack location more than it needs if it is to be. At
+/// PASSIVE_LEVEL.
+pub(crate) fn reopen_target(number: u32, is_tall: bool) -> NTSTATUS {
+    open_target(number, if is_tall { TALL } else { LOW })
+}
+
+fn open_target(number: u32, stack_size: i8) -> NTSTATUS {
     let name = NAMES.get(number as usize).and_then(|name| UNICODE_STRING::new(name));
     let Some(name) = name else { return NTSTATUS::INVALID_PARAMETER };
     let mut parameters = WDF_IO_TARGET_OPEN_PARAMS::new(WDF_IO_TARGET_OPEN_TYPE::WdfIoTargetOpenByName);
     parameters.TargetDeviceName = name;
     parameters.DesiredAccess = GENERIC_READ | GENERIC_WRITE;
     parameters.CreateDisposition = FILE_OPEN;
-    set_stack_size(number, 1);
+    set_stack_size(number, stack_size);
     // SAFETY: the target and the name are valid; the name is copied.
     let status = unsafe { WdfIoTargetOpen(table::target(number), &raw mut parameters) };
-    set_stack_size(number, 2);
+    set_stack_size(number, TALL);
     status
 }
 

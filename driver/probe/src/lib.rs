@@ -1,18 +1,20 @@
 //! probe.sys: does with the framework what it is told, right or wrong. It exists to be tested against: what it does, `wdf` does not allow, so
 //! that it calls the framework through `wdf-sys` alone. Its language is [`protocol::probe`].
 //!
-//! It is a driver without hardware: a control device, made when the driver starts. Its state is in statics of atomics (`table`), since its
+//! It is a driver without hardware: control devices, made when the driver starts, and a PnP device (`pnp`). Its state is in statics of atomics (`table`), since its
 //! callbacks come in any order and what they refer to may be gone on purpose.
 #![cfg_attr(not(test), no_std)]
 
 mod callbacks;
 mod device;
 mod own;
+mod pnp;
 mod settings;
 mod steps;
 mod table;
+mod time;
 
-use wdf::{Driver, Passive, Result};
+use wdf::{DeviceInit, Driver, Passive, Result};
 
 /// The driver.
 pub struct ProbeDriver;
@@ -21,10 +23,13 @@ wdf::driver_entry!(ProbeDriver);
 
 impl Driver for ProbeDriver {
     const POOL_TAG: [u8; 4] = *b"Prob";
-    const NON_PNP: bool = true;
 
     fn entry(_passive: Passive<'_>) -> Result<()> {
         device::make()
+    }
+
+    fn device_add(init: DeviceInit<'_>, _passive: Passive<'_>) -> Result<()> {
+        pnp::add(init)
     }
 
     fn unload(_passive: Passive<'_>) {

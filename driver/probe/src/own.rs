@@ -99,6 +99,25 @@ pub(crate) unsafe fn create_from_irp(slot: u32, target: WDFIOTARGET, framework_f
     table::set_request(slot, WDFREQUEST::NULL);
     // SAFETY: the caller's promise.
     let Some(irp) = (unsafe { new_irp(target) }) else { return NTSTATUS::INSUFFICIENT_RESOURCES };
+    // SAFETY: just allocated.
+    unsafe { take_irp(slot, irp, framework_frees) }
+}
+
+/// A request whose IRP has no stack location to send it with.
+pub(crate) fn create_from_short_irp(slot: u32) -> NTSTATUS {
+    table::set_request(slot, WDFREQUEST::NULL);
+    // SAFETY: an IRP of any size can be allocated.
+    let irp = unsafe { IoAllocateIrp(0, FALSE) };
+    if irp.is_null() {
+        return NTSTATUS::INSUFFICIENT_RESOURCES;
+    }
+    // SAFETY: just allocated.
+    unsafe { take_irp(slot, irp, true) }
+}
+
+/// # Safety
+/// `irp` is new, and nobody else has it.
+unsafe fn take_irp(slot: u32, irp: *mut IRP, framework_frees: bool) -> NTSTATUS {
     let (mut attributes, mut made) = (attributes(), WDFREQUEST::NULL);
     // SAFETY: a new IRP, which the request takes; the attributes are copied.
     let status = unsafe { WdfRequestCreateFromIrp(&raw mut attributes, irp, u8::from(framework_frees), &raw mut made) };

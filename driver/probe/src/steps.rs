@@ -9,10 +9,10 @@ use protocol::probe::{MOST_STEPS, NO_PARAMETERS, NO_QUEUE, Op, Outcome, SUBJECT,
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
 use wdf_sys::wdm::constants::KERNEL_MODE;
-use wdf_sys::wdm::functions::{KeDelayExecutionThread, KeLowerIrql, KeRaiseIrqlToDpcLevel};
-use wdf_sys::{NTSTATUS, WDFMEMORY, WDFREQUEST};
+use wdf_sys::wdm::functions::{KeDelayExecutionThread, KeEnterCriticalRegion, KeLowerIrql, KeRaiseIrqlToDpcLevel};
+use wdf_sys::{NTSTATUS, WDFIOTARGET, WDFMEMORY, WDFREQUEST};
 
-use crate::{callbacks, device, own, settings, table};
+use crate::{callbacks, device, own, pnp, settings, table, time};
 
 /// One turn of waiting, in units of 100 ns from now: a millisecond.
 const TURN: i64 = -10_000;
@@ -83,10 +83,11 @@ fn valued(value: impl Into<u64>) -> Outcome {
 /// # Safety
 /// The step decides; see the module's comment.
 unsafe fn take(step: &Step, raised: &mut Option<u8>) -> Outcome {
-    // SAFETY: as above, for all four.
+    // SAFETY: as above, for all five.
     unsafe {
         request_step(step)
             .or_else(|| own_request_step(step))
+            .or_else(|| timed_step(step))
             .or_else(|| queue_step(step))
             .or_else(|| world_step(step, raised))
             .unwrap_or_else(|| returned(NTSTATUS::NOT_IMPLEMENTED))
@@ -161,6 +162,8 @@ unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
         match step.op {
             Op::CREATE => returned(own::create(step.slot, target)),
             Op::CREATE_FROM_IRP => returned(own::create_from_irp(step.slot, target, step.number != 0)),
+            Op::CREATE_WITHOUT_TARGET => returned(own::create(step.slot, WDFIOTARGET::NULL)),
+            Op::CREATE_FROM_SHORT_IRP => returned(own::create_from_short_irp(step.slot)),
             Op::REUSE_WITH_IRP => {
                 let (status, irp) = own::reuse_with_irp(request, target, NTSTATUS(step.more.cast_signed()));
                 outcome(status, irp)
@@ -215,7 +218,7 @@ unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
                 WdfIoTargetClose(target);
                 done()
             }
-            Op::TARGET_OPEN => returned(device::open_target(table::target_in_use())),
+            Op::TARGET_OPEN => returned(device::reopen_target(table::target_in_use(), step.number != 0)),
             Op::USE_TARGET if table::use_target(step.number) => done(),
             Op::USE_TARGET => returned(NTSTATUS::INVALID_PARAMETER),
             _ => return None,
@@ -264,6 +267,11 @@ unsafe fn queue_step(step: &Step) -> Option<Outcome> {
                 WdfIoQueueStopAndPurge(queue, Some(callbacks::queue_state), nothing);
                 done()
             }
+            Op::QUEUE_DELETE => {
+                WdfObjectReferenceActual(queue.object(), TAG as *mut _, 0, core::ptr::null_mut());
+                WdfObjectDelete(queue.object());
+                done()
+            }
             Op::QUEUE_READY_NOTIFY => {
                 let ready: PFN_WDF_IO_QUEUE_STATE = if step.more == 0 { Some(callbacks::queue_ready) } else { None };
                 returned(WdfIoQueueReadyNotify(queue, ready, nothing))
@@ -288,6 +296,16 @@ unsafe fn world_step(step: &Step, raised: &mut Option<u8>) -> Option<Outcome> {
         match step.op {
             Op::ON_CANCEL => set(table::on_cancel(step.slot)),
             Op::ON_COMPLETION => set(table::on_completion(step.slot)),
+            Op::ON_STOP => set(table::on_stop(step.slot)),
+            Op::STOP_FLAGS => table::stop_flags(step.slot).map_or(returned(NTSTATUS::INVALID_PARAMETER), valued),
+            Op::FAIL_DEVICE => {
+                WdfDeviceSetFailed(pnp::device(), WDF_DEVICE_FAILED_ACTION::WdfDeviceFailedAttemptRestart);
+                done()
+            }
+            Op::ENTER_REGION => {
+                KeEnterCriticalRegion();
+                done()
+            }
             Op::WAIT => wait(step, raised.is_some()),
             Op::WHEN => table::time_of(step.number, step.slot).map_or(returned(NTSTATUS::INVALID_PARAMETER), valued),
             Op::VERIFIER => match settings::verifier() {
@@ -319,6 +337,21 @@ unsafe fn world_step(step: &Step, raised: &mut Option<u8>) -> Option<Outcome> {
             _ => return None,
         }
     })
+}
+
+/// # Safety
+/// As [`take`].
+unsafe fn timed_step(step: &Step) -> Option<Outcome> {
+    // SAFETY: the step decides.
+    let time = unsafe {
+        match step.op {
+            Op::TIME_SENDS => time::sends(step.slot, table::target(table::target_in_use()), step.number == 1, step.value),
+            Op::TIME_FORWARDS => time::forwards(step.slot, step.value),
+            Op::TIME_CANCEL => time::cancel(step.slot, step.more),
+            _ => return None,
+        }
+    };
+    Some(time.map_or_else(returned, valued))
 }
 
 /// Waits for an event, with a deadline. Not at a raised IRQL, where it only looks.

@@ -19,6 +19,8 @@ static COUNTS: [[AtomicU32; SLOT_COUNT]; EVENTS as usize] =
     [const { [const { AtomicU32::new(0) }; SLOT_COUNT] }; EVENTS as usize];
 static ON_CANCEL: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
 static ON_COMPLETION: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
+static ON_STOP: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
+static STOP_FLAGS: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
 /// For each event the number that it had in the order of all events when it happened last.
 static TIMES: [[AtomicU32; SLOT_COUNT]; EVENTS as usize] = [const { [const { AtomicU32::new(0) }; SLOT_COUNT] }; EVENTS as usize];
 static NOW: AtomicU32 = AtomicU32::new(0);
@@ -139,12 +141,28 @@ pub(crate) fn on_completion(slot: u32) -> Option<&'static AtomicU32> {
     ON_COMPLETION.get(slot as usize)
 }
 
+pub(crate) fn on_stop(slot: u32) -> Option<&'static AtomicU32> {
+    ON_STOP.get(slot as usize)
+}
+
+/// What EvtIoStop was told the last time.
+pub(crate) fn stop_flags(slot: u32) -> Option<u32> {
+    STOP_FLAGS.get(slot as usize).map(|flags| flags.load(Ordering::Acquire))
+}
+
+pub(crate) fn set_stop_flags(slot: u32, flags: u32) {
+    if let Some(place) = STOP_FLAGS.get(slot as usize) {
+        place.store(flags, Ordering::Release);
+    }
+}
+
 /// Forgets everything but queues, targets and locks.
 pub(crate) fn reset() {
     for place in &REQUESTS {
         place.store(core::ptr::null_mut(), Ordering::Release);
     }
-    for number in COUNTS.iter().chain(&TIMES).flatten().chain(&ON_CANCEL).chain(&ON_COMPLETION).chain([&NOW]) {
+    let by_slot = [&ON_CANCEL, &ON_COMPLETION, &ON_STOP, &STOP_FLAGS];
+    for number in COUNTS.iter().chain(&TIMES).chain(by_slot).flatten().chain([&NOW]) {
         number.store(0, Ordering::Release);
     }
     TARGET_IN_USE.store(target::PROBE, Ordering::Release);

@@ -5,6 +5,9 @@
 //! that it sends turns up in another slot. [`RUN`] carries a list of [`Step`]s, which are done one after the other whatever comes of them; the
 //! answer is an [`Outcome`] for each step that was done. Nothing is checked but that numbers are in range: what the framework does with the rest is
 //! what is tested.
+//!
+//! The probe also drives a PnP device without hardware, whose queues follow the device's power: what EvtIoStop does with a request is its slot's
+//! [`OnStop`].
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -16,6 +19,10 @@ pub const DEVICE: &str = r"\Device\Probe";
 pub const SYMBOLIC_LINK: &str = r"\DosDevices\Probe";
 /// Its name for programs, as they open it.
 pub const OPEN_PATH: &str = r"\??\Probe";
+/// Name of the probe's PnP device for programs, as the driver makes it.
+pub const PNP_SYMBOLIC_LINK: &str = r"\DosDevices\ProbePnp";
+/// Name of the probe's PnP device for programs, as they open it.
+pub const PNP_OPEN_PATH: &str = r"\??\ProbePnp";
 
 /// Does a list of steps; input: [`Step`]s; output: as many [`Outcome`]s.
 pub const RUN: u32 = control_code(0x900, Method::Buffered);
@@ -23,6 +30,9 @@ pub const RUN: u32 = control_code(0x900, Method::Buffered);
 pub const SUBJECT: u32 = control_code(0x901, Method::Buffered);
 /// Completed with success at once; no buffers.
 pub const NOTHING: u32 = control_code(0x902, Method::Buffered);
+
+/// As [`RUN`], done by a handler of [`queue::SYNCHRONIZED`], which holds that queue's presentation lock.
+pub const RUN_SYNCHRONIZED: u32 = control_code(0x903, Method::Buffered);
 
 /// Slots for requests.
 pub const SLOTS: u32 = 32;
@@ -47,8 +57,16 @@ pub mod queue {
     pub const PARALLEL_OF_ONE: u32 = 6;
     /// Parallel, with callbacks that are synchronised with each other (WdfSynchronizationScopeQueue).
     pub const SYNCHRONIZED: u32 = 7;
+    /// Parallel, the default of the PnP device; power-managed, with EvtIoStop and EvtIoResume.
+    pub const POWER: u32 = 8;
+    /// Manual, of the PnP device; power-managed, with EvtIoStop.
+    pub const POWER_MANUAL: u32 = 9;
+    /// Parallel, of the PnP device; power-managed, without EvtIoStop.
+    pub const POWER_QUIET: u32 = 10;
     /// How many there are.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 11;
+    /// How many of them belong to control devices; those behind them belong to the PnP device, and go and come with it.
+    pub const CONTROL_COUNT: u32 = 8;
 }
 
 /// The probe's I/O targets, by number; see [`Op::USE_TARGET`].
@@ -165,6 +183,8 @@ operations! {
     QUEUE_STOP_AND_PURGE = 26;
     /// WdfIoQueueReadyNotify of queue `number`; see [`Event::QueueReady`]. With `more` set, it is called off.
     QUEUE_READY_NOTIFY = 27;
+    /// WdfObjectDelete of queue `number`, whose handle a reference keeps.
+    QUEUE_DELETE = 28;
     /// WdfRequestCreate for the probe's target.
     CREATE = 40;
     /// WdfObjectDelete.
@@ -190,6 +210,10 @@ operations! {
     /// WdfRequestReuse with a new IRP for the probe's target, and status `more`. Whose the new IRP is, is as in [`Op::CREATE_FROM_IRP`]. An IRP
     /// that is refused is freed. The new IRP's address.
     REUSE_WITH_IRP = 50;
+    /// WdfRequestCreate without a target: a request that has no IRP.
+    CREATE_WITHOUT_TARGET = 51;
+    /// WdfRequestCreateFromIrp of a new IRP that has no stack location for anyone below; the framework frees it.
+    CREATE_FROM_SHORT_IRP = 52;
     /// WdfIoTargetStart.
     TARGET_START = 60;
     /// WdfIoTargetStop with action `number`.
@@ -200,7 +224,7 @@ operations! {
     TARGET_STATE = 63;
     /// WdfIoTargetClose.
     TARGET_CLOSE = 64;
-    /// WdfIoTargetOpen.
+    /// WdfIoTargetOpen; with `number` set, the target wants a stack location more than its device needs.
     TARGET_OPEN = 65;
     /// "The probe's target" of the steps that follow, in this and in later `RUN`s, is [`target`] `number`.
     USE_TARGET = 66;
@@ -226,6 +250,23 @@ operations! {
     WHEN = 88;
     /// Whether the framework's verifier is on for the probe, as its registry key has it. Fails when the key does not say.
     VERIFIER = 89;
+    /// What EvtIoStop does with the slot's request: an [`OnStop`] in `number`.
+    ON_STOP = 90;
+    /// The action flags that EvtIoStop had the last time for the slot's request; 0 for never.
+    STOP_FLAGS = 91;
+    /// WdfDeviceSetFailed of the PnP device, WdfDeviceFailedAttemptRestart: it is removed, and added again.
+    FAIL_DEVICE = 92;
+    /// KeEnterCriticalRegion; the handler returns inside of it.
+    ENTER_REGION = 93;
+    /// Measures: `value` times a request of the probe's is sent to the target for [`NOTHING`], one and the same with WdfRequestReuse before
+    /// each send but the first if `number` is 1, else a new one each time, which is deleted. The time, in nanoseconds.
+    TIME_SENDS = 100;
+    /// Measures: `value` times the slot's request is forwarded to [`queue::MANUAL`] or [`queue::MANUAL_QUIET`], in turn, and retrieved. The time
+    /// that the forwarding took, in nanoseconds.
+    TIME_FORWARDS = 101;
+    /// Measures: WdfRequestCancelSentRequest of the slot's request, from the call until it is [`Event::Completed`] for the `more`th time. The
+    /// time, in nanoseconds.
+    TIME_CANCEL = 102;
 }
 
 /// Value of [`Op::REUSE`] for no structure at all.
@@ -252,10 +293,24 @@ pub enum Event {
     QueueReady = 5,
     /// A request that the probe made in the slot was destroyed: EvtDestroyCallback ran.
     Destroyed = 6,
+    /// EvtIoStop ran for the slot's request.
+    Stopped = 7,
+    /// EvtIoResume ran for the slot's request.
+    Resumed = 8,
+    /// Slot 0: EvtDeviceD0Entry of the PnP device ran.
+    PowerUp = 9,
+    /// Slot 0: EvtDeviceD0Exit of the PnP device ran.
+    PowerDown = 10,
+    /// Slot 0: EvtDeviceSurpriseRemoval of the PnP device ran.
+    SurpriseRemoved = 11,
+    /// Slot 0: EvtDeviceReleaseHardware of the PnP device ran.
+    Released = 12,
+    /// Slot 0: EvtDeviceSelfManagedIoInit or EvtDeviceSelfManagedIoRestart of the PnP device ran: its queues dispatch.
+    Working = 13,
 }
 
 /// Kinds of [`Event`].
-pub const EVENTS: u32 = 7;
+pub const EVENTS: u32 = 14;
 
 /// What the cancel callback does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -265,6 +320,21 @@ pub enum OnCancel {
     Complete = 0,
     /// Nothing: a step completes it.
     Keep = 1,
+}
+
+/// What EvtIoStop does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum OnStop {
+    /// As the example of the page about WdfRequestCancelSentRequest: told to suspend, it acknowledges without requeuing; told to purge, it
+    /// cancels the request, which was sent on.
+    Example = 0,
+    /// Acknowledges, and requeues.
+    Requeue = 1,
+    /// Completes the request with `STATUS_CANCELLED`.
+    Complete = 2,
+    /// Nothing: a step completes it.
+    Forget = 3,
 }
 
 /// What the completion routine does, after it has counted.

@@ -18,11 +18,10 @@ const CARRIERS: usize = 16;
 /// Bytes of each buffer of a carrier: the largest small command, with its structure.
 const BUFFER: usize = 4096 + size_of::<io::Command>();
 
-/// Whether an I/O control is carried. The rest is sent on as it is.
+/// Whether an I/O control is carried. The rest is sent on as it is: administration too, which must not wait for carriers whose commands it is to
+/// release.
 pub(crate) fn carries(control: IoControl) -> bool {
-    matches!(control.code, io::ECHO | io::COMMAND | io::ADMIN)
-        && control.input_length <= BUFFER
-        && control.output_length <= BUFFER
+    matches!(control.code, io::ECHO | io::COMMAND) && control.input_length <= BUFFER && control.output_length <= BUFFER
 }
 
 /// The context of a carrier: its seat's number. Its buffers are in [`Carriers`].

@@ -29,7 +29,7 @@ fn a_command_is_carried_down_and_its_answer_back() {
 #[test]
 fn an_error_below_is_the_clients_error() {
     let device = Device::add();
-    let client = device.send(io::ADMIN, &[0; 24], 0);
+    let client = device.send(io::COMMAND, &[0; 24], 0);
     device.below().expect("it is carried").complete(NTSTATUS::NOT_FOUND, &[]);
     assert_eq!(ended(client), Some(NTSTATUS::NOT_FOUND));
 }

@@ -134,6 +134,11 @@ impl<'a> DeviceInit<'a> {
         Self { raw, callback: PhantomData }
     }
 
+    /// The init as the framework gave it, for a driver that makes its device by itself. Good until `EvtDriverDeviceAdd` returns.
+    pub fn as_raw(&mut self) -> *mut WDFDEVICE_INIT {
+        self.raw
+    }
+
     /// The device is a filter: what it does not handle goes on to the next driver below.
     pub fn filter(&mut self) {
         // SAFETY: the init is valid until the device is created, which takes `self`.

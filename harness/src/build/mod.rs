@@ -29,7 +29,7 @@ const WINDOWS: &str = "x86_64-pc-windows-msvc";
 const BARE: &str = "x86_64-unknown-none";
 
 /// Name that the probe has in the guest.
-pub const PROBE: &str = "probe.sys";
+const PROBE: &str = "probe.sys";
 
 /// Everything that a run boots.
 #[derive(Clone, Debug)]
@@ -42,8 +42,10 @@ pub struct Artifacts {
     pub suite_symbols: PathBuf,
     /// The folder of the driver package: relay.inf, relay.sys, relayflt.sys, their symbols, catalogue and certificate.
     pub package: PathBuf,
-    /// probe.sys, which is no part of the package: it has no device.
+    /// probe.sys, which is no part of the package: it is for tests.
     pub probe: PathBuf,
+    /// The INF that installs it.
+    pub probe_inf: PathBuf,
     /// Its symbols.
     pub probe_symbols: PathBuf,
     /// The binary that serves a device.
@@ -59,6 +61,7 @@ impl Artifacts {
             suite_symbols: windows.join("suite.pdb"),
             package: places.package(),
             probe: windows.join("probe.dll"),
+            probe_inf: places.root.join("driver/probe/probe.inf"),
             probe_symbols: windows.join("probe.pdb"),
             device_model: places.target.join("debug/device-model"),
         }
@@ -71,6 +74,7 @@ impl Artifacts {
             ("relay.inf", self.package.join("relay.inf")),
             ("relay.sys", self.package.join("relay.sys")),
             ("relayflt.sys", self.package.join("relayflt.sys")),
+            ("probe.inf", self.probe_inf.clone()),
             (PROBE, self.probe.clone()),
             ("suite.exe", self.suite.clone()),
         ]

@@ -183,7 +183,7 @@ fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Out
         }
     }
     span(&mut timings, "build");
-    let append = if archive.is_some() { format!("suite=suite.exe services={}", build::PROBE) } else { String::new() };
+    let append = if archive.is_some() { "suite=suite.exe".to_owned() } else { String::new() };
     let processors = arguments.vcpus;
     let rig = Rig { qemu, accelerator, processors, memory: MEMORY, image, append, archive, model, faults };
     Ok(Prepared { rig, symbols, hashes, timings })

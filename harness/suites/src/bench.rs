@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::panic::Location;
 use core::time::Duration;
@@ -66,6 +67,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number below `end`, which is not 0.
+    pub(crate) const fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             let bytes = self.next().to_le_bytes();
@@ -119,6 +125,16 @@ impl Bench {
         Ok(self.link.send(&FromGuest::Log { level: LogLevel::Info, text: shorten(text) })?)
     }
 
+    /// Reports how something that was measured is spread.
+    ///
+    /// # Errors
+    /// COM2's.
+    pub(crate) fn figure(&mut self, what: &str, unit: &str, mut samples: Vec<u64>) -> TestResult {
+        samples.sort_unstable();
+        let samples_taken = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+        Ok(self.link.send(&FromGuest::Figure { what, unit, samples: samples_taken, spread: spread(&samples) })?)
+    }
+
     /// Has the harness do something to the machine, and returns once it has begun.
     ///
     /// # Errors
@@ -138,6 +154,13 @@ impl Bench {
             }
         }
     }
+}
+
+/// The smallest, the median, the 90th and 99th percentile, the largest of sorted samples: for each the smallest sample that is not smaller
+/// than so many of them.
+fn spread(sorted: &[u64]) -> [u64; 5] {
+    let at = |per_cent: usize| sorted.get((sorted.len() * per_cent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0);
+    [at(0), at(50), at(90), at(99), at(100)]
 }
 
 /// Longest text put into one message; the rest of a frame is for names and framing.
@@ -219,6 +242,14 @@ pub(crate) use ensure;
 #[cfg(test)]
 mod texts {
     use super::*;
+
+    #[test]
+    fn a_spread_has_the_samples_at_its_percentiles() {
+        let samples: Vec<u64> = (1..=200).collect();
+        assert_eq!(spread(&samples), [1, 100, 180, 198, 200]);
+        assert_eq!(spread(&[7]), [7; 5]);
+        assert_eq!(spread(&[]), [0; 5]);
+    }
 
     #[test]
     fn a_long_text_is_cut_at_a_character() {

@@ -13,13 +13,16 @@ mod contract;
 mod device;
 mod link;
 pub mod nt;
+mod perf;
 mod relay;
 mod serve;
+mod stress;
 
 pub use bench::{Bench, Failure, Test, TestResult};
 pub use serve::{report_panic, serve};
 
 /// Every test of every suite, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Test> {
-    [device::TESTS].into_iter().chain(contract::TESTS.iter().copied()).flatten()
+    let rest = [stress::TESTS, perf::TESTS];
+    device::tests().chain(contract::TESTS.iter().copied().chain(rest).flatten())
 }

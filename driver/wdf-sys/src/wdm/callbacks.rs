@@ -31,6 +31,7 @@ callbacks! {
     PRTL_QUERY_REGISTRY_ROUTINE(ValueName: *mut u16, ValueType: u32, ValueData: *mut c_void, ValueLength: u32, Context: *mut c_void, EntryContext: *mut c_void) -> NTSTATUS;
     PINTERFACE_REFERENCE(Context: *mut c_void);
     PINTERFACE_DEREFERENCE(Context: *mut c_void);
+    PREENUMERATE_SELF(Context: *mut c_void);
     PTRANSLATE_BUS_ADDRESS(Context: *mut c_void, BusAddress: i64, Length: u32, AddressSpace: *mut u32, TranslatedAddress: *mut i64) -> BOOLEAN;
     PGET_DMA_ADAPTER(Context: *mut c_void, DeviceDescriptor: *mut DEVICE_DESCRIPTION, NumberOfMapRegisters: *mut u32) -> *mut DMA_ADAPTER;
     PGET_SET_DEVICE_DATA(Context: *mut c_void, DataType: u32, Buffer: *mut c_void, Offset: u32, Length: u32) -> u32;

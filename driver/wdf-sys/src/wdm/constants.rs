@@ -228,6 +228,10 @@ pub const KEY_VALUE_PARTIAL: i32 = 2;
 pub const GUID_BUS_INTERFACE_STANDARD: crate::GUID =
     crate::GUID::new((0x496b_8280, 0x6f25, 0x11d0, [0xbe, 0xaf, 0x08, 0x00, 0x2b, 0xe2, 0x09, 0x2f]));
 
+/// GUID_REENUMERATE_SELF_INTERFACE_STANDARD.
+pub const GUID_REENUMERATE_SELF_INTERFACE_STANDARD: crate::GUID =
+    crate::GUID::new((0x2aeb_0243, 0x6a6e, 0x486b, [0x82, 0xfc, 0xd8, 0x15, 0xf6, 0xb9, 0x70, 0x06]));
+
 /// Bug check codes that the executive raises.
 pub mod bug_check {
     pub const REFERENCE_BY_POINTER: u32 = 0x18;

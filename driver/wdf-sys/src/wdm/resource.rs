@@ -123,6 +123,10 @@ layouts! {
         0 Size: u16, 2 Version: u16, 8 Context: *mut c_void, 16 InterfaceReference: PINTERFACE_REFERENCE,
         24 InterfaceDereference: PINTERFACE_DEREFERENCE,
     }
+    struct REENUMERATE_SELF_INTERFACE_STANDARD = 40 {
+        0 Size: u16, 2 Version: u16, 8 Context: *mut c_void, 16 InterfaceReference: PINTERFACE_REFERENCE,
+        24 InterfaceDereference: PINTERFACE_DEREFERENCE, 32 SurpriseRemoveAndReenumerateSelf: PREENUMERATE_SELF,
+    }
     struct DEVICE_CAPABILITIES = 64 {
         0 Size: u16, 2 Version: u16, 4 Flags: u32, 8 Address: u32, 12 UINumber: u32, 16 DeviceState: [i32; 7],
         44 SystemWake: i32, 48 DeviceWake: i32, 52 D1Latency: u32, 56 D2Latency: u32, 60 D3Latency: u32,

@@ -10,7 +10,9 @@ use crate::bench::{Bench, Failure, Test, TestResult, tests};
 use crate::nt::NTSTATUS;
 
 /// Parameter 1 of WDF_VIOLATION, then those behind it that are known beforehand.
-pub(super) const INVALID_HANDLE: Expected = wdf_violation(&[5]);
+const INVALID_HANDLE: Expected = wdf_violation(&[5]);
+/// The handle is null.
+pub(super) const NULL_HANDLE: Expected = wdf_violation(&[5, 0]);
 pub(super) const ALREADY_SENT: Expected = wdf_violation(&[6, 3]);
 const PARAMETER_IS_NULL: Expected = wdf_violation(&[4, 0]);
 const RECURSIVE_LOCK: Expected = wdf_violation(&[2]);
@@ -19,19 +21,24 @@ const OBJECT_ERROR: Expected = wdf_violation(&[7]);
 const QUEUE_FATAL: Expected = wdf_violation(&[0xa]);
 const INVALID_LOCK_OPERATION: Expected = wdf_violation(&[0xb]);
 const IRQL_MISMATCH: Expected = wdf_violation(&[0xe, 0, 2]);
+const CRITICAL_REGION_MISMATCH: Expected = wdf_violation(&[0xf]);
+pub(super) const NO_STACK_LOCATIONS: Expected = wdf_violation(&[6, 1]);
+pub(super) const NULL_IRP: Expected = wdf_violation(&[6, 2]);
 
 pub(super) const TESTS: &[Test] = tests!(contract {
-    cancelling_an_invalid_handle_stops_the_machine: "WdfRequestCancelSentRequest of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
-    forwarding_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
-    forwarding_to_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue to what is no queue: WDF_VIOLATION 5" => INVALID_HANDLE,
-    reusing_an_invalid_handle_stops_the_machine: "WdfRequestReuse of what is no request: WDF_VIOLATION 5" => INVALID_HANDLE,
+    cancelling_an_invalid_handle_stops_the_machine: "WdfRequestCancelSentRequest of a null handle: WDF_VIOLATION 5, 0" => NULL_HANDLE,
+    forwarding_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue of a null handle: WDF_VIOLATION 5, 0" => NULL_HANDLE,
+    forwarding_to_an_invalid_handle_stops_the_machine: "WdfRequestForwardToIoQueue to a null handle: WDF_VIOLATION 5, 0" => NULL_HANDLE,
+    reusing_an_invalid_handle_stops_the_machine: "WdfRequestReuse of a null handle: WDF_VIOLATION 5, 0" => NULL_HANDLE,
     cancelling_a_queue_stops_the_machine: "WdfRequestCancelSentRequest of a handle of another type: WDF_VIOLATION 5" => INVALID_HANDLE,
     reusing_without_parameters_stops_the_machine: "WdfRequestReuse with a null pointer: WDF_VIOLATION 4, 0" => PARAMETER_IS_NULL,
     sending_what_is_sent_stops_the_machine: "WdfRequestSend of a request that is sent: WDF_VIOLATION 6, 3" => ALREADY_SENT,
     a_second_change_of_a_queue_stops_the_machine: "a completion callback while another is pending: WDF_VIOLATION 0xA" => QUEUE_FATAL,
+    changing_a_deleted_queue_stops_the_machine: "WdfIoQueueStop of a queue that is deleted, but referenced: WDF_VIOLATION 0xA" => QUEUE_FATAL,
     taking_a_lock_twice_stops_the_machine: "WdfSpinLockAcquire by the holder: WDF_VIOLATION 2" => RECURSIVE_LOCK,
     releasing_a_lock_that_is_not_held_stops_the_machine: "WdfSpinLockRelease by another: WDF_VIOLATION 0xB" => INVALID_LOCK_OPERATION,
     a_handler_that_returns_at_another_irql_stops_the_machine: "a handler that keeps a spin lock: WDF_VIOLATION 0xE, 0, 2" => IRQL_MISMATCH,
+    a_handler_that_returns_in_a_critical_region_stops_the_machine: "KeEnterCriticalRegion without leaving: WDF_VIOLATION 0xF" => CRITICAL_REGION_MISMATCH,
     completing_with_too_much_information_stops_the_machine: "more bytes than the output buffer has: WDF_VIOLATION 6, 4" => INFORMATION_LENGTH_MISMATCH,
     deleting_a_received_request_stops_the_machine: "WdfObjectDelete of a request that a queue presented: WDF_VIOLATION 7" => OBJECT_ERROR,
 });
@@ -103,6 +110,11 @@ fn a_second_change_of_a_queue_stops_the_machine(_: &mut Bench) -> TestResult {
     still_alive()
 }
 
+fn changing_a_deleted_queue_stops_the_machine(_: &mut Bench) -> TestResult {
+    Probe::open()?.run([queue_delete(queue::MANUAL_QUIET), queue_stop(queue::MANUAL_QUIET)])?;
+    still_alive()
+}
+
 fn taking_a_lock_twice_stops_the_machine(_: &mut Bench) -> TestResult {
     Probe::open()?.run([spin_acquire(), spin_acquire()])?;
     still_alive()
@@ -115,6 +127,11 @@ fn releasing_a_lock_that_is_not_held_stops_the_machine(_: &mut Bench) -> TestRes
 
 fn a_handler_that_returns_at_another_irql_stops_the_machine(_: &mut Bench) -> TestResult {
     Probe::open()?.run([spin_acquire()])?;
+    still_alive()
+}
+
+fn a_handler_that_returns_in_a_critical_region_stops_the_machine(_: &mut Bench) -> TestResult {
+    Probe::open()?.run([enter_region()])?;
     still_alive()
 }
 

@@ -92,6 +92,21 @@ fn ids_are_consecutive_and_nothing_is_empty() {
     }
 }
 
+/// Results are entered by a tool, which also says of how many tests they are: a test more or less makes them stale.
+#[test]
+fn the_results_are_those_of_the_tests_that_there_are() {
+    let count = every_test().filter(|test| test.name.starts_with("contract::")).count();
+    let line = format!("<!-- results of {count} tests -->");
+    assert!(
+        DOCUMENT.lines().any(|found| found == line),
+        "docs/contract.md has results of other tests: `cargo rig run`, then `cargo run -p suites --example contract-results`"
+    );
+    for row in rows() {
+        let words: &[&str] = if row.names().next().is_some() { &["passed", "failed", "skipped", "not run"] } else { &["-"] };
+        assert!(words.contains(&row.ntlet), "{}{} says {} of ntlet", row.kind, row.number, row.ntlet);
+    }
+}
+
 #[test]
 fn every_test_is_in_one_list_only() {
     let mut names: Vec<_> = every_test().map(|test| test.name).collect();

@@ -2,7 +2,7 @@
 
 use protocol::probe::{Event, queue};
 
-use super::probe::{Load, Probe, TRUE};
+use super::probe::{Load, MOMENT, Probe, TRUE};
 use super::steps::*;
 use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
 use crate::nt::NTSTATUS;
@@ -31,6 +31,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_parallel_source_can_deliver_its_next_request_before_forward_returns: "as soon as one request leaves a parallel queue that has reached its limit",
     a_forwarded_request_is_delivered_before_the_source_goes_on: "first the destination presents the request, then the source its next one",
     a_manual_source_delivers_nothing: "a manual queue presents nothing by itself when one of its requests is forwarded",
+    a_held_presentation_lock_puts_the_delivery_off: "a handler of the destination is not called while another one of a synchronised queue runs",
     forwarding_at_dispatch_level: "a request can be forwarded at DISPATCH_LEVEL",
     forwarding_a_cancelled_request_cancels_it_in_the_destination: "STATUS_SUCCESS, then the request is cancelled on the destination",
 });
@@ -273,6 +274,17 @@ fn a_manual_source_delivers_nothing(_: &mut Bench) -> TestResult {
     probe.ok([retrieve(SECOND, queue::MANUAL)])?;
     first.complete(NTSTATUS::SUCCESS)?;
     second.complete(NTSTATUS::SUCCESS)
+}
+
+fn a_held_presentation_lock_puts_the_delivery_off(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    let steps = [forward(FIRST, queue::SYNCHRONIZED), wait(Event::Presented, FIRST, 2, MOMENT)];
+    let [forwarded, seen] = probe.run_synchronized(steps)?;
+    ensure_eq!(forwarded.status, NTSTATUS::SUCCESS);
+    ensure_eq!(seen.status, NTSTATUS::TIMEOUT);
+    probe.wait(Event::Presented, FIRST, 2)?;
+    subject.complete(NTSTATUS::SUCCESS)
 }
 
 fn forwarding_at_dispatch_level(_: &mut Bench) -> TestResult {

@@ -11,11 +11,12 @@ mod cancel;
 mod document;
 mod forward;
 mod ownership;
-mod probe;
+mod power;
+pub(crate) mod probe;
 mod queues;
 mod reuse;
 mod send;
-mod steps;
+pub(crate) mod steps;
 mod without_verifier;
 
 use crate::bench::Test;
@@ -28,6 +29,7 @@ pub(crate) const TESTS: &[&[Test]] = &[
     send::TESTS,
     ownership::TESTS,
     queues::TESTS,
+    power::TESTS,
     without_verifier::TESTS,
     bug_checks::TESTS,
 ];

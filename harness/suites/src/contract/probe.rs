@@ -7,7 +7,7 @@ use alloc::format;
 use core::panic::Location;
 use core::time::Duration;
 
-use protocol::probe::{self, Event, Outcome, RUN, SUBJECT, Step, queue};
+use protocol::probe::{self, Event, Outcome, RUN, RUN_SYNCHRONIZED, SUBJECT, Step, queue};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::steps::*;
@@ -16,35 +16,35 @@ use crate::nt::{File, NTSTATUS, Opening, Pending};
 use crate::relay::DEADLINE;
 
 /// How long something is waited for that is not to happen.
-pub(super) const MOMENT: Duration = Duration::from_millis(20);
+pub(crate) const MOMENT: Duration = Duration::from_millis(20);
 /// How long a request may take to end when a test lets go of it.
 const FAREWELL: Duration = Duration::from_millis(200);
 
 /// WdfRequestSend or WdfRequestCancelSentRequest said so.
-pub(super) const TRUE: u64 = 1;
+pub(crate) const TRUE: u64 = 1;
 /// See [`TRUE`].
-pub(super) const FALSE: u64 = 0;
+pub(crate) const FALSE: u64 = 0;
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// What the framework returned.
-    pub(super) status: NTSTATUS,
+    pub(crate) status: NTSTATUS,
     /// What else it returned.
-    pub(super) value: u64,
+    pub(crate) value: u64,
 }
 
 /// What a queue holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Requests in the queue.
-    pub(super) queued: u64,
+    pub(crate) queued: u64,
     /// Requests of it that the driver has.
-    pub(super) presented: u64,
+    pub(crate) presented: u64,
 }
 
 /// The open probe.
-pub(super) struct Probe {
+pub(crate) struct Probe {
     /// For steps: each call returns when they are done.
     control: File,
     /// For requests that stay with the probe.
@@ -52,17 +52,23 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Opens the probe, with nothing in its hands, its queues and its target started.
+    /// Opens the probe a second time, and leaves it as it is.
     #[track_caller]
-    pub(super) fn open() -> Result<Self, Failure> {
+    pub(crate) fn attach() -> Result<Self, Failure> {
         let open = |opening| {
             File::open(probe::OPEN_PATH, opening).map_err(|status| Failure::Expectation {
                 place: Location::caller(),
                 reason: format!("{}, the device of probe.sys, cannot be opened: {status}", probe::OPEN_PATH),
             })
         };
-        let probe = Self { control: open(Opening::Synchronous)?, subjects: open(Opening::Asynchronous)? };
-        let mut steps = [reset(); 2 + queue::COUNT as usize];
+        Ok(Self { control: open(Opening::Synchronous)?, subjects: open(Opening::Asynchronous)? })
+    }
+
+    /// Opens the probe, with nothing in its hands, its queues and its target started.
+    #[track_caller]
+    pub(crate) fn open() -> Result<Self, Failure> {
+        let probe = Self::attach()?;
+        let mut steps = [reset(); 2 + queue::CONTROL_COUNT as usize];
         steps[1] = target_start();
         for (step, queue) in steps[2..].iter_mut().zip(0..) {
             *step = queue_start(queue);
@@ -72,9 +78,18 @@ impl Probe {
     }
 
     /// Does steps one after the other within one call of the probe's handler, and returns what came of each.
-    pub(super) fn run<const N: usize>(&self, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
+    pub(crate) fn run<const N: usize>(&self, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
+        self.run_by(RUN, steps)
+    }
+
+    /// As [`Probe::run`], within a call of the handler of [`queue::SYNCHRONIZED`].
+    pub(crate) fn run_synchronized<const N: usize>(&self, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
+        self.run_by(RUN_SYNCHRONIZED, steps)
+    }
+
+    fn run_by<const N: usize>(&self, code: u32, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
         let mut outcomes = [Outcome::new_zeroed(); N];
-        let length = self.control.control(RUN, steps.as_bytes(), outcomes.as_mut_bytes())?;
+        let length = self.control.control(code, steps.as_bytes(), outcomes.as_mut_bytes())?;
         if length != size_of_val(&outcomes) {
             return Err(NTSTATUS::INFO_LENGTH_MISMATCH);
         }
@@ -83,7 +98,7 @@ impl Probe {
 
     /// Does steps that have to succeed, and returns what each gave besides.
     #[track_caller]
-    pub(super) fn ok<const N: usize>(&self, steps: [Step; N]) -> Result<[u64; N], Failure> {
+    pub(crate) fn ok<const N: usize>(&self, steps: [Step; N]) -> Result<[u64; N], Failure> {
         let answers = self.run(steps)?;
         for (number, answer) in answers.iter().enumerate() {
             if answer.status != NTSTATUS::SUCCESS {
@@ -95,21 +110,21 @@ impl Probe {
     }
 
     /// Does one step and returns the framework's status.
-    pub(super) fn status(&self, step: Step) -> Result<NTSTATUS, NTSTATUS> {
+    pub(crate) fn status(&self, step: Step) -> Result<NTSTATUS, NTSTATUS> {
         let [answer] = self.run([step])?;
         Ok(answer.status)
     }
 
     /// Does one step that has to succeed, and returns what it gave besides.
     #[track_caller]
-    pub(super) fn value(&self, step: Step) -> Result<u64, Failure> {
+    pub(crate) fn value(&self, step: Step) -> Result<u64, Failure> {
         let [value] = self.ok([step])?;
         Ok(value)
     }
 
     /// Waits until an event has happened to a slot, or to a queue, so many times.
     #[track_caller]
-    pub(super) fn wait(&self, event: Event, slot: u32, count: u32) -> TestResult {
+    pub(crate) fn wait(&self, event: Event, slot: u32, count: u32) -> TestResult {
         let [answer] = self.run([wait(event, slot, count, DEADLINE)])?;
         let reason = format!("{event:?} of slot or queue {slot}: came {} times, expected {count}", answer.value);
         if answer.status == NTSTATUS::SUCCESS {
@@ -119,7 +134,7 @@ impl Probe {
     }
 
     /// How often an event has happened to a slot, or to a queue.
-    pub(super) fn count(&self, event: Event, slot: u32) -> Result<u64, NTSTATUS> {
+    pub(crate) fn count(&self, event: Event, slot: u32) -> Result<u64, NTSTATUS> {
         let [answer] = self.run([look(event, slot, 0)])?;
         Ok(answer.value)
     }
@@ -131,7 +146,7 @@ impl Probe {
 
     /// When an event happened the last time, in the order of all events. It has to have happened.
     #[track_caller]
-    pub(super) fn when(&self, event: Event, slot: u32) -> Result<u64, Failure> {
+    pub(crate) fn when(&self, event: Event, slot: u32) -> Result<u64, Failure> {
         let time = self.value(when(event, slot))?;
         check("the event has happened", time > 0)?;
         Ok(time)
@@ -139,24 +154,35 @@ impl Probe {
 
     /// What a queue holds.
     #[track_caller]
-    pub(super) fn load(&self, queue: u32) -> Result<Load, Failure> {
+    pub(crate) fn load(&self, queue: u32) -> Result<Load, Failure> {
         let value = self.value(queue_state(queue))?;
         Ok(Load { queued: value >> 32 & 0xffff, presented: value >> 48 })
     }
 
     /// Sends a request that the probe holds in a slot, and waits until it is there.
     #[track_caller]
-    pub(super) fn subject(&self, slot: u32) -> Result<Subject<'_>, Failure> {
-        let input = probe::Subject { slot, reserved: 0 };
-        let pending = self.subjects.control_later(SUBJECT, input.as_bytes().to_vec(), 0)?;
-        let subject = Subject { probe: self, slot, pending, ended: false };
+    pub(crate) fn subject(&self, slot: u32) -> Result<Subject<'_>, Failure> {
+        self.subject_through(&self.subjects, slot)
+    }
+
+    /// As [`Probe::subject`], to a device of the probe that was opened apart.
+    #[track_caller]
+    pub(crate) fn subject_through<'a>(&'a self, file: &'a File, slot: u32) -> Result<Subject<'a>, Failure> {
+        let subject = self.submit_through(file, slot)?;
         self.wait(Event::Presented, slot, 1)?;
         Ok(subject)
     }
 
+    /// As [`Probe::subject_through`], without waiting until it is presented.
+    pub(crate) fn submit_through<'a>(&'a self, file: &'a File, slot: u32) -> Result<Subject<'a>, NTSTATUS> {
+        let input = probe::Subject { slot, reserved: 0 };
+        let pending = file.control_later(SUBJECT, input.as_bytes().to_vec(), 0)?;
+        Ok(Subject { probe: self, slot, pending, ended: false })
+    }
+
     /// Has the probe make a request in [`OWN`] and send it to itself, with a completion routine, and waits until it is held in [`SEEN`].
     #[track_caller]
-    pub(super) fn send(&self) -> Result<Sent<'_>, Failure> {
+    pub(crate) fn send(&self) -> Result<Sent<'_>, Failure> {
         let sent = self.send_as([set_completion(OWN), send(OWN)])?;
         self.wait(Event::Presented, SEEN, 1)?;
         Ok(sent)
@@ -164,14 +190,14 @@ impl Probe {
 
     /// Has the probe make a request in [`OWN`], formatted for [`SEEN`], which the test will have it send.
     #[track_caller]
-    pub(super) fn make(&self) -> Result<Sent<'_>, Failure> {
+    pub(crate) fn make(&self) -> Result<Sent<'_>, Failure> {
         self.ok([create(OWN), format_subject(OWN, SEEN)])?;
         Ok(Sent { probe: self, sends: 1, finished: false })
     }
 
     /// As [`Probe::make`], and has the probe send it by the given steps, the last of which has to return TRUE.
     #[track_caller]
-    pub(super) fn send_as<const N: usize>(&self, steps: [Step; N]) -> Result<Sent<'_>, Failure> {
+    pub(crate) fn send_as<const N: usize>(&self, steps: [Step; N]) -> Result<Sent<'_>, Failure> {
         let sent = self.make()?;
         let values = self.ok(steps)?;
         check_equal("what WdfRequestSend returned", &values[N - 1], &TRUE)?;
@@ -180,7 +206,7 @@ impl Probe {
 }
 
 /// A request of the test's that the probe holds.
-pub(super) struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     probe: &'a Probe,
     slot: u32,
     pending: Pending<'a>,
@@ -189,20 +215,20 @@ pub(super) struct Subject<'a> {
 
 impl Subject<'_> {
     /// Asks the system to cancel it.
-    pub(super) fn cancel(&self) -> Result<(), NTSTATUS> {
+    pub(crate) fn cancel(&self) -> Result<(), NTSTATUS> {
         self.pending.cancel()
     }
 
     /// Waits for its end, and returns the status it ended with.
     #[track_caller]
-    pub(super) fn end(&mut self) -> Result<NTSTATUS, Failure> {
+    pub(crate) fn end(&mut self) -> Result<NTSTATUS, Failure> {
         let status = self.wait(DEADLINE);
         check("the request ends", self.ended)?;
         Ok(status)
     }
 
     /// Whether it is still on its way.
-    pub(super) fn is_pending(&mut self) -> bool {
+    pub(crate) fn is_pending(&mut self) -> bool {
         if !self.ended {
             let _ = self.wait(Duration::ZERO);
         }
@@ -211,14 +237,14 @@ impl Subject<'_> {
 
     /// Has the probe complete it, and checks that it ends so.
     #[track_caller]
-    pub(super) fn complete(self, status: NTSTATUS) -> TestResult {
+    pub(crate) fn complete(self, status: NTSTATUS) -> TestResult {
         let slot = self.slot;
         self.complete_by(slot, status)
     }
 
     /// As [`Subject::complete`], by the handle in another slot.
     #[track_caller]
-    pub(super) fn complete_by(mut self, slot: u32, status: NTSTATUS) -> TestResult {
+    pub(crate) fn complete_by(mut self, slot: u32, status: NTSTATUS) -> TestResult {
         self.probe.ok([complete(slot, status), forget(slot), forget(self.slot)])?;
         check_equal("the status that the request ended with", &self.end()?, &status)
     }
@@ -246,7 +272,7 @@ impl Drop for Subject<'_> {
 }
 
 /// A request that the probe has made in [`OWN`] and sent to itself, where it is held in [`SEEN`].
-pub(super) struct Sent<'a> {
+pub(crate) struct Sent<'a> {
     probe: &'a Probe,
     sends: u32,
     finished: bool,
@@ -255,32 +281,32 @@ pub(super) struct Sent<'a> {
 impl Sent<'_> {
     /// Has the probe complete it where it arrived, and waits for the completion routine.
     #[track_caller]
-    pub(super) fn complete(&self, status: NTSTATUS) -> TestResult {
+    pub(crate) fn complete(&self, status: NTSTATUS) -> TestResult {
         self.probe.ok([complete(SEEN, status), forget(SEEN)])?;
         self.returned(status)
     }
 
     /// Waits for the completion routine, and checks the status that the request came back with.
     #[track_caller]
-    pub(super) fn returned(&self, status: NTSTATUS) -> TestResult {
+    pub(crate) fn returned(&self, status: NTSTATUS) -> TestResult {
         self.probe.wait(Event::Completed, OWN, self.sends)?;
         check_equal("the status that the request came back with", &self.probe.status(get_status(OWN))?, &status)
     }
 
     /// The probe sends it once more.
-    pub(super) fn count_send(&mut self) {
+    pub(crate) fn count_send(&mut self) {
         self.sends += 1;
     }
 
     /// Deletes it. It must have come back.
     #[track_caller]
-    pub(super) fn finish(mut self) -> TestResult {
+    pub(crate) fn finish(mut self) -> TestResult {
         self.finished = true;
         self.probe.ok([delete(OWN), forget(OWN)]).map(drop)
     }
 
     /// Leaves it to a test that deletes it in its own way.
-    pub(super) fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.finished = true;
     }
 }

@@ -5,12 +5,14 @@ use protocol::probe::{Event, queue, target};
 use super::probe::{Load, MOMENT, Probe, TRUE};
 use super::steps::*;
 use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
-use crate::nt::NTSTATUS;
+use crate::nt::{self, NTSTATUS, Thread};
+use crate::relay::DEADLINE;
 
 pub(super) const TESTS: &[Test] = tests!(contract {
     a_queue_that_does_not_accept_fails_new_requests: "a request that arrives at a draining queue ends with STATUS_INVALID_DEVICE_STATE",
     the_driver_is_told_of_a_cancel_of_what_it_has_had: "EvtIoCanceledOnQueue is called for a request that was presented before",
     the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had: "EvtIoCanceledOnQueue is not called for a request that was not presented before",
+    cancelled_requests_are_told_before_others_are_presented: "EvtIoCanceledOnQueue comes before the handler, when both are due",
     draining_cancels_nothing: "a drained queue hands out what it has, and is drained when that has ended",
     purging_cancels_what_waits: "a purge cancels what is in the queue, and says when it is done",
     purging_cancels_what_the_driver_has_marked: "a purge cancels what the driver has made cancelable",
@@ -52,6 +54,33 @@ fn the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had(_: &mut Bench) ->
     sent.returned(NTSTATUS::CANCELLED)?;
     ensure_eq!(probe.count(Event::CanceledOnQueue, SEEN)?, 0);
     sent.finish()
+}
+
+fn cancelled_requests_are_told_before_others_are_presented(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let (mut first, second) = (probe.subject(FIRST)?, probe.subject(SECOND)?);
+    // While this handler of the queue runs, neither can come: both are put off until it returns, which is when a third request arrives.
+    let other = Probe::attach()?;
+    let holding = Thread::spawn(move || {
+        other.run_synchronized([
+            forward(SECOND, queue::SYNCHRONIZED),
+            forward(FIRST, queue::SYNCHRONIZED),
+            wait(Event::Presented, THIRD, 1, DEADLINE),
+        ])
+    })?;
+    let deadline = nt::Deadline::after(DEADLINE);
+    while probe.load(queue::SYNCHRONIZED)?.queued < 2 {
+        ensure!(!deadline.has_passed());
+        nt::sleep(core::time::Duration::from_millis(1));
+    }
+    first.cancel()?;
+    let third = probe.subject(THIRD)?;
+    holding.join(2 * DEADLINE)??;
+    ensure_eq!(first.end()?, NTSTATUS::CANCELLED);
+    probe.wait(Event::Presented, SECOND, 2)?;
+    ensure!(probe.when(Event::CanceledOnQueue, FIRST)? < probe.when(Event::Presented, SECOND)?);
+    second.complete(NTSTATUS::SUCCESS)?;
+    third.complete(NTSTATUS::SUCCESS)
 }
 
 fn draining_cancels_nothing(_: &mut Bench) -> TestResult {

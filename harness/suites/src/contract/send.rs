@@ -1,6 +1,6 @@
 //! WdfRequestSend, as far as forwarding, reusing and cancelling rest on it.
 
-use protocol::probe::Event;
+use protocol::probe::{Event, target};
 
 use super::probe::{FALSE, MOMENT, Probe, TRUE};
 use super::steps::*;
@@ -15,6 +15,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_received_request_needs_a_completion_routine: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
     a_formatted_request_cannot_be_sent_and_forgotten: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
     an_unformatted_request_is_not_accepted: "WdfRequestSend returns FALSE, the status is STATUS_REQUEST_NOT_ACCEPTED",
+    a_request_with_too_few_stack_locations_is_not_accepted: "WdfRequestSend returns FALSE, the status is STATUS_REQUEST_NOT_ACCEPTED",
     a_created_request_cannot_be_sent_and_forgotten: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
 });
 
@@ -87,6 +88,29 @@ fn an_unformatted_request_is_not_accepted(_: &mut Bench) -> TestResult {
     let [.., sent] = probe.ok([format_nothing(OWN), send(OWN)])?;
     ensure_eq!(sent, TRUE);
     probe.wait(Event::Completed, OWN, 1)?;
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
+}
+
+fn a_request_with_too_few_stack_locations_is_not_accepted(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN), format_nothing(OWN), set_completion(OWN)])?;
+    // The other target wants one location more than the one that the request was made and formatted for. All in one call, so that it is put
+    // back whatever comes of the send.
+    let [_, _, opened, sending, status, _, back, _] = probe.run([
+        use_target(target::OTHER_DEVICE),
+        target_close(),
+        target_open_tall(),
+        send(OWN),
+        get_status(OWN),
+        target_close(),
+        target_open(),
+        use_target(target::PROBE),
+    ])?;
+    ensure_eq!(opened.status, NTSTATUS::SUCCESS);
+    ensure_eq!(back.status, NTSTATUS::SUCCESS);
+    ensure_eq!(sending.value, FALSE);
+    ensure_eq!(status.status, NTSTATUS::REQUEST_NOT_ACCEPTED);
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 0);
     probe.ok([delete(OWN), forget(OWN)]).map(drop)
 }
 

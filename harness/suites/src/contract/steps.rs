@@ -2,20 +2,22 @@
 
 use core::time::Duration;
 
-use protocol::probe::{Event, NO_PARAMETERS, OnCancel, OnCompletion, Op, Step};
+use protocol::probe::{Event, NO_PARAMETERS, OnCancel, OnCompletion, OnStop, Op, Step};
 
 use crate::nt::NTSTATUS;
 
 /// The slot of a request that the probe makes and sends.
-pub(super) const OWN: u32 = 0;
+pub(crate) const OWN: u32 = 0;
 /// The slot in which the probe sees that request arrive.
-pub(super) const SEEN: u32 = 1;
+pub(crate) const SEEN: u32 = 1;
 /// Slots of requests that the test sends.
-pub(super) const FIRST: u32 = 2;
+pub(crate) const FIRST: u32 = 2;
 /// See [`FIRST`].
-pub(super) const SECOND: u32 = 3;
+pub(crate) const SECOND: u32 = 3;
 /// A slot for a handle more.
-pub(super) const SPARE: u32 = 4;
+pub(crate) const SPARE: u32 = 4;
+/// See [`FIRST`].
+pub(crate) const THIRD: u32 = 5;
 
 /// `WdfIoTargetLeaveSentIoPending`.
 const LEAVE_SENT_IO_PENDING: u32 = 3;
@@ -33,7 +35,7 @@ const fn step(op: Op, slot: u32, number: u32) -> Step {
 /// Functions for steps that are an operation, its slot and its number, and nothing else.
 macro_rules! steps {
     ($($name:ident($($what:ident),*) = $op:ident($slot:expr, $number:expr);)*) => {
-        $(pub(super) const fn $name($($what: u32),*) -> Step {
+        $(pub(crate) const fn $name($($what: u32),*) -> Step {
             step(Op::$op, $slot, $number)
         })*
     };
@@ -72,6 +74,13 @@ steps! {
     target_start() = TARGET_START(0, 0);
     target_close() = TARGET_CLOSE(0, 0);
     target_open() = TARGET_OPEN(0, 0);
+    create_without_target(slot) = CREATE_WITHOUT_TARGET(slot, 0);
+    create_from_short_irp(slot) = CREATE_FROM_SHORT_IRP(slot, 0);
+    queue_delete(queue) = QUEUE_DELETE(0, queue);
+    target_open_tall() = TARGET_OPEN(0, 1);
+    stop_flags(slot) = STOP_FLAGS(slot, 0);
+    fail_device() = FAIL_DEVICE(0, 0);
+    enter_region() = ENTER_REGION(0, 0);
     reset() = RESET(0, 0);
     raise() = RAISE(0, 0);
     lower() = LOWER(0, 0);
@@ -80,83 +89,102 @@ steps! {
     verifier() = VERIFIER(0, 0);
 }
 
-pub(super) const fn complete(slot: u32, status: NTSTATUS) -> Step {
+pub(crate) const fn complete(slot: u32, status: NTSTATUS) -> Step {
     complete_with_information(slot, status, 0)
 }
 
-pub(super) const fn complete_with_information(slot: u32, status: NTSTATUS, information: u64) -> Step {
+pub(crate) const fn complete_with_information(slot: u32, status: NTSTATUS, information: u64) -> Step {
     Step { value: information, ..step(Op::COMPLETE, slot, status.bits()) }
 }
 
 /// WdfRequestStopAcknowledge with Requeue set.
-pub(super) const fn acknowledge_and_requeue(slot: u32) -> Step {
+pub(crate) const fn acknowledge_and_requeue(slot: u32) -> Step {
     step(Op::STOP_ACKNOWLEDGE, slot, 1)
 }
 
-pub(super) const fn send_with_timeout(slot: u32, timeout: Duration) -> Step {
+pub(crate) const fn send_with_timeout(slot: u32, timeout: Duration) -> Step {
     Step { value: timeout.as_micros() as u64 * 10, ..send(slot) }
 }
 
-pub(super) const fn send_and_forget(slot: u32) -> Step {
+pub(crate) const fn send_and_forget(slot: u32) -> Step {
     step(Op::SEND, slot, SEND_AND_FORGET)
 }
 
-pub(super) const fn reuse(slot: u32, status: NTSTATUS) -> Step {
+pub(crate) const fn reuse(slot: u32, status: NTSTATUS) -> Step {
     reuse_with_flags(slot, 0, status)
 }
 
-pub(super) const fn reuse_with_new_irp(slot: u32) -> Step {
+pub(crate) const fn reuse_with_new_irp(slot: u32) -> Step {
     reuse_with_flags(slot, SET_NEW_IRP, NTSTATUS::SUCCESS)
 }
 
-pub(super) const fn reuse_with_flags(slot: u32, flags: u32, status: NTSTATUS) -> Step {
+pub(crate) const fn reuse_with_flags(slot: u32, flags: u32, status: NTSTATUS) -> Step {
     Step { more: status.bits(), ..step(Op::REUSE, slot, flags) }
 }
 
 /// WdfRequestReuse with a structure that says it has another size.
-pub(super) const fn reuse_with_size(slot: u32, size: u64) -> Step {
+pub(crate) const fn reuse_with_size(slot: u32, size: u64) -> Step {
     Step { value: size, ..reuse(slot, NTSTATUS::SUCCESS) }
 }
 
 /// WdfRequestReuse without a structure.
-pub(super) const fn reuse_without_parameters(slot: u32) -> Step {
+pub(crate) const fn reuse_without_parameters(slot: u32) -> Step {
     reuse_with_size(slot, NO_PARAMETERS)
 }
 
 /// WdfRequestReuse with an IRP that is one, and its address.
-pub(super) const fn reuse_with_irp(slot: u32) -> Step {
+pub(crate) const fn reuse_with_irp(slot: u32) -> Step {
     step(Op::REUSE_WITH_IRP, slot, 0)
 }
 
 /// WdfIoTargetStop; what was sent stays with the target's driver.
-pub(super) const fn target_stop() -> Step {
+pub(crate) const fn target_stop() -> Step {
     step(Op::TARGET_STOP, 0, LEAVE_SENT_IO_PENDING)
 }
 
 /// WdfIoTargetPurge, without waiting.
-pub(super) const fn target_purge() -> Step {
+pub(crate) const fn target_purge() -> Step {
     step(Op::TARGET_PURGE, 0, PURGE_IO)
 }
 
-pub(super) const fn on_cancel(slot: u32, action: OnCancel) -> Step {
+pub(crate) const fn on_cancel(slot: u32, action: OnCancel) -> Step {
     step(Op::ON_CANCEL, slot, action as u32)
 }
 
-pub(super) const fn on_completion(slot: u32, action: OnCompletion) -> Step {
+pub(crate) const fn on_completion(slot: u32, action: OnCompletion) -> Step {
     step(Op::ON_COMPLETION, slot, action as u32)
 }
 
+pub(crate) const fn on_stop(slot: u32, action: OnStop) -> Step {
+    step(Op::ON_STOP, slot, action as u32)
+}
+
+/// Sends so many requests one after the other, with one object that is reused or with a new one each.
+pub(crate) const fn time_sends(slot: u32, reuse: bool, times: u64) -> Step {
+    Step { value: times, ..step(Op::TIME_SENDS, slot, reuse as u32) }
+}
+
+/// Forwards the request so many times.
+pub(crate) const fn time_forwards(slot: u32, times: u64) -> Step {
+    Step { value: times, ..step(Op::TIME_FORWARDS, slot, 0) }
+}
+
+/// Cancels the request, until it has completed for the `count`th time.
+pub(crate) const fn time_cancel(slot: u32, count: u32) -> Step {
+    Step { more: count, ..step(Op::TIME_CANCEL, slot, 0) }
+}
+
 /// Waits until an event has happened `count` times; `STATUS_TIMEOUT` when it has not by then.
-pub(super) const fn wait(event: Event, slot: u32, count: u32, patience: Duration) -> Step {
+pub(crate) const fn wait(event: Event, slot: u32, count: u32, patience: Duration) -> Step {
     Step { more: count, value: patience.as_millis() as u64, ..step(Op::WAIT, slot, event as u32) }
 }
 
 /// When an event happened, in the order of all events.
-pub(super) const fn when(event: Event, slot: u32) -> Step {
+pub(crate) const fn when(event: Event, slot: u32) -> Step {
     step(Op::WHEN, slot, event as u32)
 }
 
 /// Looks whether an event has happened `count` times; `STATUS_TIMEOUT` when it has not.
-pub(super) const fn look(event: Event, slot: u32, count: u32) -> Step {
+pub(crate) const fn look(event: Event, slot: u32, count: u32) -> Step {
     wait(event, slot, count, Duration::ZERO)
 }

@@ -2,7 +2,7 @@
 
 use protocol::probe::{Event, queue};
 
-use super::bug_checks::{ALREADY_SENT, INVALID_HANDLE, still_alive};
+use super::bug_checks::{ALREADY_SENT, NO_STACK_LOCATIONS, NULL_HANDLE, NULL_IRP, still_alive};
 use super::probe::{Load, Probe};
 use super::steps::*;
 use crate::bench::{Bench, Test, TestResult, WITHOUT_VERIFIER, ensure_eq, tests};
@@ -15,7 +15,9 @@ pub(super) const TESTS: &[Test] = tests!(contract on WITHOUT_VERIFIER; {
     without_verifier_a_queue_that_does_not_accept_is_still_busy: "STATUS_WDF_BUSY does not depend on the verifier",
     without_verifier_requeue_is_still_for_manual_queues: "WdfRequestRequeue refuses other queues' requests all the same",
     without_verifier_reuse_still_checks_its_parameters: "STATUS_INVALID_PARAMETER does not depend on the verifier",
-    without_verifier_an_invalid_handle_still_stops_the_machine: "WdfRequestCancelSentRequest of what is no request" => INVALID_HANDLE,
+    without_verifier_an_invalid_handle_still_stops_the_machine: "WdfRequestCancelSentRequest of a null handle" => NULL_HANDLE,
+    without_verifier_a_request_without_irp_stops_the_machine: "WdfRequestSend of what has no IRP: WDF_VIOLATION 6, 2" => NULL_IRP,
+    without_verifier_a_request_without_stack_locations_stops_the_machine: "WdfRequestSend of what cannot be sent any further: WDF_VIOLATION 6, 1" => NO_STACK_LOCATIONS,
     without_verifier_sending_what_is_sent_still_stops_the_machine: "WdfRequestSend of a request that is sent" => ALREADY_SENT,
 });
 
@@ -72,6 +74,18 @@ fn without_verifier_reuse_still_checks_its_parameters(_: &mut Bench) -> TestResu
 fn without_verifier_an_invalid_handle_still_stops_the_machine(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     probe.run([forget(OWN), cancel_sent(OWN)])?;
+    still_alive()
+}
+
+fn without_verifier_a_request_without_irp_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([create_without_target(OWN), set_completion(OWN), send(OWN)])?;
+    still_alive()
+}
+
+fn without_verifier_a_request_without_stack_locations_stops_the_machine(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.run([create_from_short_irp(OWN), set_completion(OWN), send(OWN)])?;
     still_alive()
 }
 

@@ -1,6 +1,9 @@
 //! Suite `device`: the data path through driver and hardware.
 
 mod events;
+mod faults;
+mod limits;
+mod power;
 mod transfer;
 
 use alloc::vec;
@@ -22,7 +25,11 @@ use transfer::{
 };
 
 /// The tests of this suite.
-pub(crate) const TESTS: &[Test] = tests!(device {
+pub(crate) fn tests() -> impl Iterator<Item = &'static Test> {
+    [ORDINARY, limits::TESTS, power::TESTS].into_iter().chain(faults::TESTS.iter().copied()).flatten()
+}
+
+const ORDINARY: &[Test] = tests!(device {
     echo_of_nothing: "an empty request comes back empty, and successful",
     echo_of_one_byte: "the shortest payload comes back",
     echo_of_a_page: "a page comes back",

@@ -13,7 +13,7 @@ mod startup;
 
 pub use file::{File, Opening};
 pub use heap::Heap;
-pub use process::{Thread, exit_process, interrupt_time, sleep, system_name};
+pub use process::{Deadline, Thread, exit_process, give_way, interrupt_time, sleep, sleep_system, system_name};
 pub use request::{Orphan, Pending, raw_control};
 pub use wdf_sys::NTSTATUS;
 

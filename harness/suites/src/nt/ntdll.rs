@@ -48,6 +48,8 @@ ntdll! {
     ) -> NTSTATUS;
     fn NtWaitForSingleObject(Handle: HANDLE, Alertable: BOOLEAN, Timeout: *mut i64) -> NTSTATUS;
     fn NtDelayExecution(Alertable: BOOLEAN, DelayInterval: *mut i64) -> NTSTATUS;
+    fn NtInitiatePowerAction(SystemAction: u32, LightestSystemState: u32, Flags: u32, Asynchronous: BOOLEAN) -> NTSTATUS;
+    fn NtYieldExecution() -> NTSTATUS;
     fn NtQueryPerformanceCounter(PerformanceCounter: *mut i64, PerformanceFrequency: *mut i64) -> NTSTATUS;
     fn NtAllocateVirtualMemory(
         ProcessHandle: HANDLE, BaseAddress: *mut *mut c_void, ZeroBits: usize, RegionSize: *mut usize, AllocationType: u32, Protect: u32,

@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::time::Duration;
@@ -24,11 +26,43 @@ pub fn exit_process(status: NTSTATUS) -> ! {
     }
 }
 
+/// Puts the system to sleep (`PowerActionSleep`, S3), and returns when it is awake again.
+pub fn sleep_system() -> NTSTATUS {
+    const SLEEP: u32 = 2;
+    const SLEEPING3: u32 = 4;
+    // SAFETY: no pointers.
+    unsafe { ntdll::NtInitiatePowerAction(SLEEP, SLEEPING3, 0, wdf_sys::FALSE) }
+}
+
+/// A point in time after which something has taken too long.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(u64);
+
+impl Deadline {
+    /// So long from now.
+    #[must_use]
+    pub fn after(time: Duration) -> Self {
+        Self(interrupt_time().saturating_add(u64::try_from(ticks(time)).unwrap_or(0)))
+    }
+
+    /// Whether it has come.
+    #[must_use]
+    pub fn has_passed(self) -> bool {
+        interrupt_time() >= self.0
+    }
+}
+
 /// Waits.
 pub fn sleep(duration: Duration) {
     let mut relative = -ticks(duration);
     // SAFETY: `relative` outlives the call.
     let _ = unsafe { ntdll::NtDelayExecution(wdf_sys::FALSE, &mut relative) };
+}
+
+/// Lets another thread run, if one is ready.
+pub fn give_way() {
+    // SAFETY: no arguments.
+    let _ = unsafe { ntdll::NtYieldExecution() };
 }
 
 /// A clock that never goes back, in units of 100 ns.
@@ -80,17 +114,35 @@ fn version() -> Option<(u32, u32, u16)> {
     })
 }
 
-/// A thread that is waited for when it is joined.
+/// A thread that is waited for when it is joined, and what it returns then.
 #[derive(Debug)]
-pub struct Thread(Handle);
+pub struct Thread<T> {
+    handle: Handle,
+    result: Arc<Place<T>>,
+}
 
-impl Thread {
+/// Where a thread leaves its result.
+#[derive(Debug)]
+struct Place<T>(UnsafeCell<Option<T>>);
+
+// SAFETY: the thread writes it before it ends, and `Thread::join` reads it afterwards.
+unsafe impl<T: Send> Sync for Place<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Place<T> {}
+
+impl<T: Send + 'static> Thread<T> {
     /// Starts a thread.
     ///
     /// # Errors
     /// The system's status.
-    pub fn spawn(body: impl FnOnce() + Send + 'static) -> Result<Self, NTSTATUS> {
-        let body: Box<Box<dyn FnOnce() + Send>> = Box::new(Box::new(body));
+    pub fn spawn(body: impl FnOnce() -> T + Send + 'static) -> Result<Self, NTSTATUS> {
+        let result = Arc::new(Place(UnsafeCell::new(None)));
+        let place = result.clone();
+        let body: Box<Box<dyn FnOnce() + Send>> = Box::new(Box::new(move || {
+            let value = body();
+            // SAFETY: nobody else touches it before this thread has ended.
+            unsafe { *place.0.get() = Some(value) };
+        }));
         let argument: *mut c_void = Box::into_raw(body).cast();
         let mut handle = null_mut();
         // SAFETY: `run_body` takes the argument, which it owns from here on.
@@ -114,15 +166,17 @@ impl Thread {
             drop(unsafe { Box::from_raw(argument.cast::<Box<dyn FnOnce() + Send>>()) });
             return Err(status);
         }
-        Ok(Self(Handle(handle)))
+        Ok(Self { handle: Handle(handle), result })
     }
 
     /// Waits for its end.
     ///
     /// # Errors
     /// `STATUS_TIMEOUT`, or the system's status.
-    pub fn join(self, timeout: Duration) -> Result<(), NTSTATUS> {
-        wait(self.0.0, timeout)
+    pub fn join(self, timeout: Duration) -> Result<T, NTSTATUS> {
+        wait(self.handle.0, timeout)?;
+        // SAFETY: the thread has ended.
+        unsafe { (*self.result.0.get()).take() }.ok_or(NTSTATUS::UNSUCCESSFUL)
     }
 }
 

@@ -252,7 +252,7 @@ pub(crate) fn enqueue(request: &Ref<Request>, queue: &Ref<Queue>) -> Result<(), 
     if unsafe { Request::enter(request, queue) }.is_err() {
         return Err(NTSTATUS::INVALID_DEVICE_STATE);
     }
-    pump::pump(queue);
+    pump::arrived(queue);
     Ok(())
 }
 

@@ -139,6 +139,16 @@ unsafe extern "win64" fn probe_and_lock_or_raise(list: *mut MDL, mode: i8, opera
     unsafe { probe_and_lock(list, mode, operation) }.map(|()| 0).into()
 }
 
+/// `MmProbeAndLockPages` for the framework, which cannot catch exceptions: what the exception would be is returned. No driver finds it.
+///
+/// # Safety
+/// As for `MmProbeAndLockPages`.
+#[unsafe(no_mangle)]
+unsafe extern "win64" fn ntlet_probe_and_lock_pages(list: *mut MDL, mode: i8, operation: i32) -> NTSTATUS {
+    // SAFETY: the caller's promise.
+    unsafe { probe_and_lock(list, mode, operation) }.err().unwrap_or(NTSTATUS::SUCCESS)
+}
+
 /// `MmProbeAndLockPages` for callers that cannot catch exceptions.
 ///
 /// # Safety

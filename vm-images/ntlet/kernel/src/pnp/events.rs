@@ -8,7 +8,7 @@ use wdf_sys::wdm::DEVICE_OBJECT;
 use wdf_sys::wdm::constants::BUS_RELATIONS;
 
 use super::node::Stage;
-use super::{engine, enumerate, node, start};
+use super::{engine, enumerate, node, root, start};
 use crate::lock::SpinLock;
 use crate::object::ObjectRef;
 
@@ -19,6 +19,8 @@ enum Event {
     Relations(ObjectRef),
     /// Ask again how the device is.
     State(ObjectRef),
+    /// Remove the device by surprise, and find it again.
+    Reenumerate(ObjectRef),
 }
 
 /// Most events that wait: a driver may ask in a loop.
@@ -42,7 +44,7 @@ fn run() {
     let guard = engine::lock();
     loop {
         let Some(event) = EVENTS.lock().pop_front() else { return };
-        let (Event::Relations(device) | Event::State(device)) = &event;
+        let (Event::Relations(device) | Event::State(device) | Event::Reenumerate(device)) = &event;
         // SAFETY: the event has a reference to the device.
         let Some(found) = (unsafe { node::of(device.body().cast()) }) else { continue };
         match event {
@@ -50,9 +52,19 @@ fn run() {
             Event::State(_) if found.stage() == Stage::Started => {
                 start::check_state(&found);
             }
-            Event::State(_) => {}
+            Event::Reenumerate(_) if found.stage() == Stage::Started => root::reenumerate(&guard, &found),
+            Event::State(_) | Event::Reenumerate(_) => {}
         }
     }
+}
+
+/// Has a device removed and found again.
+///
+/// # Safety
+/// `device` is a live physical device.
+pub(super) unsafe fn reenumerate(device: *mut DEVICE_OBJECT) {
+    // SAFETY: the caller's promise.
+    queue(Event::Reenumerate(unsafe { ObjectRef::from_borrowed(device.cast()) }));
 }
 
 /// # Safety

@@ -14,6 +14,7 @@ pub(crate) mod node;
 pub(crate) mod notification;
 pub(crate) mod pci;
 pub(crate) mod properties;
+mod reenumerate;
 pub(crate) mod remove;
 pub(crate) mod resources;
 pub(crate) mod root;

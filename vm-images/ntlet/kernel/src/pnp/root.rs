@@ -12,9 +12,11 @@ use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::PoStartNextPowerIrp;
 use wdf_sys::wdm::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, current_stack_location};
 
+use super::engine::Guard;
 use super::node::{Description, Node, Stage};
 use super::pci::function::{target_relation, unanswered};
 use super::pci::{complete_with, pool_strings};
+use super::{reenumerate, remove, start};
 use crate::io::{device, driver, irp as packet};
 use crate::object::{ObjectRef, name};
 
@@ -23,12 +25,34 @@ static DRIVER: AtomicPtr<DRIVER_OBJECT> = AtomicPtr::new(core::ptr::null_mut());
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// What a root device answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RootDevice {
     /// `ROOT\RELAY`.
     device_id: String,
     instance_id: String,
     hardware_ids: Vec<String>,
+    restarts: Restarts,
+}
+
+/// How often a device has been removed and found again, and when that began, in units of 100 ns of uptime.
+#[derive(Clone, Copy, Debug, Default)]
+struct Restarts {
+    since: u64,
+    count: u32,
+}
+
+impl Restarts {
+    /// Most restarts within [`Self::PERIOD`]: the framework of Windows asks no more often.
+    const MOST: u32 = 5;
+    const PERIOD: u64 = 10 * 10_000_000;
+
+    /// One more; `None` when there were enough.
+    fn next(self, now: u64) -> Option<Self> {
+        if self.count == 0 || now.saturating_sub(self.since) > Self::PERIOD {
+            return Some(Self { since: now, count: 1 });
+        }
+        (self.count < Self::MOST).then_some(Self { count: self.count + 1, ..self })
+    }
 }
 
 /// Makes the driver and the root node.
@@ -42,7 +66,12 @@ pub(crate) fn create() -> Result<Arc<Node>, NTSTATUS> {
         }
     }
     DRIVER.store(driver, Ordering::Release);
-    let pdo = create_device(RootDevice { device_id: "HTREE\\ROOT".into(), instance_id: "0".into(), hardware_ids: Vec::new() })?;
+    let pdo = create_device(RootDevice {
+        device_id: "HTREE\\ROOT".into(),
+        instance_id: "0".into(),
+        hardware_ids: Vec::new(),
+        restarts: Restarts::default(),
+    })?;
     let description = Description { instance_path: "HTREE\\ROOT\\0".into(), ..Description::default() };
     let node = Node::create(pdo, None, description);
     node.set_stage(Stage::Started);
@@ -58,12 +87,39 @@ pub(crate) fn add(root: &Arc<Node>, device_id: &str, hardware_ids: &[&str]) -> R
         device_id: device_id.into(),
         instance_id: instance_id.clone(),
         hardware_ids: hardware_ids.clone(),
+        restarts: Restarts::default(),
     })?;
     let instance_path = alloc::format!("{device_id}\\{instance_id}");
     let description = Description { instance_path, hardware_ids, ..Description::default() };
     let node = Node::create(pdo, Some(root.clone()), description);
     root.state.lock().children.push(node.clone());
     Ok(node)
+}
+
+/// Removes a device as if it had been pulled, and puts a new one of the same name in its place.
+pub(super) fn reenumerate(guard: &Guard, node: &Arc<Node>) {
+    let Some(parent) = &node.parent else { return };
+    // SAFETY: only devices of this driver hand out the interface that leads here; the node keeps its device.
+    let mut contents = unsafe { (**(*node.pdo()).DeviceExtension.cast::<*const RootDevice>()).clone() };
+    crate::log!("{}: removed and found again, as its driver wishes", node.instance_path);
+    remove::surprise(guard, node);
+    let Some(restarts) = contents.restarts.next(crate::hal().uptime()) else {
+        return crate::log!("{}: {} restarts in a short time are enough; it stays away", node.instance_path, Restarts::MOST);
+    };
+    contents.restarts = restarts;
+    let description = Description {
+        instance_path: node.instance_path.clone(),
+        hardware_ids: node.hardware_ids.clone(),
+        ..Description::default()
+    };
+    match create_device(contents) {
+        Ok(pdo) => {
+            let again = Node::create(pdo, Some(parent.clone()), description);
+            parent.state.lock().children.push(again.clone());
+            start::configure(guard, &again);
+        }
+        Err(status) => crate::log!("{}: it does not come back: {status}", node.instance_path),
+    }
 }
 
 fn create_device(contents: RootDevice) -> Result<ObjectRef, NTSTATUS> {
@@ -107,6 +163,7 @@ unsafe extern "win64" fn dispatch(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> 
                 };
                 complete_with(irp, pool_strings(&strings, is_list))
             }
+            (IRP_MJ_PNP, IRP_MN_QUERY_INTERFACE) => reenumerate::query(device, irp, location),
             (IRP_MJ_PNP, IRP_MN_QUERY_CAPABILITIES) => {
                 let capabilities = (*location).Parameters.DeviceCapabilities.Capabilities;
                 (*capabilities).Flags |= 1 << 6;
@@ -133,5 +190,20 @@ unsafe extern "win64" fn dispatch(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> 
             ) => packet::complete(irp, NTSTATUS::SUCCESS, 0),
             _ => unanswered(irp),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_comes_back_five_times_in_ten_seconds_and_no_more() {
+        let mut restarts = Restarts::default();
+        for _ in 0..Restarts::MOST {
+            restarts = restarts.next(1_000).unwrap();
+        }
+        assert!(restarts.next(1_000 + Restarts::PERIOD).is_none());
+        assert_eq!(restarts.next(1_001 + Restarts::PERIOD).unwrap().count, 1);
     }
 }

@@ -3,22 +3,24 @@
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
-use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{WDF_DEVICE_FAILED_ACTION, WDF_DEVICE_PNP_STATE, WDF_POWER_DEVICE_STATE};
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{IoInvalidateDeviceState, IofCallDriver};
 use wdf_sys::wdm::{
-    DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, copy_current_stack_location_to_next, current_stack_location, set_completion_routine,
+    DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, REENUMERATE_SELF_INTERFACE_STANDARD, copy_current_stack_location_to_next,
+    current_stack_location, set_completion_routine,
 };
+use wdf_sys::{GUID, NTSTATUS};
 
 use super::sequence::Down;
 use super::state::set_pnp;
-use super::{capabilities, steps};
+use super::{Reenumerate, capabilities, steps};
 use crate::device::Device;
 use crate::device::dispatch::{complete, complete_keeping_information, pass_down};
 use crate::history::Event as Happened;
 use crate::io::{self, Reason};
 use crate::object::Ref;
+use crate::query_interface;
 use crate::resources::{self, CmList};
 use crate::sync::Event;
 
@@ -128,7 +130,26 @@ fn start_device(device: &Ref<Device>) -> Result<(), NTSTATUS> {
     device.names.enable_interfaces();
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
     super::power::started(device);
+    learn_to_restart(device);
     Ok(())
+}
+
+/// Asks the bus how to have the device removed and found again. Not every bus can.
+fn learn_to_restart(device: &Ref<Device>) {
+    if device.is_filter() || device.pdo().is_null() {
+        return;
+    }
+    let mut interface = REENUMERATE_SELF_INTERFACE_STANDARD::zeroed();
+    let size = size_of::<REENUMERATE_SELF_INTERFACE_STANDARD>() as u16;
+    // SAFETY: the physical device of our stack; the interface begins as every interface does, and is as large as said.
+    let status = unsafe {
+        let class: *const GUID = &GUID_REENUMERATE_SELF_INTERFACE_STANDARD;
+        query_interface::ask(device.pdo(), class, (&raw mut interface).cast(), size, 1, core::ptr::null_mut())
+    };
+    if status.is_success() {
+        let old = device.pnp.reenumerate.lock().replace(Reenumerate(interface));
+        drop(old);
+    }
 }
 
 /// Copies the resources of a start IRP into lists that drivers can hold.
@@ -316,5 +337,14 @@ pub(crate) fn fail(device: &Ref<Device>, action: WDF_DEVICE_FAILED_ACTION) {
     if device.pnp.is_started() {
         set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFailed);
     }
-    invalidate_state(device);
+    let restart = if action == WDF_DEVICE_FAILED_ACTION::WdfDeviceFailedAttemptRestart {
+        device.pnp.reenumerate.lock().as_ref().and_then(|bus| Some((bus.0.SurpriseRemoveAndReenumerateSelf?, bus.0.Context)))
+    } else {
+        None
+    };
+    match restart {
+        // SAFETY: the interface is held as long as the device is.
+        Some((routine, context)) => unsafe { routine(context) },
+        None => invalidate_state(device),
+    }
 }

@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, Ordering};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{WDF_DEVICE_PNP_STATE, WDF_DEVICE_POWER_POLICY_STATE, WDF_DEVICE_POWER_STATE};
-use wdf_sys::wdm::IRP;
+use wdf_sys::wdm::{IRP, REENUMERATE_SELF_INTERFACE_STANDARD};
 
 use crate::dma::Enabler;
 use crate::interrupt::Interrupt;
@@ -33,6 +33,21 @@ pub(crate) struct Progress {
     pub(crate) self_managed: bool,
     /// EvtDeviceSelfManagedIoFlush was called since.
     pub(crate) flushed: bool,
+}
+
+/// `REENUMERATE_SELF_INTERFACE_STANDARD`, held with its reference.
+pub(crate) struct Reenumerate(pub(crate) REENUMERATE_SELF_INTERFACE_STANDARD);
+
+// SAFETY: the interface's functions may be called from any thread, by its definition.
+unsafe impl Send for Reenumerate {}
+
+impl Drop for Reenumerate {
+    fn drop(&mut self) {
+        if let Some(dereference) = self.0.InterfaceDereference {
+            // SAFETY: the bus handed it out referenced.
+            unsafe { dereference(self.0.Context) };
+        }
+    }
 }
 
 /// PnP and power of one device.
@@ -59,6 +74,8 @@ pub(crate) struct Machine {
     pub(crate) deferred_power: power::Deferred,
     /// WdfDeviceStopIdle calls that WdfDeviceResumeIdle has not undone.
     pub(crate) keep_awake: AtomicI32,
+    /// How to have the device removed and found again, from the bus; none where the bus cannot.
+    pub(crate) reenumerate: SpinLock<Option<Reenumerate>>,
     /// The system power IRP that waits for the device's.
     pub(crate) system_irp: AtomicPtr<IRP>,
 }
@@ -81,6 +98,7 @@ impl Machine {
             system_action: AtomicI32::new(0),
             deferred_power: power::Deferred::new(),
             keep_awake: AtomicI32::new(0),
+            reenumerate: SpinLock::new(None),
             system_irp: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -139,7 +157,8 @@ impl Machine {
         let interrupts = core::mem::take(&mut *self.interrupts.lock());
         let enablers = core::mem::take(&mut *self.enablers.lock());
         let resources = self.resources.lock().take();
-        drop((interrupts, enablers, resources));
+        let reenumerate = self.reenumerate.lock().take();
+        drop((interrupts, enablers, resources, reenumerate));
     }
 }
 

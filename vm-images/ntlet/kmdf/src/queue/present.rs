@@ -6,6 +6,7 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::WDF_IO_QUEUE_CONFIG;
 use wdf_sys::wdm::IO_STACK_LOCATION;
 use wdf_sys::wdm::constants::{IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ, IRP_MJ_WRITE};
+use wdf_sys::wdm::functions::KeAreApcsDisabled;
 
 use super::Queue;
 use crate::history::Event;
@@ -14,11 +15,13 @@ use crate::request::{Request, complete, ownership};
 use crate::sync::irql;
 use crate::verifier::{self, BugCheck};
 
-/// Calls the driver, and checks that it comes back at the IRQL it was called at.
+/// Calls the driver, and checks that it comes back at the IRQL it was called at, and not inside a critical region that it has entered.
 pub(crate) fn guarded_call(queue: &Ref<Queue>, callback: impl FnOnce()) {
-    let before = irql();
+    // SAFETY: may be called at any IRQL up to DISPATCH_LEVEL.
+    let apcs_disabled = || unsafe { KeAreApcsDisabled() };
+    let (before, region_before) = (irql(), apcs_disabled());
     callback();
-    let after = irql();
+    let (after, region_after) = (irql(), apcs_disabled());
     let globals = queue.any().globals();
     if before != after && globals.verifies() {
         crate::report!(
@@ -27,6 +30,14 @@ pub(crate) fn guarded_call(queue: &Ref<Queue>, callback: impl FnOnce()) {
             Queue::number(queue)
         );
         verifier::bug_check(globals, BugCheck::IrqlMismatch(before, after));
+    }
+    if region_before != region_after && globals.verifies() {
+        crate::report!(
+            globals,
+            "a callback of queue {:#x} came back with normal APCs disabled, or enabled, as they were not",
+            Queue::number(queue)
+        );
+        verifier::bug_check(globals, BugCheck::CriticalRegionMismatch(region_before.into(), region_after.into()));
     }
 }
 

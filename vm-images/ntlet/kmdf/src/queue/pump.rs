@@ -2,13 +2,16 @@
 //!
 //! It runs in whatever thread or DPC has changed something. It never runs twice on one stack for one queue: a callback that completes,
 //! forwards or marks a request comes back here, finds the frame of the pump that called it, and leaves the work to that pump. A DPC that
-//! interrupts a pump at PASSIVE_LEVEL is not kept waiting for it. So the depth of the stack is bounded by the number of queues.
+//! interrupts a pump at PASSIVE_LEVEL is not kept waiting for it. So the depth of the stack is bounded by the number of queues. There is
+//! one exception: a parallel queue presents what arrives while a handler of it runs, even if it was this handler who sent it ([`arrived`]);
+//! a handler may wait for that.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use wdf_sys::NTSTATUS;
+use wdf_sys::wdf::WDF_IO_QUEUE_DISPATCH_TYPE;
 use wdf_sys::wdm::IO_STACK_LOCATION;
 use wdf_sys::wdm::constants::DELAYED_WORK_QUEUE;
 use wdf_sys::wdm::functions::{ExQueueWorkItem, KeSetEvent};
@@ -54,6 +57,18 @@ impl Frames {
         false
     }
 
+    /// How many pumps run on this stack.
+    fn depth(&self, thread: usize) -> usize {
+        let (mut at, mut depth) = (self.0, 0);
+        while !at.is_null() {
+            // SAFETY: as above.
+            let frame = unsafe { &*at };
+            depth += usize::from(frame.thread == thread);
+            at = frame.next;
+        }
+        depth
+    }
+
     /// Enters a frame.
     ///
     /// # Safety
@@ -90,8 +105,22 @@ enum Task {
     Ready(Notify),
 }
 
+/// Most pumps of one queue on one stack: a driver whose handlers send to their own queue without end is stopped here.
+const DEEPEST: usize = 6;
+
 /// Does what the queue has to do.
 pub(crate) fn pump(queue: &Ref<Queue>) {
+    run(queue, 1);
+}
+
+/// As [`pump`], for a request that has just come in.
+pub(crate) fn arrived(queue: &Ref<Queue>) {
+    let is_parallel = queue.config.DispatchType == WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchParallel;
+    run(queue, if is_parallel { DEEPEST } else { 1 });
+}
+
+/// Does what the queue has to do, unless so many pumps of it on this stack will see to it.
+fn run(queue: &Ref<Queue>, deepest: usize) {
     if queue.any().is_passive() && irql() > PASSIVE_LEVEL {
         return pump_at_passive(queue);
     }
@@ -107,7 +136,7 @@ pub(crate) fn pump(queue: &Ref<Queue>) {
     let mut frame = Frame { thread: current_thread(), irql: at, next: null_mut() };
     {
         let mut guarded = queue.guarded.lock();
-        if guarded.frames.covers(frame.thread, frame.irql) {
+        if guarded.frames.covers(frame.thread, frame.irql) && guarded.frames.depth(frame.thread) >= deepest {
             return;
         }
         // SAFETY: `next_task` takes the frame out before it says that nothing is left, and the loop below ends only then.

@@ -8,8 +8,7 @@ use core::ptr::null_mut;
 
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{
-    IoAllocateMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmIsAddressValid, MmMapLockedPagesSpecifyCache, MmProbeAndLockPages,
-    MmUnlockPages,
+    IoAllocateMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmIsAddressValid, MmMapLockedPagesSpecifyCache, MmUnlockPages,
 };
 use wdf_sys::wdm::{IRP, MDL};
 use wdf_sys::{NTSTATUS, WDFMEMORY, WDFREQUEST};
@@ -332,6 +331,12 @@ fn retrieve_raw(
     }
 }
 
+unsafe extern "win64" {
+    /// `MmProbeAndLockPages`, but that a range that cannot be locked is a status. The one function of ntlet's kernel that is no driver's: Windows'
+    /// framework catches the exception instead, and what is written in Rust cannot.
+    fn ntlet_probe_and_lock_pages(mdl: *mut MDL, mode: i8, operation: i32) -> NTSTATUS;
+}
+
 /// Locks a buffer of the requestor's for the life of the request.
 fn probe_and_lock(
     call: &Call,
@@ -354,9 +359,13 @@ fn probe_and_lock(
     if mdl.is_null() {
         return Err(NTSTATUS::INSUFFICIENT_RESOURCES);
     }
-    // SAFETY: the range was found valid above. A page that another thread takes away meanwhile makes the kernel raise an exception, which
-    // Rust cannot catch: it stops the guest, and names this function.
-    unsafe { MmProbeAndLockPages(mdl, mode, operation) };
+    // SAFETY: a new MDL of the requestor's range.
+    let locked = unsafe { ntlet_probe_and_lock_pages(mdl, mode, operation) };
+    if let Err(status) = locked.ok() {
+        // SAFETY: the MDL is ours and locks nothing.
+        unsafe { IoFreeMdl(mdl) };
+        return Err(status);
+    }
     {
         let mut memories = request.memories.lock();
         // SAFETY: the MDL is ours; its `Next` is free until an IRP uses it.

@@ -339,6 +339,13 @@ fn requeue(call: &Call, request: &Ref<Request>) -> NTSTATUS {
     }
 }
 
+/// When a stop was acknowledged: while EvtIoStop ran for the request, or afterwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Acknowledged {
+    InTime,
+    Late,
+}
+
 fn acknowledge_stop(call: &Call, request: &Ref<Request>, requeue: bool) {
     let verifies = call.globals.verifies();
     let mut dropped = false;
@@ -352,23 +359,26 @@ fn acknowledge_stop(call: &Call, request: &Ref<Request>, requeue: bool) {
                 dropped = true;
             }
             if state.acknowledge_stop(entry, requeue) {
-                return Ok(());
+                return Ok(Acknowledged::InTime);
             }
             if verifies {
                 return Err("no EvtIoStop runs for the request");
             }
             state.acknowledge_late(entry, requeue);
         }
-        Ok(())
+        Ok(Acknowledged::Late)
     });
     if dropped {
         drop_mark(request);
     }
     match result {
-        Some((queue, Ok(()))) => {
+        Some((queue, Ok(when))) => {
             let handle = request.any().header().handle;
             call.globals.history.record(Event::RequestStopAcknowledged, handle, requeue.into(), 0);
-            pump(&queue);
+            // In time it is but recorded: whoever called EvtIoStop acts on it, and the driver may hold a lock here.
+            if when == Acknowledged::Late {
+                pump(&queue);
+            }
         }
         Some((_, Err(why))) => {
             violates(call, request, Rule::StopAckWithinEvtIoStop, why);

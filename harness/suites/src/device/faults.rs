@@ -1,0 +1,155 @@
+//! Hardware that misbehaves, by a plan of faults in the device model: requests end in bounded time, right or with an error, and the device works
+//! again afterwards. Each plan costs a boot.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use channel::Needs;
+use protocol::hardware::Opcode;
+
+use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
+use crate::nt::{Deadline, NTSTATUS};
+use crate::relay::{DEADLINE, Relay};
+
+/// A guest whose hardware follows this plan.
+const fn hardware(faults: &'static str) -> Needs<'static> {
+    Needs { faults, ..Needs::NOTHING }
+}
+
+/// Faults that cost no request: only order and time change.
+const HARMLESS: Needs<'_> = hardware(
+    r#"seed = 11
+[[fault]]
+kind = "interrupt-doubled"
+probability = 0.3
+[[fault]]
+kind = "interrupt-delayed"
+probability = 0.3
+micros = 2000
+[[fault]]
+kind = "interrupt-spurious"
+probability = 0.05
+[[fault]]
+kind = "completion-late"
+probability = 0.2
+micros = 3000
+[[fault]]
+kind = "completion-out-of-order"
+probability = 0.2
+"#,
+);
+
+/// Used lengths that are wrong, a few times.
+const LENGTHS: Needs<'_> = hardware(
+    r#"seed = 12
+[[fault]]
+kind = "used-too-long"
+only = 0
+after = 5
+probability = 0.5
+times = 4
+bytes = 100000
+[[fault]]
+kind = "used-too-short"
+only = 0
+after = 30
+probability = 0.5
+times = 4
+bytes = 9
+"#,
+);
+
+/// Bytes that are wrong, a few times.
+const BYTES: Needs<'_> = hardware(
+    r#"seed = 13
+[[fault]]
+kind = "data-corrupted"
+only = 0
+after = 5
+probability = 0.5
+times = 40
+"#,
+);
+
+pub(super) const TESTS: &[&[Test]] = &[
+    tests!(device on HARMLESS; {
+        late_and_doubled_signals_cost_nothing: "interrupts that come late, twice or without cause, completions late and out of order: every answer is right",
+    }),
+    tests!(device on LENGTHS; {
+        wrong_used_lengths_are_errors: "a used length that is too long or too short fails its request, and the device goes on",
+    }),
+    tests!(device on BYTES; {
+        corrupted_bytes_do_no_harm: "whatever the hardware writes, each request ends, no answer is too long, and the device goes on",
+    }),
+];
+
+/// An echo of random bytes; what came of it, and what was sent.
+fn echo(relay: &Relay, bench: &mut Bench, length: usize) -> (Result<Vec<u8>, NTSTATUS>, Vec<u8>) {
+    let mut payload = vec![0; length];
+    bench.fill(&mut payload);
+    (relay.echo(&payload, length), payload)
+}
+
+/// The device works: so many right answers one after the other, before the deadline.
+fn recovers(relay: &Relay, bench: &mut Bench) -> TestResult {
+    const IN_A_ROW: u32 = 20;
+    let deadline = Deadline::after(DEADLINE);
+    let mut right = 0;
+    while right < IN_A_ROW {
+        ensure!(!deadline.has_passed());
+        let (answer, payload) = echo(relay, bench, 64);
+        right = if answer.is_ok_and(|answer| answer == payload) { right + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+fn late_and_doubled_signals_cost_nothing(bench: &mut Bench) -> TestResult {
+    let relay = Relay::open_asynchronous()?;
+    let mut requests = Vec::new();
+    for tag in 0..300 {
+        let mut payload = vec![0; 1 + (bench.random() % 2000) as usize];
+        bench.fill(&mut payload);
+        requests.push((relay.command_later(tag, Opcode::ECHO, 0, &payload, payload.len())?, payload));
+    }
+    for (request, payload) in &mut requests {
+        ensure!(request.wait(DEADLINE)? == *payload);
+    }
+    Ok(())
+}
+
+/// Statuses of a request whose answer the driver could not believe, or that was with the hardware when it had to be reset.
+const DISTRUST: [NTSTATUS; 2] = [NTSTATUS::DEVICE_HARDWARE_ERROR, NTSTATUS::DEVICE_NOT_READY];
+
+fn wrong_used_lengths_are_errors(bench: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    let mut failures = 0;
+    for _ in 0..100 {
+        match echo(&relay, bench, 64) {
+            (Ok(answer), payload) => ensure!(answer == payload),
+            (Err(status), _) => {
+                ensure!(DISTRUST.contains(&status));
+                failures += 1;
+            }
+        }
+    }
+    ensure!(failures >= 1);
+    recovers(&relay, bench)
+}
+
+fn corrupted_bytes_do_no_harm(bench: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    let mut wrong = 0;
+    for _ in 0..200 {
+        match echo(&relay, bench, 64) {
+            (Ok(answer), payload) => {
+                ensure!(answer.len() <= payload.len());
+                wrong += u32::from(answer != payload);
+            }
+            // Any status: the one that the hardware wrote is among the bytes.
+            (Err(_), _) => wrong += 1,
+        }
+    }
+    ensure!(wrong >= 1);
+    ensure_eq!(relay.config()?.held, 0);
+    recovers(&relay, bench)
+}

@@ -1,0 +1,93 @@
+//! Suite `stress`: random operations from several threads at once, and an oracle that knows what may come of each.
+//!
+//! What each thread does follows from the test's seed alone; how the threads meet does not. A failure names thread, operation and seed.
+//! Each test takes a moment; `--for` makes it go on.
+
+mod commands;
+mod presence;
+mod races;
+
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+use crate::bench::{Bench, Failure, Random, Test, TestResult, tests};
+use crate::nt::{Deadline, Thread};
+use crate::relay::DEADLINE;
+use commands::{commands_from_several_threads, commands_through_sleep_and_wake};
+use presence::requests_through_sleep_and_removal;
+use races::{a_cancel_races_with_a_forward, a_cancel_races_with_its_send};
+
+/// The tests of this suite.
+pub(crate) const TESTS: &[Test] = tests!(stress {
+    commands_from_several_threads: "send, cancel, release, abort and close on the relay device: each request ends as one of these allows",
+    commands_through_sleep_and_wake: "the same while the system goes to sleep and wakes: nothing is lost, nothing is cancelled for it",
+    a_cancel_races_with_its_send: "WdfRequestCancelSentRequest and WdfRequestSend of one request at once: it ends once, sent or not",
+    a_cancel_races_with_a_forward: "a cancel and WdfRequestForwardToIoQueue at once: the request is delivered, or cancelled in the queue",
+    requests_through_sleep_and_removal: "requests to a device that sleeps, is removed and comes back all end",
+});
+
+/// How long a test goes on by itself.
+const MOMENT: Duration = Duration::from_millis(400);
+/// Threads of a test that does not say otherwise.
+const THREADS: u32 = 4;
+
+/// One of the threads of a test.
+struct Worker {
+    /// Counted from 0.
+    number: u32,
+    random: Random,
+    end: Deadline,
+    /// One of the threads has failed: the others need not go on.
+    give_up: Arc<AtomicBool>,
+    /// What it does, counted, for the report of a failure.
+    operation: u64,
+}
+
+impl Worker {
+    /// Whether it is to begin something new.
+    fn goes_on(&self) -> bool {
+        !self.end.has_passed() && !self.give_up.load(Ordering::Acquire)
+    }
+
+    /// A random number below `end`, for the next operation.
+    fn choose(&mut self, end: u64) -> u64 {
+        self.operation += 1;
+        self.random.below(end)
+    }
+}
+
+/// Runs the bodies at once, each in a thread of its own, until the test's time is over or one has failed.
+fn at_once(bench: &mut Bench, bodies: Vec<fn(&mut Worker) -> TestResult>) -> TestResult {
+    let (seed, span) = (bench.random(), bench.span(MOMENT));
+    let (end, give_up) = (Deadline::after(span), Arc::new(AtomicBool::new(false)));
+    let mut threads = Vec::new();
+    for (number, body) in (0..).zip(bodies) {
+        let random = Random::new(seed.wrapping_add(u64::from(number)));
+        let mut worker = Worker { number, random, end, give_up: give_up.clone(), operation: 0 };
+        threads.push(Thread::spawn(move || {
+            let outcome = body(&mut worker);
+            if outcome.is_err() {
+                worker.give_up.store(true, Ordering::Release);
+            }
+            outcome.map_err(|failure| worker_failed(failure, worker.number, worker.operation))
+        })?);
+    }
+    // Each thread is waited for, so that none runs on into the next test.
+    let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join(span + 3 * DEADLINE)).collect();
+    for outcome in outcomes {
+        outcome??;
+    }
+    Ok(())
+}
+
+fn worker_failed(failure: Failure, number: u32, operation: u64) -> Failure {
+    match failure {
+        Failure::Expectation { place, reason } => {
+            Failure::Expectation { place, reason: format!("thread {number}, operation {operation}: {reason}") }
+        }
+        skipped @ Failure::Skipped { .. } => skipped,
+    }
+}
