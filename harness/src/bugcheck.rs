@@ -1,14 +1,14 @@
 //! Bug checks: what the guest reported, and names for codes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A bug check as the guest reported it, with names where they are known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BugCheck {
     /// Its code.
     pub code: u32,
     /// The code's name, if it has one that we know.
-    pub name: Option<&'static str>,
+    pub name: Option<String>,
     /// Its parameters.
     pub parameters: [u64; 4],
     /// The address at fault.
@@ -20,7 +20,7 @@ pub struct BugCheck {
 }
 
 /// An address in the guest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Module, or empty.
     pub module: String,
@@ -46,7 +46,7 @@ impl BugCheck {
     #[must_use]
     pub fn headline(&self) -> String {
         let [a, b, c, d] = self.parameters;
-        let name = self.name.map(|name| format!(" {name}")).unwrap_or_default();
+        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         format!("{:#x}{name} ({a:#x}, {b:#x}, {c:#x}, {d:#x})", self.code)
     }
 
@@ -115,8 +115,14 @@ mod tests {
     #[test]
     fn a_headline_carries_code_name_and_parameters() {
         let at = Place { module: "relay.sys".into(), offset: 0x1234, function: Some("relay::queue::presented".into()) };
-        let bug_check =
-            BugCheck { code: 0xd1, name: name_of(0xd1), parameters: [0, 2, 0, 0x1234], at, frames: vec![], complete: true };
+        let bug_check = BugCheck {
+            code: 0xd1,
+            name: name_of(0xd1).map(str::to_owned),
+            parameters: [0, 2, 0, 0x1234],
+            at,
+            frames: vec![],
+            complete: true,
+        };
         assert_eq!(bug_check.headline(), "0xd1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0, 0x2, 0x0, 0x1234)");
         assert_eq!(bug_check.lines()[1], "at relay.sys+0x1234 relay::queue::presented");
     }

@@ -4,6 +4,8 @@
 //! connects through that descriptor, the model accepts on the listening one. So no other process can get in between, QEMU need
 //! not wait for the model to be ready, and a kill leaves no socket behind.
 
+mod socket;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 
 use crate::child::Child;
 use crate::error::{Outcome, Problem};
@@ -29,7 +32,8 @@ const SOCKET: &str = ".model.socket";
 const PLAN_CHECK: Duration = Duration::from_secs(10);
 
 /// How QEMU speaks to a device model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// QEMU's `vfio-user-pci`: all of the PCI device is the model's.
     #[default]
@@ -54,18 +58,81 @@ impl Transport {
 pub struct Model {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments; the one that names the socket is added.
+    /// Its arguments, without what says where QEMU comes.
     pub arguments: Vec<OsString>,
+    /// How it learns that.
+    pub entrance: Entrance,
     /// How QEMU speaks to it.
     pub transport: Transport,
+    /// Whether it takes `--faults`.
+    pub takes_faults: bool,
 }
+
+/// How a model learns where QEMU comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// By `--listen-fd` and a listening descriptor after its arguments.
+    Option,
+    /// By a listening descriptor in the place of [`FD`] in its arguments.
+    Descriptor,
+    /// By the path of a socket that it makes itself, in the place of [`PATH`].
+    Path,
+}
+
+/// Stands for a listening descriptor in a command.
+pub const FD: &str = "{fd}";
+/// Stands for the path of a socket in a command.
+pub const PATH: &str = "{socket}";
 
 impl Model {
     /// The relay hardware, served by the project's own binary.
     #[must_use]
     pub fn relay(program: PathBuf, transport: Transport) -> Self {
         let arguments = ["serve", "relay", "--transport", transport.name()].map(OsString::from).to_vec();
-        Self { program, arguments, transport }
+        Self { program, arguments, entrance: Entrance::Option, transport, takes_faults: true }
+    }
+
+    /// The same, logging as much as `level` says; from `debug` on a line for each command.
+    #[must_use]
+    pub fn logging(mut self, level: &str) -> Self {
+        self.arguments.extend(["--log", level].map(OsString::from));
+        self
+    }
+
+    /// Somebody else's model, by the command that serves it, as a shell would split it.
+    ///
+    /// # Errors
+    /// The command is empty, or a quotation mark in it is never closed.
+    pub fn command(text: &str, transport: Transport) -> Outcome<Self> {
+        let words = shlex::split(text).filter(|words| !words.is_empty());
+        let mut words = words.map(|words| words.into_iter().map(OsString::from)).ok_or_else(|| {
+            Problem::usage(format!("{text:?} serves no device"))
+                .because("it is empty, or a quotation mark in it is never closed")
+                .so("name a program and its arguments, with {socket} where the path of the socket belongs")
+        })?;
+        let entrance = match text {
+            text if text.contains(PATH) => Entrance::Path,
+            text if text.contains(FD) => Entrance::Descriptor,
+            _ => Entrance::Option,
+        };
+        let program = PathBuf::from(words.next().unwrap_or_default());
+        Ok(Self { program, arguments: words.collect(), entrance, transport, takes_faults: false })
+    }
+
+    /// Its command, with `value` where it says that it wants it.
+    fn with(&self, value: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        for argument in &self.arguments {
+            // What is no UTF-8 has no placeholder.
+            match argument.to_str() {
+                Some(text) => command.arg(text.replace(FD, value).replace(PATH, value)),
+                None => command.arg(argument),
+            };
+        }
+        if self.entrance == Entrance::Option {
+            command.arg("--listen-fd").arg(value);
+        }
+        command
     }
 
     /// The text of a plan of faults that the user names, after the model has looked at it.
@@ -94,6 +161,27 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Starts it, and returns how.
+    fn spawn(
+        &self,
+        entrance: &str,
+        inherit: BorrowedFd<'_>,
+        faults: Option<&Path>,
+        log: &File,
+    ) -> io::Result<(Child, Vec<String>)> {
+        let mut command = self.with(entrance);
+        match faults {
+            Some(plan) if self.takes_faults => drop(command.arg("--faults").arg(plan)),
+            Some(_) => return Err(io::Error::other("a test needs faults in the device, and this model takes no plan of faults")),
+            None => {}
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+        let text = crate::qemu::as_text(&command);
+        Ok((Child::spawn(command, &[inherit], Signal::KILL)?, text))
+    }
+}
+
 /// A running device model.
 #[derive(Debug)]
 pub struct Running {
@@ -111,16 +199,15 @@ impl Running {
     /// # Errors
     /// The system's.
     pub fn start(model: &Model, faults: Option<&Path>, folder: &Path, log: &File) -> io::Result<Self> {
-        let (listener, door) = nameless_listener(folder)?;
-        let mut command = Command::new(&model.program);
-        command.args(&model.arguments).arg("--listen-fd").arg(listener.as_raw_fd().to_string());
-        if let Some(plan) = faults {
-            command.arg("--faults").arg(plan);
+        if model.entrance == Entrance::Path {
+            let place = socket::Place::new(folder)?;
+            let (mut process, command) = model.spawn(&place.path(), place.directory(), faults, log)?;
+            let door = place.door(&mut process)?;
+            return Ok(Self { process, command, door, transport: model.transport });
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-        let text = crate::qemu::as_text(&command);
-        let process = Child::spawn(command, &[listener.as_fd()], Signal::KILL)?;
-        Ok(Self { process, command: text, door, transport: model.transport })
+        let (listener, door) = nameless_listener(folder)?;
+        let (process, command) = model.spawn(&listener.as_raw_fd().to_string(), listener.as_fd(), faults, log)?;
+        Ok(Self { process, command, door, transport: model.transport })
     }
 
     /// What QEMU connects through.
@@ -150,9 +237,13 @@ fn nameless_listener(folder: &Path) -> io::Result<(UnixListener, OwnedFd)> {
     Ok((listener, door?))
 }
 
-/// Removes a socket that a killed harness left in the instant in which it has a name.
+/// Removes sockets that a killed harness left in the instants in which they have names.
 pub fn sweep(folder: &Path) {
-    let _ = std::fs::remove_file(folder.join(SOCKET));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(socket::PREFIX) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,5 +265,16 @@ mod tests {
         let mut byte = [0];
         far.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn a_command_says_where_it_wants_the_socket() {
+        let words = |text: &str| crate::qemu::as_text(&Model::command(text, Transport::VfioUser).unwrap().with("X"));
+        assert_eq!(words("edu 'my path' --at={socket}"), ["edu", "my path", "--at=X"]);
+        assert_eq!(words("edu --fd {fd}"), ["edu", "--fd", "X"]);
+        assert_eq!(words("edu"), ["edu", "--listen-fd", "X"]);
+        for nonsense in ["", "  ", "edu 'unclosed"] {
+            assert!(Model::command(nonsense, Transport::VfioUser).is_err(), "{nonsense:?}");
+        }
     }
 }

@@ -34,6 +34,19 @@ impl Exit {
         }
     }
 
+    /// The end that a status stands for.
+    #[must_use]
+    pub const fn of_code(code: u8) -> Self {
+        match code {
+            0 => Self::Passed,
+            1 => Self::Failed,
+            2 => Self::Usage,
+            3 => Self::Environment,
+            4 => Self::Hang,
+            code => Self::Interrupted(code.saturating_sub(128)),
+        }
+    }
+
     /// The graver of two, for sums: an interruption, then a broken environment, then a hang, then a failure.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {

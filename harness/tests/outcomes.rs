@@ -22,7 +22,7 @@ fn a_run_in_which_all_pass_ends_with_0_and_leaves_a_whole_report() {
     assert_eq!(record["boots"].as_array().unwrap().len(), 1);
     assert_eq!(record["boots"][0]["system"], "tiny 1");
     assert_eq!(record["seed"], common::SEED);
-    let log = fs::read_to_string(folder.join("guest.log")).unwrap();
+    let log = fs::read_to_string(folder.join("boot-1/guest.log")).unwrap();
     assert!(log.contains("tiny::second is at work") && log.contains("leaving"), "{log}");
     assert!(fs::read_to_string(folder.join("junit.xml")).unwrap().contains("tiny::first is at work"));
     assert_nothing_lives(&mark);
@@ -40,7 +40,7 @@ fn a_failed_test_ends_the_run_with_1_and_names_place_and_reason() {
         .passing("tiny::passes")
         .image();
 
-    let said = finish(&mut run_image(&mark("fails"), &guest.path));
+    let said = finish(run_image(&mark("fails"), &guest.path).arg("--keep-going"));
 
     assert_eq!((said.exit, said.last_line()), (Some(1), "1 passed, 1 failed, 1 skipped"), "{said}");
     assert!(said.stdout.contains("echo.rs:7: expected 4096 bytes, came 0"), "{said}");
@@ -52,7 +52,7 @@ fn a_test_that_never_answers_is_a_hang_and_the_next_one_still_runs() {
     let mark = mark("hang");
     let guest = Guest::new().test("tiny::hangs", "waiting for rain\n", &[], Then::GoOn).passing("tiny::passes").image();
 
-    let said = finish(run_image(&mark, &guest.path).args(["--timeout", "1"]));
+    let said = finish(run_image(&mark, &guest.path).args(["--timeout", "1", "--keep-going", "--jobs", "1"]));
 
     assert_eq!((said.exit, said.last_line()), (Some(4), "1 passed, 1 failed, 0 skipped"), "{said}");
     assert!(said.stdout.contains("HANG  tiny::hangs") && said.stdout.contains("waiting for rain"), "{said}");
@@ -83,7 +83,12 @@ fn a_bug_check_fails_its_test_and_the_guest_is_booted_again_for_the_next() {
     ];
     let guest = Guest::new().test("tiny::stops", "", &report, Then::Exit(0x11)).passing("tiny::passes").image();
 
-    let said = finish(run_image(&mark, &guest.path).arg("--symbols").arg(module.path().join("culprit.pdb")));
+    let said = finish(
+        run_image(&mark, &guest.path)
+            .args(["--keep-going", "--jobs", "1"])
+            .arg("--symbols")
+            .arg(module.path().join("culprit.pdb")),
+    );
 
     assert_eq!((said.exit, said.last_line()), (Some(1), "1 passed, 1 failed, 0 skipped"), "{said}");
     assert!(said.stdout.contains("0xd1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x10, 0x2, 0x0, 0x1234)"), "{said}");
@@ -108,7 +113,7 @@ fn a_bug_check_whose_report_breaks_off_is_still_a_bug_check() {
 fn a_triple_fault_fails_its_test_and_the_next_one_still_runs() {
     let guest = Guest::new().test("tiny::faults", "", &[], Then::TripleFault).passing("tiny::passes").image();
 
-    let said = finish(&mut run_image(&mark("triple-fault"), &guest.path));
+    let said = finish(run_image(&mark("triple-fault"), &guest.path).arg("--keep-going"));
 
     assert_eq!((said.exit, said.last_line()), (Some(1), "1 passed, 1 failed, 0 skipped"), "{said}");
     assert!(said.stdout.contains("DIED  tiny::faults"), "{said}");

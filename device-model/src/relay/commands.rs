@@ -102,6 +102,7 @@ impl<C: Carrier> Relay<C> {
             return Some(Done { carrier, written: 0 });
         }
         let header: CommandHeader = zerocopy::transmute!(bytes);
+        tracing::debug!(tag = header.tag, opcode = header.opcode.0, length = header.length, "taken");
         match self.judge(&carrier, &header, now) {
             Verdict::Refuse(status) => Some(self.finish(carrier, memory, &header, status)),
             Verdict::Answer => Some(self.answer(carrier, memory, &header)),
@@ -220,6 +221,7 @@ impl<C: Carrier> Relay<C> {
             return Done { carrier, written: 0 };
         }
         self.counters.answered += 1;
+        tracing::debug!(tag = header.tag, status = status.0, length, "answered");
         Done { carrier, written: REPLY as u32 + length }
     }
 

@@ -6,6 +6,7 @@
 pub mod link;
 pub mod package;
 pub mod stamp;
+pub mod stranger;
 
 use std::fs;
 use std::path::{Path, PathBuf};

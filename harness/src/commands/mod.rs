@@ -1,13 +1,18 @@
 //! What a user can ask for.
 
+pub mod config;
 pub mod doctor;
+mod guest;
 pub mod image;
 pub mod options;
 pub mod package;
+pub mod report;
+pub mod rerun;
 pub mod run;
 pub mod serve;
 pub mod test;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,7 +27,11 @@ use crate::interrupt::Interrupt;
 #[command(name = "rig", bin_name = "cargo rig", version, disable_help_subcommand = true)]
 pub enum Command {
     /// Builds driver, suite and guest, boots them, runs the suite.
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
+    /// Repeats a run with the same tests, seeds and options, and says what is different this time.
+    Rerun(rerun::Arguments),
+    /// Puts the reports of several runs, such as the shards of one, together.
+    Report(report::Arguments),
     /// Runs the host tests of every crate, then a run.
     Test(test::Arguments),
     /// Serves the relay hardware to a QEMU of your own.
@@ -42,7 +51,14 @@ pub fn main() -> ExitCode {
     if arguments.next().as_deref() == Some(guard::COMMAND.as_ref()) {
         return guard::main(arguments).into();
     }
-    let command = match Command::try_parse() {
+    let words = match config::expand(std::env::args_os().collect(), Path::new("")) {
+        Ok(words) => words,
+        Err(problem) => {
+            note(problem.to_string());
+            return problem.exit().into();
+        }
+    };
+    let command = match Command::try_parse_from(words) {
         Ok(command) => command,
         Err(error) => {
             let _ = error.print();
@@ -64,6 +80,8 @@ fn perform(command: Command) -> Outcome<Exit> {
     })?;
     match command {
         Command::Run(arguments) => run::perform(&arguments, &interrupt).map(|finished| finished.exit),
+        Command::Rerun(arguments) => rerun::perform(&arguments, &interrupt),
+        Command::Report(arguments) => report::perform(&arguments, &interrupt),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),
         Command::Serve(arguments) => serve::perform(&arguments, &interrupt),
         Command::Package(arguments) => package::perform(&arguments, &interrupt),

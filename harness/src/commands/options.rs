@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::setup::accelerator::Wish;
 
 /// What runs the guest, and where fetched things are kept.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct Ground {
     /// QEMU to use; must be 10.2 or newer. Default: the one on PATH if it is new enough, else one is fetched.
     #[arg(long, value_name = "PATH", env = crate::setup::qemu::VARIABLE)]

@@ -2,44 +2,92 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use super::guest;
 use super::options::Ground;
-use crate::build;
 use crate::console::{note, say};
-use crate::device::{Model, Transport};
+use crate::device::Transport;
 use crate::error::{Exit, Outcome, Problem};
 use crate::files::{sha256, sha256_of};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
-use crate::report;
-use crate::report::folder::RunFolder;
-use crate::run::archive;
+use crate::report::folder::{REPORT, RunFolder};
+use crate::report::{self, github};
 use crate::run::boot::Rig;
-use crate::run::record::{Counts, RunRecord, Timings, Trouble};
+use crate::run::check::Subject;
+use crate::run::plan::Shard;
+use crate::run::record::{Counts, FORMAT, RunRecord, Timings, Trouble};
+use crate::run::session::Listed;
+use crate::run::watch::{Event, Json, Lines, Live, Watcher};
 use crate::run::{Findings, Request, Run};
 use crate::setup::{accelerator, qemu};
 use crate::symbols::Symbols;
 
 /// Memory of the guest, in MiB.
 const MEMORY: u32 = 256;
+/// What QEMU and the device model need beside the guest's memory, in MiB.
+const OVERHEAD: u32 = 128;
+
+/// What the help says last.
+const AFTER_HELP: &str = "A file rig.toml in the current folder, or the one that --config FILE names, may hold options: a key is an \
+option's name, a value what would follow it. What is typed outweighs it.";
+
+/// Where a driver runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Our kernel, from this repository alone.
+    #[default]
+    Ntlet,
+    /// Microsoft's kernel and framework, from your own media.
+    Windows,
+}
 
 /// Options of `rig run`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[command(args_override_self = true, after_help = AFTER_HELP)]
 pub struct Arguments {
+    /// Where the driver runs.
+    #[arg(long, value_enum, default_value_t)]
+    pub rig: Kind,
     /// Only this suite.
     #[arg(long)]
     pub suite: Option<String>,
     /// Only tests whose names contain this.
     #[arg(long)]
     pub filter: Option<String>,
+    /// Only the I-th of N parts of the tests, such as 2/3. The parts of one run together are the whole run.
+    #[arg(long, value_name = "I/N", value_parser = |text: &str| text.parse::<Shard>().map(|shard| shard.to_string()))]
+    pub shard: Option<String>,
     /// List the tests and what they are for, run none.
     #[arg(long)]
     pub list: bool,
+    /// Say what happens in JSON, one object a line, on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Guests that run side by side. Default: as many as the machine has processors and memory for.
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// How often a test that failed is tried again, each time in a guest of its own. One that passes then is FLAKY, which is no
+    /// failure.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=100))]
+    pub retries: u8,
+    /// Run every test even when one has failed. Without this, nothing new begins after a failure, and what never began counts as
+    /// skipped.
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Seconds after which a test that still runs is called SLOW.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub slow: u64,
     /// Show where the time went.
     #[arg(long)]
     pub timings: bool,
@@ -58,6 +106,19 @@ pub struct Arguments {
     /// Seconds from QEMU's start to the guest's first answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub boot_timeout: u64,
+    /// Somebody else's driver package instead of ours: its INF, with the drivers beside it.
+    #[arg(long, value_name = "INF", conflicts_with = "image")]
+    pub package: Option<PathBuf>,
+    /// The suite's program for that package. Without one, three tests see whether the driver loads, starts and unloads.
+    #[arg(long, value_name = "FILE", requires = "package")]
+    pub program: Option<PathBuf>,
+    /// A driver without a device that is started beside the package; may be given several times.
+    #[arg(long, value_name = "SYS", requires = "package")]
+    pub service: Vec<PathBuf>,
+    /// The command that serves the device instead of our model. {socket} in it is where to listen, {fd} a descriptor that listens
+    /// already; without either, `--listen-fd` and the descriptor come last.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "no_device")]
+    pub device: Option<String>,
     /// Boot this image instead of ntlet. No driver and no suite are built, and the guest gets no files.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
@@ -68,10 +129,13 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t, conflicts_with = "no_device")]
     pub transport: Transport,
     /// What shall go wrong in the hardware, and when: a TOML file. Tests that bring a plan of their own keep it.
-    #[arg(long, value_name = "PLAN", conflicts_with = "no_device")]
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["no_device", "device"])]
     pub faults: Option<PathBuf>,
+    /// How much our device model logs. From `debug` on, the report's timelines have the device's side of each request.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub device_log: String,
     /// Files that name functions of an image's modules (PDB or ELF), for its bug checks.
-    #[arg(long, value_name = "FILE", requires = "image")]
+    #[arg(long, value_name = "FILE")]
     pub symbols: Vec<PathBuf>,
     /// What runs the guest.
     #[command(flatten)]
@@ -91,6 +155,7 @@ pub struct Finished {
 struct Prepared {
     rig: Rig,
     symbols: Symbols,
+    check: Option<Subject>,
     hashes: BTreeMap<String, String>,
     timings: Timings,
 }
@@ -101,7 +166,7 @@ struct Prepared {
 /// What keeps the run from beginning, or its report from being written. A failed test is no error but an exit status.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Finished> {
     let finished = perform_without_summary(arguments, interrupt)?;
-    if !arguments.list {
+    if !arguments.list && !arguments.json {
         say(finished.counts.to_string());
     }
     Ok(finished)
@@ -112,34 +177,108 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Finished
 /// # Errors
 /// As [`perform`].
 pub fn perform_without_summary(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Finished> {
+    let ended = perform_these(arguments, None, interrupt, &|_| ())?;
+    Ok(Finished { counts: ended.record.counts, exit: ended.exit })
+}
+
+/// A run that has ended and left its folder.
+#[derive(Debug)]
+pub struct Ended {
+    /// All about it.
+    pub record: RunRecord,
+    /// Exit status.
+    pub exit: Exit,
+    /// Tests that were asked for by name and that the guest does not have.
+    pub gone: Vec<String>,
+}
+
+/// A run of the tests that are called `only`, or of those that the arguments choose. `ready` sees the record when everything is
+/// there that the run stands on, and nothing has been booted yet.
+///
+/// # Errors
+/// As [`perform`].
+pub fn perform_these(
+    arguments: &Arguments,
+    only: Option<Vec<String>>,
+    interrupt: &Interrupt,
+    ready: &dyn Fn(&RunRecord),
+) -> Outcome<Ended> {
     let (began, started) = (Instant::now(), Utc::now());
     let places = Places::find(arguments.ground.setup_dir.clone());
-    let request = request_of(arguments);
+    let arguments = &resolved(arguments);
+    if arguments.rig == Kind::Windows {
+        return Err(no_windows());
+    }
+    let mut request = Request { only, ..request_of(arguments)? };
     let prepared = prepare(arguments, &places, interrupt)?;
+    request.check.clone_from(&prepared.check);
     let suite = request.suite.clone().unwrap_or_else(|| "all".to_owned());
-    let folder = RunFolder::create(&places, &suite, started)?;
-    let mut record = blank_record(&prepared, &request, suite, started, Findings::default());
+    // Shards of one run may begin in the same second, on machines whose folders are collected in one place.
+    let part = request.shard.map(|shard| format!("-{shard}").replace('/', "of")).unwrap_or_default();
+    let folder = RunFolder::create(&places, &format!("{suite}{part}"), started)?;
+    let mut record = blank_record(&prepared, arguments, &request, suite, started, Findings::default())?;
     record.trouble =
         Some(Trouble { lines: vec!["the run has not ended, or was killed".to_owned()], exit: Exit::Environment.code() });
     record.exit = Exit::Environment.code();
     folder.write_record(&record)?;
+    ready(&record);
 
-    let run = Run::new(&prepared.rig, &request, &folder, &prepared.symbols, interrupt, prepared.timings.clone());
-    let findings = run.execute();
+    let watcher = watcher_of(arguments);
+    if !arguments.list {
+        let path = folder.path.display().to_string();
+        watcher.tell(&Event::RunStarted { folder: &path, seed: request.seed, rig: &record.rig });
+    }
+    let timings = prepared.timings.clone();
+    let run = Run::new(&prepared.rig, &request, &folder, &prepared.symbols, interrupt, &*watcher, timings);
+    let mut findings = run.execute();
     let exit = findings.exit();
-    let nothing_chosen = findings.nothing_chosen;
-    let mut record = blank_record(&prepared, &request, record.suite, started, findings);
+    let (nothing_chosen, gone) = (findings.nothing_chosen, std::mem::take(&mut findings.gone));
+    findings.listed.iter().for_each(|test| say(listed(test, arguments.json)));
+    let mut record = blank_record(&prepared, arguments, &request, record.suite, started, findings)?;
     record.exit = exit.code();
     record.seconds = began.elapsed().as_secs_f64();
     let writing = Instant::now();
     report::write(&folder, &record)?;
     record.timings.add("report", writing.elapsed());
-    conclude(arguments, &record, &folder.path, began.elapsed());
+    conclude(arguments, &record, &folder.path, &*watcher, began.elapsed());
     if nothing_chosen && exit == Exit::Usage {
         return Err(Problem::usage("no test has that name")
+            .because(format!("the suites have no test that fits: {}", wish(&request)))
             .so("`cargo rig run --list` shows all names; --suite is a whole name, --filter a part"));
     }
-    Ok(Finished { counts: record.counts, exit })
+    Ok(Ended { record, exit, gone })
+}
+
+/// What is missing for `--rig windows`.
+fn no_windows() -> Problem {
+    Problem::environment("there is no windows rig here yet")
+        .because("rig has no code that boots an installed Windows: there are recipes and an answer file (vm-images/windows), and that is all")
+        .so("leave out --rig, or say --rig ntlet")
+}
+
+/// The arguments with everything settled that else depends on the moment or the folder: what a repetition needs.
+fn resolved(arguments: &Arguments) -> Arguments {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let fresh = || std::hash::RandomState::new().build_hasher().finish();
+    Arguments {
+        seed: arguments.seed.or_else(|| Some(fresh())),
+        jobs: arguments.jobs.or_else(|| Some(jobs_here(MEMORY))),
+        image: arguments.image.as_ref().map(absolute),
+        faults: arguments.faults.as_ref().map(absolute),
+        symbols: arguments.symbols.iter().map(absolute).collect(),
+        package: arguments.package.as_ref().map(absolute),
+        program: arguments.program.as_ref().map(absolute),
+        service: arguments.service.iter().map(absolute).collect(),
+        ..arguments.clone()
+    }
+}
+
+/// What was asked for, in words.
+fn wish(request: &Request) -> String {
+    let suite = request.suite.as_ref().map(|suite| format!("suite {suite}"));
+    let filter = request.filter.as_ref().map(|filter| format!("filter {filter:?}"));
+    let only = request.only.as_ref().map(|names| names.join(", "));
+    [suite, filter, only].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A span of time as one writes it. A day is enough for anything.
@@ -149,17 +288,62 @@ fn span(text: &str) -> Result<Duration, String> {
     if span.is_zero() || span > LONGEST { Err("from 1ms to 1day".to_owned()) } else { Ok(span) }
 }
 
-fn request_of(arguments: &Arguments) -> Request {
-    let fresh = || std::hash::RandomState::new().build_hasher().finish();
-    Request {
+fn request_of(arguments: &Arguments) -> Outcome<Request> {
+    let shard = arguments.shard.as_deref().map(str::parse).transpose();
+    let shard = shard.map_err(|why: String| Problem::usage("there is no such shard").because(why).so("count from 1 to N"))?;
+    Ok(Request {
         suite: arguments.suite.clone(),
         filter: arguments.filter.clone(),
+        only: None,
+        check: None,
+        shard,
         list: arguments.list,
-        seed: arguments.seed.unwrap_or_else(fresh),
+        seed: arguments.seed.unwrap_or_default(),
         span: arguments.span,
+        jobs: arguments.jobs.unwrap_or(NonZeroUsize::MIN),
+        retries: arguments.retries.into(),
+        keep_going: arguments.keep_going,
+        slow: Duration::from_secs(arguments.slow),
         test_patience: Duration::from_secs(arguments.timeout),
         boot_patience: Duration::from_secs(arguments.boot_timeout),
+    })
+}
+
+/// As many guests of `memory` MiB as this machine has processors, and memory that is free, for.
+fn jobs_here(memory: u32) -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()
+    });
+    let fitting = free.map_or(usize::MAX, |kib| kib / 1024 / (memory + OVERHEAD) as usize);
+    NonZeroUsize::new(fitting).unwrap_or(NonZeroUsize::MIN).min(processors)
+}
+
+/// Who looks on: a machine, a person at a terminal, or a log.
+fn watcher_of(arguments: &Arguments) -> Box<dyn Watcher> {
+    let slow = Duration::from_secs(arguments.slow);
+    let is_live = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+    match () {
+        () if arguments.json => Box::new(Json::new(slow)),
+        () if is_live && !arguments.list => Box::new(Live::new(slow)),
+        () => Box::new(Lines::new(slow)),
     }
+}
+
+/// A line of the list.
+fn listed(test: &Listed, is_json: bool) -> String {
+    if !is_json {
+        return format!("{}: {}", test.name, test.purpose);
+    }
+    json!({
+        "event": "test",
+        "name": test.name,
+        "purpose": test.purpose,
+        "needs": { "verifier": test.needs.verifier, "faults": test.needs.faults },
+        "ends_in_bug_check": test.expects.map(|expected| expected.code),
+    })
+    .to_string()
 }
 
 fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Outcome<Prepared> {
@@ -169,13 +353,10 @@ fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Out
     let qemu = qemu::find_or_fetch(arguments.ground.qemu.as_deref(), places, interrupt)?;
     let accelerator = accelerator::choose(arguments.ground.accel, &qemu, places, interrupt)?;
     span(&mut timings, "set-up");
-    let mut hashes = BTreeMap::new();
-    let (image, archive, symbols, model) = match &arguments.image {
-        Some(image) => foreign_guest(image, arguments, places, interrupt, &mut hashes)?,
-        None => own_guest(arguments, places, interrupt, &mut hashes)?,
-    };
+    let guest = guest::prepare(arguments, places, interrupt)?;
+    let mut hashes = guest.hashes;
     let mut faults = String::new();
-    if let Some(model) = &model {
+    if let Some(model) = &guest.model {
         hashes.insert("device-model".to_owned(), sha256_of(&model.program).unwrap_or_default());
         if let Some(plan) = &arguments.faults {
             faults = model.checked_plan(plan, interrupt)?;
@@ -183,61 +364,31 @@ fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Out
         }
     }
     span(&mut timings, "build");
-    let append = if archive.is_some() { "suite=suite.exe".to_owned() } else { String::new() };
-    let processors = arguments.vcpus;
-    let rig = Rig { qemu, accelerator, processors, memory: MEMORY, image, append, archive, model, faults };
-    Ok(Prepared { rig, symbols, hashes, timings })
+    let rig = Rig {
+        qemu,
+        accelerator,
+        processors: arguments.vcpus,
+        memory: MEMORY,
+        image: guest.image,
+        append: guest.append,
+        archive: guest.archive,
+        model: guest.model,
+        faults,
+    };
+    Ok(Prepared { rig, symbols: guest.symbols, check: guest.check, hashes, timings })
 }
 
-/// What a guest consists of: image, files, symbols, device model.
-type Guest = (PathBuf, Option<std::os::fd::OwnedFd>, Symbols, Option<Model>);
-
-/// ntlet with our driver and suite.
-fn own_guest(
+fn blank_record(
+    prepared: &Prepared,
     arguments: &Arguments,
-    places: &Places,
-    interrupt: &Interrupt,
-    hashes: &mut BTreeMap<String, String>,
-) -> Outcome<Guest> {
-    let (artifacts, _lock) = build::everything(places, interrupt)?;
-    let mut files = Vec::new();
-    for (name, path) in artifacts.payload() {
-        let content = build::read(&path)?;
-        hashes.insert(name.to_owned(), sha256(&content));
-        files.push((name, content));
-    }
-    hashes.insert("ntlet".to_owned(), sha256(&build::read(&artifacts.image)?));
-    let archive = archive::in_memory(&files).map_err(|error| {
-        Problem::environment("the guest's files cannot be packed").because(error.to_string()).so("free some memory")
-    })?;
-    let symbols = Symbols::new(artifacts.symbols());
-    let model = (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport));
-    Ok((artifacts.image, Some(archive), symbols, model))
-}
-
-/// An image that the user names.
-fn foreign_guest(
-    image: &Path,
-    arguments: &Arguments,
-    places: &Places,
-    interrupt: &Interrupt,
-    hashes: &mut BTreeMap<String, String>,
-) -> Outcome<Guest> {
-    let digest = sha256_of(image).map_err(|error| {
-        Problem::usage(format!("{} is no image", image.display()))
-            .because(error.to_string())
-            .so("name an ELF file that boots by PVH")
-    })?;
-    hashes.insert(image.display().to_string(), digest);
-    let model =
-        if arguments.no_device { None } else { Some(Model::relay(build::device_model(places, interrupt)?, arguments.transport)) };
-    Ok((image.to_path_buf(), None, Symbols::new(arguments.symbols.clone()), model))
-}
-
-fn blank_record(prepared: &Prepared, request: &Request, suite: String, started: DateTime<Utc>, findings: Findings) -> RunRecord {
+    request: &Request,
+    suite: String,
+    started: DateTime<Utc>,
+    findings: Findings,
+) -> Outcome<RunRecord> {
     let rig = &prepared.rig;
     let kernel = rustix::system::uname();
-    let environment = BTreeMap::from([
+    let environment = [
         ("qemu", format!("{} ({})", rig.qemu.version, rig.qemu.origin.text())),
         ("qemu program", rig.qemu.program.display().to_string()),
         ("accelerator", rig.accelerator.name().to_owned()),
@@ -245,20 +396,26 @@ fn blank_record(prepared: &Prepared, request: &Request, suite: String, started: 
         ("memory", format!("{} MiB", rig.memory)),
         ("transport", rig.model.as_ref().map_or("none", |model| model.transport.name()).to_owned()),
         ("faults", if rig.faults.is_empty() { "none".to_owned() } else { rig.faults.clone() }),
+        ("guests side by side", request.jobs.to_string()),
         ("kernel command line", rig.append.clone()),
         ("image", rig.image.display().to_string()),
         ("host", format!("Linux {} {}", kernel.release().to_string_lossy(), kernel.machine().to_string_lossy())),
-    ]);
-    RunRecord {
-        format: 1,
-        rig: env!("CARGO_PKG_VERSION"),
+    ];
+    let options = serde_json::to_value(arguments)
+        .map_err(|error| Problem::environment("the options cannot be recorded").because(error.to_string()))?;
+    Ok(RunRecord {
+        format: FORMAT,
+        rig: env!("CARGO_PKG_VERSION").to_owned(),
         suite,
         filter: request.filter.clone(),
+        shard: request.shard.map(|shard| shard.to_string()),
+        options,
+        directory: std::env::current_dir().unwrap_or_default().display().to_string(),
         started: started.to_rfc3339_opts(SecondsFormat::Secs, true),
         seconds: 0.0,
         command: std::env::args().collect(),
         seed: request.seed,
-        environment,
+        environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
         hashes: prepared.hashes.clone(),
         counts: Counts::of(&findings.tests),
         boots: findings.boots,
@@ -266,19 +423,34 @@ fn blank_record(prepared: &Prepared, request: &Request, suite: String, started: 
         trouble: findings.trouble,
         exit: 0,
         timings: findings.timings,
-    }
+    })
 }
 
 /// What stands between the tests' lines and the last one.
-fn conclude(arguments: &Arguments, record: &RunRecord, folder: &Path, total: Duration) {
+fn conclude(arguments: &Arguments, record: &RunRecord, folder: &Path, watcher: &dyn Watcher, total: Duration) {
+    let report = folder.join(REPORT).display().to_string();
+    if !arguments.list {
+        let trouble = record.trouble.as_ref().map_or(&[][..], |trouble| &trouble.lines);
+        watcher.tell(&Event::RunEnded {
+            counts: record.counts,
+            exit: record.exit,
+            trouble,
+            seconds: record.seconds,
+            report: &report,
+        });
+    }
     if let Some(trouble) = &record.trouble {
         trouble.lines.iter().for_each(note);
     }
+    if github::listens() && !arguments.list {
+        // The runner reads both; standard output belongs to whoever asked for JSON.
+        github::annotations(record).iter().for_each(if arguments.json { note } else { say });
+    }
     if arguments.timings {
         for (name, seconds) in record.timings.spans() {
-            say(format!("{:>10.1} ms  {name}", seconds * 1e3));
+            note(format!("{:>10.1} ms  {name}", seconds * 1e3));
         }
-        say(format!("{:>10.1} ms  all of it", total.as_secs_f64() * 1e3));
+        note(format!("{:>10.1} ms  all of it", total.as_secs_f64() * 1e3));
     }
-    note(format!("[rig] report: {}", folder.join("report.html").display()));
+    note(format!("[rig] report: {report}"));
 }

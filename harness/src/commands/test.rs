@@ -24,6 +24,8 @@ use crate::tool::Tool;
 /// Longest time for the host tests, their build included.
 const HOST_TESTS: Duration = Duration::from_secs(30 * 60);
 const LINTS: Duration = Duration::from_secs(15 * 60);
+/// Numbers of processors that the guest is run with.
+const PROCESSORS: [&str; 3] = ["2", "1", "4"];
 /// Longest line of a test's output that is looked at.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -53,31 +55,47 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         counts = counts + part;
         exit = exit.worst(of_part);
     }
-    let finished = run_in_guest(arguments, interrupt);
-    let last = match finished {
-        Ok(finished) => {
-            say(format!("in the guest: {}", finished.counts));
-            counts = counts + finished.counts;
-            finished.exit
-        }
-        Err(problem) => {
-            note(problem.to_string());
-            counts.failed += 1;
-            problem.exit()
-        }
-    };
+    for (name, words) in in_the_guest(&places) {
+        let (part, of_part) = run_in_guest(&words, arguments, interrupt);
+        say(format!("in the guest, {name}: {part}"));
+        counts = counts + part;
+        exit = exit.worst(of_part);
+        interrupt.check()?;
+    }
     say(counts.to_string());
-    Ok(exit.worst(last))
+    Ok(exit)
 }
 
-fn run_in_guest(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<run::Finished> {
+/// The runs in the guest: everything with different numbers of processors; then our own package and model as if they were somebody
+/// else's. What each is called, and the options of `rig run` that it takes.
+fn in_the_guest(places: &Places) -> Vec<(String, Vec<String>)> {
+    let mut runs: Vec<(String, Vec<String>)> =
+        PROCESSORS.iter().map(|count| (format!("{count} processors"), ["--vcpus", count].map(str::to_owned).to_vec())).collect();
+    // Both are there: the runs before this one have built them.
+    let package = places.package().join("relay.inf").display().to_string();
+    let model = places.target.join("debug/device-model").display().to_string();
+    let serve = format!("'{model}' serve relay --transport vfio-user --socket {}", crate::device::PATH);
+    runs.push(("as a stranger's".to_owned(), ["--package", &package, "--device", &serve].map(str::to_owned).to_vec()));
+    runs
+}
+
+/// One run. What keeps it from beginning counts as a failed test.
+fn run_in_guest(words: &[String], arguments: &Arguments, interrupt: &Interrupt) -> (Counts, Exit) {
     use clap::Parser as _;
-    let defaults = super::Command::try_parse_from(["rig", "run"]);
-    let Ok(super::Command::Run(defaults)) = defaults else {
-        return Err(Problem::failed("the options of `rig run` have no defaults"));
+    let typed = ["rig", "run", "--keep-going", "--timings"].into_iter().chain(words.iter().map(String::as_str));
+    let finished = match super::Command::try_parse_from(typed) {
+        Ok(super::Command::Run(run)) => {
+            run::perform_without_summary(&run::Arguments { ground: arguments.ground.clone(), ..*run }, interrupt)
+        }
+        _ => Err(Problem::failed(format!("`rig run` does not take {}", words.join(" ")))),
     };
-    let whole = run::Arguments { ground: arguments.ground.clone(), timings: true, ..defaults };
-    run::perform_without_summary(&whole, interrupt)
+    match finished {
+        Ok(finished) => (finished.counts, finished.exit),
+        Err(problem) => {
+            note(problem.to_string());
+            (Counts { failed: 1, ..Counts::default() }, problem.exit())
+        }
+    }
 }
 
 fn host_tests(
@@ -183,7 +201,7 @@ fn counts_in(result: &str) -> Counts {
         let words: Vec<&str> = result.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
     };
-    Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") }
+    Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored"), ..Counts::default() }
 }
 
 /// Format or lints; counts as one test. A component that the toolchain does not have is told and counts as skipped.
@@ -209,6 +227,16 @@ fn check(name: &str, component: &str, words: &[&str], places: &Places, interrupt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_run_in_the_guest_is_one_that_rig_understands() {
+        use clap::Parser as _;
+        let places = Places { root: "/a b".into(), target: "/a b/target".into(), setup: "/s".into() };
+        for (name, words) in in_the_guest(&places) {
+            let typed = ["rig", "run"].map(str::to_owned).into_iter().chain(words);
+            assert!(super::super::Command::try_parse_from(typed).is_ok(), "{name}");
+        }
+    }
 
     #[test]
     fn results_of_test_programs_are_added_up() {

@@ -1,4 +1,5 @@
-//! The folder of one run: unique, pointed to by `latest`, readable at any moment even when the harness is killed.
+//! The folder of one run: unique, pointed to by `latest`, readable at any moment even when the harness is killed. In it a folder for
+//! each boot, with that boot's logs.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,14 +21,27 @@ pub const DEVICE_LOG: &str = "device.log";
 pub const QEMU_LOG: &str = "qemu.log";
 /// Everything about the run.
 pub const RECORD: &str = "run.json";
+/// The page for people.
+pub const REPORT: &str = "report.html";
+/// The results for CI systems.
+pub const JUNIT: &str = "junit.xml";
+/// What guest, device model and QEMU said, in order.
+pub const MERGED_LOG: &str = "run.log";
 /// The link to the newest run.
 const LATEST: &str = "latest";
 /// Runs that one second may begin.
 const SAME_SECOND: u32 = 1000;
 
-/// A run's folder and its open logs.
+/// A run's folder.
 #[derive(Debug)]
 pub struct RunFolder {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// A boot's folder and its open logs.
+#[derive(Debug)]
+pub struct BootFolder {
     /// Where it is.
     pub path: PathBuf,
     /// The guest's log.
@@ -53,11 +67,27 @@ impl RunFolder {
         let link = runs.join(LATEST);
         let target = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         point_link(&link, &target).at("write", &link)?;
+        Ok(Self { path })
+    }
+
+    /// Name of the folder of the boot with this number.
+    #[must_use]
+    pub fn boot_name(number: usize) -> String {
+        format!("boot-{number}")
+    }
+
+    /// Makes the folder of the boot with this number.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn boot(&self, number: usize) -> Outcome<BootFolder> {
+        let path = self.path.join(Self::boot_name(number));
+        fs::create_dir(&path).at("create", &path)?;
         let log = |name: &str| {
             let file = path.join(name);
             File::options().create_new(true).append(true).open(&file).at("create", &file)
         };
-        Ok(Self { guest: log(GUEST_LOG)?, device: log(DEVICE_LOG)?, qemu: log(QEMU_LOG)?, path })
+        Ok(BootFolder { guest: log(GUEST_LOG)?, device: log(DEVICE_LOG)?, qemu: log(QEMU_LOG)?, path })
     }
 
     /// Writes a file, whole or not at all.
@@ -99,7 +129,12 @@ fn sweep(runs: &Path) {
         if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
             let _ = fs::remove_file(entry.path());
         }
-        crate::device::sweep(&entry.path());
+        // A run that has a report came to its end.
+        if !entry.path().join(REPORT).exists() {
+            for boot in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                crate::device::sweep(&boot.path());
+            }
+        }
     }
 }
 
@@ -158,7 +193,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let places = places(folder.path());
         let run = RunFolder::create(&places, "device", Utc::now()).unwrap();
-        let socket = run.path.join(".model.socket");
+        let socket = run.boot(1).unwrap().path.join(".model.socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         RunFolder::create(&places, "device", Utc::now()).unwrap();
         assert!(!socket.exists());

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::DateTime;
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::part_of_log;
+use super::Logs;
+use super::folder::JUNIT;
 use crate::error::{AtPath as _, Outcome};
 use crate::run::record::{RunRecord, TestOutcome, TestRecord};
 
@@ -15,15 +16,15 @@ use crate::run::record::{RunRecord, TestOutcome, TestRecord};
 ///
 /// # Errors
 /// The record cannot be written as XML.
-pub fn render(record: &RunRecord, log: &[u8]) -> Outcome<Vec<u8>> {
+pub fn render(record: &RunRecord, logs: &Logs<'_>) -> Outcome<Vec<u8>> {
     let mut report = Report::new("wdfrig");
-    report.set_time(Duration::from_secs_f64(record.seconds.max(0.0)));
+    report.set_time(Duration::try_from_secs_f64(record.seconds).unwrap_or_default());
     if let Ok(started) = DateTime::parse_from_rfc3339(&record.started) {
         report.set_timestamp(started);
     }
     for name in suites(record) {
         let mut suite = TestSuite::new(name);
-        suite.add_test_cases(record.tests.iter().filter(|test| suite_of(test) == name).map(|test| case(test, log)));
+        suite.add_test_cases(record.tests.iter().filter(|test| test.suite() == name).map(|test| case(test, logs)));
         report.add_test_suite(suite);
     }
     if let Some(trouble) = &record.trouble {
@@ -35,31 +36,26 @@ pub fn render(record: &RunRecord, log: &[u8]) -> Outcome<Vec<u8>> {
         report.add_test_suite(suite);
     }
     let mut bytes = Vec::new();
-    report.serialize(&mut bytes).map_err(io::Error::other).at("write", Path::new("junit.xml"))?;
+    report.serialize(&mut bytes).map_err(io::Error::other).at("write", Path::new(JUNIT))?;
     Ok(bytes)
-}
-
-fn suite_of(test: &TestRecord) -> &str {
-    test.name.split_once("::").map_or("tests", |(suite, _)| suite)
 }
 
 /// Names of the suites, in the order of their first tests.
 fn suites(record: &RunRecord) -> Vec<&str> {
     let mut names = Vec::new();
     for test in &record.tests {
-        if !names.contains(&suite_of(test)) {
-            names.push(suite_of(test));
+        if !names.contains(&test.suite()) {
+            names.push(test.suite());
         }
     }
     names
 }
 
-fn case(test: &TestRecord, log: &[u8]) -> TestCase {
+fn case(test: &TestRecord, logs: &Logs<'_>) -> TestCase {
     let mut status = match &test.outcome {
         TestOutcome::Passed => TestCaseStatus::success(),
         TestOutcome::Skipped { .. } | TestOutcome::NotRun { .. } => TestCaseStatus::skipped(),
-        TestOutcome::Failed { .. } => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        _ => TestCaseStatus::non_success(NonSuccessKind::Error),
+        outcome => TestCaseStatus::non_success(kind(outcome)),
     };
     let lines = test.outcome.lines();
     if let Some(first) = lines.first() {
@@ -67,12 +63,33 @@ fn case(test: &TestRecord, log: &[u8]) -> TestCase {
         status.set_type(test.outcome.word());
         status.set_description(lines.join("\n"));
     }
+    status.add_reruns(test.earlier.iter().map(|attempt| rerun(attempt, logs)));
     let mut case = TestCase::new(test.name.clone(), status);
-    case.set_classname(suite_of(test));
+    case.set_classname(test.suite());
     case.set_time(Duration::from_micros(test.host_us));
     case.set_system_out(test.log.join("\n"));
-    case.set_system_err(part_of_log(log, test.guest_log));
+    case.set_system_err(logs.of(test));
     case
+}
+
+/// An attempt that failed before the last one: how CI systems learn that a test is flaky.
+fn rerun(attempt: &TestRecord, logs: &Logs<'_>) -> TestRerun {
+    let lines = attempt.outcome.lines();
+    let mut rerun = TestRerun::new(kind(&attempt.outcome));
+    rerun.set_time(Duration::from_micros(attempt.host_us));
+    rerun.set_message(lines.first().cloned().unwrap_or_default());
+    rerun.set_type(attempt.outcome.word());
+    rerun.set_description(lines.join("\n"));
+    rerun.set_system_out(attempt.log.join("\n"));
+    rerun.set_system_err(logs.of(attempt));
+    rerun
+}
+
+const fn kind(outcome: &TestOutcome) -> NonSuccessKind {
+    match outcome {
+        TestOutcome::Failed { .. } => NonSuccessKind::Failure,
+        _ => NonSuccessKind::Error,
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +98,9 @@ mod tests {
 
     #[test]
     fn failures_errors_and_skips_are_told_apart() {
-        let xml = String::from_utf8(render(&super::super::tests::sample(), b"hello").unwrap()).unwrap();
+        let (folder, record) = (super::super::tests::sample_folder("hello"), super::super::tests::sample());
+        let logs = Logs::of_run(folder.path(), &record);
+        let xml = String::from_utf8(render(&record, &logs).unwrap()).unwrap();
         assert!(xml.contains(r#"<testsuites name="wdfrig""#), "{xml}");
         assert_eq!(xml.matches("<failure").count(), 1);
         assert_eq!(xml.matches("<error").count(), 1);

@@ -10,11 +10,11 @@ use rustix::fs::{MemfdFlags, SealFlags};
 ///
 /// # Errors
 /// The system's; a name that is too long for the format.
-pub fn in_memory(files: &[(&str, Vec<u8>)]) -> io::Result<OwnedFd> {
+pub fn in_memory<N: AsRef<str>>(files: &[(N, Vec<u8>)]) -> io::Result<OwnedFd> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = tar::Header::new_ustar();
-        header.set_path(name)?;
+        header.set_path(name.as_ref())?;
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(0);

@@ -63,15 +63,13 @@ pub struct Mission {
     pub faults: Option<PathBuf>,
 }
 
-/// Where a run's logs go.
+/// Where a boot's logs go.
 #[derive(Debug)]
 pub struct Logs<'a> {
-    /// The run's folder.
+    /// The boot's folder.
     pub folder: &'a Path,
     /// The guest's log.
     pub guest: &'a File,
-    /// Bytes in it.
-    pub guest_length: u64,
     /// What the device model says.
     pub device: &'a File,
     /// What QEMU says.
@@ -148,7 +146,7 @@ impl<'a> Boot<'a> {
         Ok(Self {
             qemu,
             model,
-            log: GuestLog::new(log, file, logs.guest_length).map_err(of_qemu)?,
+            log: GuestLog::new(log, file).map_err(of_qemu)?,
             link: Link::new(channel).map_err(of_qemu)?,
             monitor: Qmp::new(monitor),
             interrupt,
@@ -214,7 +212,7 @@ impl<'a> Boot<'a> {
         &self.log
     }
 
-    /// The run's folder.
+    /// The boot's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -29,14 +29,14 @@ pub struct GuestLog {
 }
 
 impl GuestLog {
-    /// Reads `line` and appends to `file`, which already holds `written` bytes.
+    /// Reads `line` and appends to `file`, which is empty.
     ///
     /// # Errors
     /// The system's.
-    pub fn new(line: UnixStream, file: File, written: u64) -> io::Result<Self> {
+    pub fn new(line: UnixStream, file: File) -> io::Result<Self> {
         line.set_nonblocking(true)?;
         let (partial, tail) = (Vec::new(), VecDeque::new());
-        Ok(Self { line, file, written, open: true, partial, tail, first_output: None })
+        Ok(Self { line, file, written: 0, open: true, partial, tail, first_output: None })
     }
 
     /// Takes what has arrived, at most 1 MiB at a time, so that a guest that never stops writing does not hold us here.
@@ -128,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (guest, line) = UnixStream::pair().unwrap();
         let file = File::create(folder.path().join("guest.log")).unwrap();
-        (guest, GuestLog::new(line, file, 0).unwrap(), folder)
+        (guest, GuestLog::new(line, file).unwrap(), folder)
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use channel::Expected;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bugcheck::BugCheck;
 use crate::error::Exit;
 
 /// How a test ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum TestOutcome {
     /// It passed.
@@ -74,19 +74,37 @@ impl TestOutcome {
         }
     }
 
-    /// What it means for a test that is to end in a bug check: that bug check is its success, and nothing else is.
+    /// What it means for a test that is to end in a bug check: that bug check is its success, and nothing else is. Returns the
+    /// bug check apart when it is the expected one.
     #[must_use]
-    pub fn against(self, expected: Option<&Expected>) -> Self {
-        let Some(expected) = expected else { return self };
+    pub fn against(self, expected: Option<&Expected>) -> (Self, Option<BugCheck>) {
+        let Some(expected) = expected else { return (self, None) };
         match self {
-            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => Self::Passed,
-            Self::Passed => Self::Failed {
-                file: String::new(),
-                line: 0,
-                reason: format!("expected bug check {:#x}, the guest is still alive", expected.code),
-            },
-            other => other,
+            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => (Self::Passed, Some(report)),
+            Self::Passed => {
+                let reason = format!("expected bug check {:#x}, the guest is still alive", expected.code);
+                (Self::Failed { file: String::new(), line: 0, reason }, None)
+            }
+            other => (other, None),
         }
+    }
+
+    /// Whether it counts against the driver or the suite.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        !matches!(self, Self::Passed | Self::Skipped { .. } | Self::NotRun { .. })
+    }
+
+    /// Whether another attempt may end otherwise. What the machinery did is not tried again.
+    #[must_use]
+    pub const fn is_worth_a_retry(&self) -> bool {
+        self.is_failure() && !matches!(self, Self::Broken { .. })
+    }
+
+    /// The story's first line, which is the same whenever the same happens; empty when there is none.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        self.lines().into_iter().next().unwrap_or_default()
     }
 
     /// How `rig` ends because of it.
@@ -105,6 +123,8 @@ impl TestOutcome {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Passed => Vec::new(),
+            Self::Failed { file, reason, .. } if file.is_empty() => vec![reason.clone()],
+            Self::Failed { file, line: 0, reason } => format!("{file}: {reason}").lines().map(str::to_owned).collect(),
             Self::Failed { file, line, reason } => vec![format!("{file}:{line}: {reason}")],
             Self::Skipped { reason } | Self::GuestDied { reason } | Self::Broken { reason } | Self::NotRun { reason } => {
                 reason.lines().map(str::to_owned).collect()
@@ -120,7 +140,7 @@ impl TestOutcome {
 }
 
 /// What a test has measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figure {
     /// What.
     pub what: String,
@@ -144,8 +164,8 @@ impl std::fmt::Display for Figure {
     }
 }
 
-/// One test of a run.
-#[derive(Clone, Debug, Serialize)]
+/// One test of a run: its last attempt, and what came before that.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TestRecord {
     /// `suite::name`.
     pub name: String,
@@ -161,17 +181,73 @@ pub struct TestRecord {
     pub host_us: u64,
     /// Which boot of the run it ran in, counted from 1; 0: none.
     pub boot: usize,
-    /// Where its part of guest.log begins and ends, in bytes.
+    /// When it began, in microseconds since that boot's QEMU was started.
+    #[serde(default)]
+    pub since_boot_us: u64,
+    /// Where its part of that boot's guest.log begins and ends, in bytes.
     pub guest_log: (u64, u64),
     /// What the test itself logged.
     pub log: Vec<String>,
     /// What it has measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,
+    /// The bug check in which it ended as it was to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bug_check: Option<BugCheck>,
+    /// Attempts that failed before this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<TestRecord>,
+}
+
+impl TestRecord {
+    /// Whether it passed, but not at once.
+    #[must_use]
+    pub const fn is_flaky(&self) -> bool {
+        matches!(self.outcome, TestOutcome::Passed) && !self.earlier.is_empty()
+    }
+
+    /// The word in reports and on the terminal.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        if self.is_flaky() { FLAKY } else { self.outcome.word() }
+    }
+
+    /// Which suite it is of.
+    #[must_use]
+    pub fn suite(&self) -> &str {
+        suite_of(&self.name)
+    }
+
+    /// The bug check that it ended in, be it meant to or not.
+    #[must_use]
+    pub const fn stopped_by(&self) -> Option<&BugCheck> {
+        match &self.outcome {
+            TestOutcome::BugCheck { report } => Some(report),
+            _ => self.bug_check.as_ref(),
+        }
+    }
+}
+
+/// The word for a test that passed when it was tried again.
+pub const FLAKY: &str = "FLAKY";
+
+/// The suite of a test that is called `suite::name`.
+#[must_use]
+pub fn suite_of(name: &str) -> &str {
+    name.split_once("::").map_or("tests", |(suite, _)| suite)
 }
 
 /// One start of the guest.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BootRecord {
+    /// Its folder below the run's.
+    pub folder: String,
+    /// When QEMU was started, UTC.
+    pub started: String,
+    /// Microseconds from there to the guest's first word.
+    pub first_output_us: Option<u64>,
+    /// Seconds from there to its end.
+    pub seconds: f64,
     /// How QEMU was started.
     pub qemu: Vec<String>,
     /// How the device model was started.
@@ -185,14 +261,17 @@ pub struct BootRecord {
 }
 
 /// Counts for the last line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Passed.
+    /// Passed at once.
     pub passed: usize,
     /// Failed in any way.
     pub failed: usize,
     /// Skipped, by the test or by the end of the run.
     pub skipped: usize,
+    /// Passed when they were tried again.
+    #[serde(default)]
+    pub flaky: usize,
 }
 
 impl Counts {
@@ -202,6 +281,7 @@ impl Counts {
         let mut counts = Self::default();
         for test in tests {
             match test.outcome {
+                TestOutcome::Passed if test.is_flaky() => counts.flaky += 1,
                 TestOutcome::Passed => counts.passed += 1,
                 TestOutcome::Skipped { .. } | TestOutcome::NotRun { .. } => counts.skipped += 1,
                 _ => counts.failed += 1,
@@ -215,18 +295,24 @@ impl std::ops::Add for Counts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { passed: self.passed + other.passed, failed: self.failed + other.failed, skipped: self.skipped + other.skipped }
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+            flaky: self.flaky + other.flaky,
+        }
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)?;
+        if self.flaky > 0 { write!(f, ", {} flaky", self.flaky) } else { Ok(()) }
     }
 }
 
 /// Something that ended the run outside any test.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trouble {
     /// What happened, one line each.
     pub lines: Vec<String>,
@@ -235,7 +321,7 @@ pub struct Trouble {
 }
 
 /// Where the time went, in the order in which it was spent.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Timings {
     spans: Vec<(String, f64)>,
 }
@@ -243,7 +329,12 @@ pub struct Timings {
 impl Timings {
     /// Adds a span.
     pub fn add(&mut self, name: impl Into<String>, time: Duration) {
-        self.spans.push((name.into(), time.as_secs_f64()));
+        self.add_seconds(name, time.as_secs_f64());
+    }
+
+    /// Adds a span of so many seconds.
+    pub fn add_seconds(&mut self, name: impl Into<String>, seconds: f64) {
+        self.spans.push((name.into(), seconds));
     }
 
     /// Names and seconds.
@@ -253,17 +344,26 @@ impl Timings {
     }
 }
 
+/// Version of [`RunRecord`] that this harness writes and reads.
+pub const FORMAT: u32 = 2;
+
 /// Everything about a run. `run.json` is this.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Version of this structure.
     pub format: u32,
     /// Version of the harness.
-    pub rig: &'static str,
+    pub rig: String,
     /// Which suite was asked for, or `all`.
     pub suite: String,
     /// The filter, if one was given.
     pub filter: Option<String>,
+    /// Which part of the tests, if not all of them: `2/3`.
+    pub shard: Option<String>,
+    /// Every option of the command, as `rig rerun` takes them.
+    pub options: serde_json::Value,
+    /// The folder in which it was started.
+    pub directory: String,
     /// When it began, UTC.
     pub started: String,
     /// Seconds it took.
@@ -273,7 +373,7 @@ pub struct RunRecord {
     /// Seed from which every test's seed follows.
     pub seed: u64,
     /// QEMU, accelerator, processors and what else the run stood on.
-    pub environment: BTreeMap<&'static str, String>,
+    pub environment: BTreeMap<String, String>,
     /// SHA-256 of every file that went into the guest or served it.
     pub hashes: BTreeMap<String, String>,
     /// Each start of the guest.
@@ -310,16 +410,20 @@ mod tests {
             guest_us: None,
             host_us: 0,
             boot: 1,
+            since_boot_us: 0,
             guest_log: (0, 0),
             log: vec![],
             figures: vec![],
+            bug_check: None,
+            earlier: vec![],
         };
         let tests = [
+            TestRecord { earlier: vec![record(TestOutcome::Broken { reason: "x".into() })], ..record(TestOutcome::Passed) },
             record(TestOutcome::Passed),
             record(TestOutcome::Hang { seconds: 1, log: vec![] }),
             record(TestOutcome::Broken { reason: "x".into() }),
             record(TestOutcome::NotRun { reason: "x".into() }),
         ];
-        assert_eq!(Counts::of(&tests).to_string(), "1 passed, 2 failed, 1 skipped");
+        assert_eq!(Counts::of(&tests).to_string(), "1 passed, 2 failed, 1 skipped, 1 flaky");
     }
 }

@@ -205,6 +205,21 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Waits until a guest that nobody talks to has shut down by itself.
+    ///
+    /// # Errors
+    /// Why the boot ended in another way.
+    pub fn until_off(&mut self, patience: Duration) -> Result<(), Cause> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.boot.next(deadline) {
+                Event::QemuEnded(status) if Ending::of(status) == Ending::Orderly => return Ok(()),
+                Event::Deadline => return Err(self.hang("the guest to start its devices and go off", patience)),
+                other => drop(self.judge(other)?),
+            }
+        }
+    }
+
     /// Says goodbye and waits until the guest has shut down. `Ok(Some(_))`: it did, with something to remark.
     ///
     /// # Errors
@@ -279,7 +294,7 @@ impl<'a> Session<'a> {
         };
         Box::new(BugCheck {
             code,
-            name: name_of(code),
+            name: name_of(code).map(str::to_owned),
             parameters,
             at: self.symbols.place(module, offset),
             frames: frames.iter().map(|(module, offset)| self.symbols.place(module, *offset)).collect(),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use channel::{FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, ToGuest, encode};
+use channel::{Expected, FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, ToGuest, encode};
 use harness::pvh::{Answer, COM1, COM2, Script, Then};
 use harness::run::Request;
+use harness::run::record::RunRecord;
 
 /// Seed that every run of these tests uses, so that guests know the frames they will see.
 pub(crate) const SEED: u64 = 1;
@@ -19,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// `rig`, which finds QEMU by itself and leaves a mark on every process that it starts.
 pub(crate) fn rig(mark: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rig"));
-    command.env("RIG_TEST_MARK", mark).stdin(Stdio::null());
+    command.env("RIG_TEST_MARK", mark).env_remove("GITHUB_ACTIONS").stdin(Stdio::null());
     command
 }
 
@@ -55,9 +56,7 @@ pub(crate) fn frame<M: serde::Serialize>(message: &M) -> Vec<u8> {
 
 /// The seed that `rig` gives to a test.
 fn seed_of(test: &str) -> u64 {
-    let patience = Duration::from_secs(1);
-    let (suite, filter) = (None, None);
-    Request { suite, filter, list: false, seed: SEED, span: None, test_patience: patience, boot_patience: patience }.seed_of(test)
+    Request { seed: SEED, ..Request::default() }.seed_of(test)
 }
 
 /// A guest that speaks the protocol and answers for some tests as it is told.
@@ -68,9 +67,14 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new() -> Self {
+        Self::speaking(PROTOCOL_VERSION)
+    }
+
+    /// One that answers in this version of the protocol.
+    pub(crate) fn speaking(protocol: u32) -> Self {
         let hello = Answer {
             request: frame(&ToGuest::Hello { protocol: PROTOCOL_VERSION }),
-            reply: frame(&FromGuest::Hello { protocol: PROTOCOL_VERSION, system: "tiny 1" }),
+            reply: frame(&FromGuest::Hello { protocol, system: "tiny 1" }),
             ..Answer::default()
         };
         let goodbye = Answer {
@@ -84,11 +88,27 @@ impl Guest {
 
     /// Lists a test and answers for it: `log` on COM1, `messages` on COM2, then `then`.
     pub(crate) fn test(mut self, name: &str, log: &str, messages: &[FromGuest<'_>], then: Then) -> Self {
-        self.list.extend(frame(&FromGuest::Test { name, purpose: "a test of the tests", needs: Needs::NOTHING, expects: None }));
+        self = self.listed(name, Needs::NOTHING, None, messages, then);
+        if let Some(answer) = self.answers.last_mut() {
+            answer.log = log.as_bytes().to_vec();
+        }
+        self
+    }
+
+    /// The same for a test that needs a guest of its own kind, or is to end in a bug check.
+    pub(crate) fn listed(
+        mut self,
+        name: &str,
+        needs: Needs<'_>,
+        expects: Option<Expected>,
+        messages: &[FromGuest<'_>],
+        then: Then,
+    ) -> Self {
+        self.list.extend(frame(&FromGuest::Test { name, purpose: "a test of the tests", needs, expects }));
         let mut reply = frame(&FromGuest::Started { test: name });
         messages.iter().for_each(|message| reply.extend(frame(message)));
         let request = frame(&ToGuest::Run { test: name, seed: seed_of(name), span_ms: 0 });
-        self.answers.push(Answer { request, log: log.as_bytes().to_vec(), reply, then });
+        self.answers.push(Answer { request, log: Vec::new(), reply, then });
         self
     }
 
@@ -256,14 +276,18 @@ pub(crate) fn assert_nothing_lives(mark: &str) {
 /// Asserts that a run's folder holds whole files only.
 pub(crate) fn assert_whole(folder: &Path) {
     use std::os::unix::fs::FileTypeExt as _;
-    let known = ["guest.log", "device.log", "qemu.log", "run.json", "junit.xml", "report.html"];
+    let known = ["guest.log", "device.log", "qemu.log", "run.log", "run.json", "junit.xml", "report.html"];
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("boot-") {
+            assert_whole(&entry.path());
+            continue;
+        }
         assert!(!entry.file_type().unwrap().is_socket(), "{name} is a socket");
         assert!(known.contains(&name.as_str()), "{name} is left in {}", folder.display());
         let content = fs::read_to_string(entry.path()).unwrap();
         match name.as_str() {
-            "run.json" => drop(serde_json::from_str::<serde_json::Value>(&content).expect("run.json is whole")),
+            "run.json" => drop(serde_json::from_str::<RunRecord>(&content).expect("run.json is whole")),
             "junit.xml" => assert!(content.trim_end().ends_with("</testsuites>")),
             "report.html" => assert!(content.trim_end().ends_with("</html>")),
             _ => {}

@@ -1,0 +1,470 @@
+//! The guests of a run, side by side: each a thread of its own, which boots, takes tests from the plan, and boots again.
+//!
+//! The kernel ties a guest's processes to the thread that started them (see [`crate::child`]), so a guest's thread lives as long as
+//! the run. All that the threads share is the [`Board`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{SecondsFormat, Utc};
+
+use super::boot::{Boot, Logs, Mission, Rig};
+use super::link::{Needs, Verdict};
+use super::plan::{Plan, Turn};
+use super::record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble};
+use super::session::{Cause, Session};
+use super::watch::{Event, Watcher};
+use super::{Findings, Request, outcome_of};
+use crate::error::{AtPath as _, Exit, Outcome, Problem};
+use crate::interrupt::Interrupt;
+use crate::report::folder::{BootFolder, RunFolder};
+use crate::symbols::Symbols;
+
+/// How often the watcher may look for slow tests.
+const PULSE: Duration = Duration::from_millis(100);
+/// A further guest is booted when the others have had so much time and there is still something to do: about what a boot takes.
+const WORTH_A_BOOT: Duration = Duration::from_millis(400);
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Run<'a> {
+    rig: &'a Rig,
+    pub(super) request: &'a Request,
+    folder: &'a RunFolder,
+    pub(super) symbols: &'a Symbols,
+    interrupt: &'a Interrupt,
+    pub(super) watcher: &'a dyn Watcher,
+    board: Mutex<Board>,
+    changed: Condvar,
+}
+
+/// What the guests' threads share.
+#[derive(Debug, Default)]
+struct Board {
+    /// Tests still to run; `None` until a guest has listed them.
+    plan: Option<Plan>,
+    /// Since when the plan is known.
+    listed: Option<Instant>,
+    /// The first guest has gone without a list.
+    over: bool,
+    /// Guests that have begun to take from the plan.
+    guests: usize,
+    findings: Findings,
+}
+
+impl<'a> Run<'a> {
+    /// A run of what `request` asks for on `rig`, logging to `folder`.
+    #[must_use]
+    pub fn new(
+        rig: &'a Rig,
+        request: &'a Request,
+        folder: &'a RunFolder,
+        symbols: &'a Symbols,
+        interrupt: &'a Interrupt,
+        watcher: &'a dyn Watcher,
+        timings: Timings,
+    ) -> Self {
+        let board = Board { findings: Findings { timings, ..Findings::default() }, ..Board::default() };
+        Self { rig, request, folder, symbols, interrupt, watcher, board: Mutex::new(board), changed: Condvar::new() }
+    }
+
+    /// Boots until there is nothing left to do. The watcher is told each result when it is known.
+    #[must_use]
+    pub fn execute(self) -> Findings {
+        let run = &self;
+        std::thread::scope(|scope| {
+            let (over, is_over) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                while is_over.recv_timeout(PULSE) == Err(RecvTimeoutError::Timeout) {
+                    run.watcher.pulse();
+                }
+            });
+            let further = 1..if run.request.list || run.request.check.is_some() { 1 } else { run.request.jobs.get() };
+            let others: Vec<_> = further.map(|number| scope.spawn(move || run.further_guest(number))).collect();
+            match &run.request.check {
+                Some(subject) => run.check(subject),
+                None => run.first_guest(),
+            }
+            for other in others {
+                if let Err(panic) = other.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+            drop(over);
+        });
+        self.conclude()
+    }
+
+    /// Records what never had its turn.
+    fn conclude(self) -> Findings {
+        let plan = self.board().plan.take();
+        let trouble = self.board().findings.trouble.as_ref().and_then(|trouble| trouble.lines.first().cloned());
+        if let Some(plan) = plan
+            && !self.request.list
+        {
+            let (left, reason) = plan.leave();
+            let reason = trouble.unwrap_or(reason);
+            for turn in left {
+                let record = self.blank(&turn, TestOutcome::NotRun { reason: reason.clone() });
+                self.watcher.tell(&Event::TestEnded { test: &record });
+                self.board().findings.tests.push(record);
+            }
+        }
+        self.board.into_inner().unwrap_or_else(PoisonError::into_inner).findings
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guest that lists the tests, and at the end runs those that want to be alone.
+    fn first_guest(&self) {
+        self.board().guests += 1;
+        self.boot(Needs::default(), true);
+        while let Some((needs, alone)) = self.wait_for_work() {
+            self.boot(needs, alone);
+        }
+        let mut board = self.board();
+        board.guests -= 1;
+        board.over = true;
+        self.changed.notify_all();
+    }
+
+    /// A guest beside the first one, if there is work for it.
+    fn further_guest(&self, number: usize) {
+        if !self.is_wanted(number) {
+            return;
+        }
+        loop {
+            let needs = self.board().plan.as_ref().and_then(|plan| plan.needs(false));
+            let Some(needs) = needs else { break };
+            self.boot(needs, false);
+        }
+        self.board().guests -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the tests are known and there is, or has been for a while, enough to do for guest `number` (from 0).
+    fn is_wanted(&self, number: usize) -> bool {
+        let mut board = self.board();
+        loop {
+            let waited = board.listed.map(|since| since.elapsed());
+            let has_work = board.plan.as_ref().is_some_and(|plan| plan.needs(false).is_some());
+            if board.over || waited.is_some() && !has_work {
+                return false;
+            }
+            let is_worth = board.plan.as_ref().is_some_and(|plan| plan.is_worth(number + 1));
+            if is_worth || waited.is_some_and(|waited| waited >= WORTH_A_BOOT) {
+                board.guests += 1;
+                return true;
+            }
+            let patience = waited.map_or(PULSE, |waited| WORTH_A_BOOT.saturating_sub(waited));
+            board = self.changed.wait_timeout(board, patience).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What the first guest boots for next, and whether it is alone then. Waits for the others when what is left wants no other beside it.
+    fn wait_for_work(&self) -> Option<(Needs, bool)> {
+        let mut board = self.board();
+        loop {
+            let alone = board.guests == 1;
+            let plan = board.plan.as_ref().filter(|_| !self.request.list)?;
+            if let Some(needs) = plan.needs(alone) {
+                return Some((needs, alone));
+            }
+            if alone || !plan.waits_to_be_alone() {
+                return None;
+            }
+            board = self.changed.wait_timeout(board, PULSE).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// One boot of a guest that is made for `needs`.
+    fn boot(&self, needs: Needs, alone: bool) {
+        let Some((number, boot)) = self.begin(&needs) else { return };
+        let mut guest = Guest { run: self, number, needs, alone, session: Session::new(boot, self.symbols) };
+        let ended = guest.converse();
+        self.end(number, guest.session, &ended);
+    }
+
+    /// Starts a guest that is made for `needs`. `None`: it did not come to that, and the run is over.
+    pub(super) fn begin(&self, needs: &Needs) -> Option<(usize, Boot<'_>)> {
+        let number = {
+            let mut board = self.board();
+            let folder = RunFolder::boot_name(board.findings.boots.len() + 1);
+            board.findings.boots.push(BootRecord { folder, ..BootRecord::default() });
+            board.findings.boots.len()
+        };
+        let started = self.folder.boot(number).and_then(|folder| self.start(needs, &folder));
+        let boot = match started {
+            Ok(boot) => boot,
+            Err(problem) => {
+                self.trouble(problem.to_string().lines().map(str::to_owned).collect(), problem.exit());
+                return None;
+            }
+        };
+        self.of_boot(number, |record| {
+            record.qemu = boot.qemu_command();
+            record.model = boot.model_command();
+            record.started = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+        });
+        self.watcher.tell(&Event::BootStarted { boot: number });
+        Some((number, boot))
+    }
+
+    fn start(&self, needs: &Needs, folder: &BootFolder) -> Outcome<Boot<'_>> {
+        let mission = Mission { verifier: needs.verifier, faults: self.fault_plan(needs, &folder.path)? };
+        Boot::start(self.rig, &mission, &logs_of(folder), self.interrupt).map_err(|(who, error)| {
+            Problem::environment(format!("{who} cannot be started"))
+                .because(error.to_string())
+                .so("`cargo rig doctor` shows what is there and what is missing")
+        })
+    }
+
+    /// Records how a boot ended. What still runs of it is killed.
+    pub(super) fn end(&self, number: usize, session: Session<'_>, reason: &str) {
+        self.of_boot(number, |record| {
+            record.seconds = session.boot().started().elapsed().as_secs_f64();
+            record.damaged_frames = session.boot().damaged_frames();
+            record.ended = reason.to_owned();
+        });
+        drop(session);
+        self.watcher.tell(&Event::BootEnded { boot: number, reason });
+    }
+
+    pub(super) fn of_findings(&self, change: impl FnOnce(&mut Findings)) {
+        change(&mut self.board().findings);
+    }
+
+    fn of_boot(&self, number: usize, change: impl FnOnce(&mut BootRecord)) {
+        if let Some(record) = self.board().findings.boots.get_mut(number - 1) {
+            change(record);
+        }
+    }
+
+    /// Writes the plan of faults that a guest needs into its boot's folder, where it stays for whoever repeats the run.
+    fn fault_plan(&self, needs: &Needs, folder: &Path) -> Outcome<Option<PathBuf>> {
+        let plan = if needs.faults.is_empty() { &self.rig.faults } else { &needs.faults };
+        if plan.is_empty() {
+            return Ok(None);
+        }
+        let path = folder.join("faults.toml");
+        fs::write(&path, plan).at("write", &path)?;
+        Ok(Some(path))
+    }
+
+    /// Ends the run because of something that is no test's doing. The first trouble is the one that is told.
+    fn trouble(&self, lines: Vec<String>, exit: Exit) {
+        let mut board = self.board();
+        if let Some(plan) = &mut board.plan {
+            plan.halt(lines.first().map_or("the run ended", String::as_str));
+        }
+        board.findings.trouble.get_or_insert(Trouble { lines, exit: exit.code() });
+        self.changed.notify_all();
+    }
+
+    /// Ends the run because of what ended a boot. Returns that in words.
+    pub(super) fn stop(&self, cause: &Cause) -> String {
+        let exit = match cause {
+            Cause::BugCheck(_) | Cause::GuestDied(_) => Exit::Failed,
+            Cause::Hang { .. } => Exit::Hang,
+            Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Protocol(_) => Exit::Environment,
+            Cause::Interrupted(signal) => Exit::Interrupted(*signal),
+        };
+        let lines = cause.lines();
+        let ended = lines.first().cloned().unwrap_or_default();
+        self.trouble(lines, exit);
+        ended
+    }
+
+    fn time(&self, name: impl Into<String>, time: Duration) {
+        self.board().findings.timings.add(name, time);
+    }
+
+    pub(super) fn blank(&self, turn: &Turn, outcome: TestOutcome) -> TestRecord {
+        TestRecord {
+            name: turn.test.name.clone(),
+            purpose: turn.test.purpose.clone(),
+            seed: self.request.seed_of(&turn.test.name),
+            outcome,
+            guest_us: None,
+            host_us: 0,
+            boot: 0,
+            since_boot_us: 0,
+            guest_log: (0, 0),
+            log: Vec::new(),
+            figures: Vec::new(),
+            bug_check: None,
+            earlier: turn.earlier.clone(),
+        }
+    }
+
+    /// Records what became of a test's turn, or gives it another one.
+    pub(super) fn record(&self, mut turn: Turn, record: TestRecord) {
+        let again = record.outcome.is_worth_a_retry() && turn.earlier.len() < self.request.retries;
+        if again {
+            self.watcher.tell(&Event::TestAgain { test: &record, left: self.request.retries - turn.earlier.len() });
+        } else {
+            self.watcher.tell(&Event::TestEnded { test: &record });
+        }
+        let mut board = self.board();
+        if again {
+            turn.earlier.push(TestRecord { earlier: Vec::new(), ..record });
+            if let Some(plan) = &mut board.plan {
+                plan.again(turn);
+            }
+        } else {
+            if record.outcome.is_failure()
+                && !self.request.keep_going
+                && let Some(plan) = &mut board.plan
+            {
+                plan.halt("a test failed before its turn; --keep-going runs the others, too");
+            }
+            board.findings.tests.push(record);
+        }
+        self.changed.notify_all();
+    }
+}
+
+fn logs_of(folder: &BootFolder) -> Logs<'_> {
+    Logs { folder: &folder.path, guest: &folder.guest, device: &folder.device, qemu: &folder.qemu }
+}
+
+/// A booted guest.
+struct Guest<'r, 'a> {
+    run: &'r Run<'a>,
+    number: usize,
+    needs: Needs,
+    alone: bool,
+    session: Session<'r>,
+}
+
+impl Guest<'_, '_> {
+    /// From hello to goodbye, or to whatever comes between. Returns in words why the boot ended.
+    fn converse(&mut self) -> String {
+        if let Err(cause) = self.meet().and_then(|()| self.list()) {
+            return self.run.stop(&cause);
+        }
+        let mut fresh = true;
+        while let Some(turn) = self.take(fresh) {
+            fresh = false;
+            if let Err(ended) = self.one_test(turn) {
+                return ended;
+            }
+        }
+        let began = Instant::now();
+        let farewell = self.session.goodbye();
+        self.run.time(format!("boot {}: shutdown", self.number), began.elapsed());
+        match farewell {
+            Ok(remark) => remark.unwrap_or_else(|| "ordered shutdown".to_owned()),
+            Err(cause) => self.run.stop(&cause),
+        }
+    }
+
+    fn meet(&mut self) -> Result<(), Cause> {
+        let system = self.session.hello(self.run.request.boot_patience);
+        let boot = self.session.boot();
+        let (now, started, number) = (Instant::now(), boot.started(), self.number);
+        let first = boot.log().first_output();
+        self.run.of_boot(number, |record| {
+            record.first_output_us = first.map(|first| microseconds(first - started));
+            record.system = system.as_ref().ok().cloned();
+        });
+        let first = first.unwrap_or(now);
+        self.run.time(format!("boot {number}: QEMU's start to the guest's first output"), first - started);
+        self.run.time(format!("boot {number}: first output to hello"), now.saturating_duration_since(first));
+        system.map(drop)
+    }
+
+    /// Asks for the list of tests, if nobody has yet.
+    fn list(&mut self) -> Result<(), Cause> {
+        let run = self.run;
+        if run.board().plan.is_some() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let listed = self.session.list()?;
+        let is_empty = !listed.iter().any(|test| run.request.wants(&test.name));
+        let (plan, gone) = Plan::new(listed, run.request);
+        run.watcher.tell(&Event::Listed { tests: plan.tests().count() });
+        let mut board = run.board();
+        board.findings.nothing_chosen = is_empty;
+        board.findings.gone = gone;
+        board.findings.timings.add("hello to first test (the list)", began.elapsed());
+        if run.request.list {
+            board.findings.listed = plan.tests().cloned().collect();
+        }
+        board.listed = Some(Instant::now());
+        board.plan = Some(plan);
+        run.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next test that this guest is made for.
+    fn take(&self, fresh: bool) -> Option<Turn> {
+        let mut board = self.run.board();
+        let alone = self.alone && board.guests == 1;
+        let plan = board.plan.as_mut().filter(|_| !self.run.request.list)?;
+        plan.take(&self.needs, fresh, alone)
+    }
+
+    /// Runs one test and records it. `Err`: the boot is over, and why.
+    fn one_test(&mut self, turn: Turn) -> Result<(), String> {
+        let (run, test) = (self.run, &turn.test);
+        run.watcher.tell(&Event::TestStarted { test: &test.name, boot: self.number, attempt: turn.earlier.len() + 1 });
+        let began = Instant::now();
+        let log_start = self.session.boot().log().written();
+        let done = self.session.run(&test.name, run.request.seed_of(&test.name), run.request.span, run.request.test_patience);
+        let time = began.elapsed();
+        run.time(format!("test {}", test.name), time);
+        let (outcome, guest_us, over) = match done {
+            Ok(done) => (done.verdict.into(), Some(done.duration / 10), None),
+            Err(cause) => {
+                let ended = self.after(&cause);
+                (outcome_of(cause), None, Some(ended))
+            }
+        };
+        let (outcome, bug_check) = outcome.against(test.expects.as_ref());
+        let notes = self.session.take_notes();
+        let record = TestRecord {
+            guest_us,
+            host_us: microseconds(time),
+            boot: self.number,
+            since_boot_us: microseconds(began - self.session.boot().started()),
+            guest_log: (log_start, self.session.boot().log().written()),
+            log: notes.lines,
+            figures: notes.figures,
+            bug_check,
+            ..run.blank(&turn, outcome)
+        };
+        run.record(turn, record);
+        over.map_or(Ok(()), Err)
+    }
+
+    /// What a boot's end in the middle of a test means for the run. Returns in words why it ended.
+    fn after(&self, cause: &Cause) -> String {
+        match cause {
+            Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Interrupted(_) => self.run.stop(cause),
+            Cause::BugCheck(_) | Cause::Hang { .. } | Cause::GuestDied(_) | Cause::Protocol(_) => {
+                cause.lines().first().cloned().unwrap_or_default()
+            }
+        }
+    }
+}
+
+pub(super) fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl From<Verdict> for TestOutcome {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Passed => Self::Passed,
+            Verdict::Failed { file, line, reason } => Self::Failed { file, line, reason },
+            Verdict::Skipped { reason } => Self::Skipped { reason },
+        }
+    }
+}
