@@ -263,4 +263,24 @@ macro_rules! ddi {
     };
 }
 
-pub(crate) use ddi;
+/// As [`ddi!`], for functions that came after KMDF 1.15, whose prototypes the ABI crate does not have: each is written with its index,
+/// and its list is named.
+macro_rules! later {
+    ($list:ident: $(
+        fn $name:ident[$index:literal]($call:ident $(, $argument:ident: $type:ty)* $(,)?) $(-> $result:ty)? $body:block
+    )*) => {
+        $(
+            #[allow(non_snake_case, reason = "the name is the DDI's")]
+            unsafe extern "win64" fn $name(globals: *mut wdf_sys::wdf::WDF_DRIVER_GLOBALS $(, $argument: $type)*) $(-> $result)? {
+                // SAFETY: as in `ddi!`.
+                let $call = &unsafe { $crate::call::Call::enter(globals, $index) };
+                $body
+            }
+        )*
+
+        /// Index and address of each function above.
+        pub(crate) const $list: &[(usize, *const ())] = &[$(($index, $name as *const ())),*];
+    };
+}
+
+pub(crate) use {ddi, later};

@@ -16,6 +16,7 @@ use crate::lock::{OwnedLock, serialization_of, serialized};
 use crate::object::attributes::Rules;
 use crate::object::{AnyRef, Attributes, Body, Kind, Ref};
 use crate::sync::{DISPATCH_LEVEL, PASSIVE_LEVEL};
+use crate::verifier;
 
 /// Body of a WDFDPC.
 pub(crate) struct Dpc {
@@ -49,8 +50,10 @@ unsafe extern "win64" fn run(_dpc: *mut KDPC, context: *mut c_void, _first: *mut
     // SAFETY: the DPC belongs to the object, which waits for it before it goes.
     let dpc = unsafe { Ref::<Dpc>::borrow_context(context) };
     if let Some(callback) = dpc.config.EvtDpcFunc {
-        // SAFETY: the driver's callback, at DISPATCH_LEVEL with its own object.
-        serialized(dpc.serialization.as_ref(), || unsafe { callback(dpc.handle()) });
+        serialized(dpc.serialization.as_ref(), || {
+            // SAFETY: the driver's callback, at DISPATCH_LEVEL with its own object.
+            verifier::guarded(dpc.any().globals(), dpc.any().raw() as usize, || unsafe { callback(dpc.handle()) });
+        });
     }
 }
 

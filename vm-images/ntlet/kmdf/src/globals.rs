@@ -13,6 +13,7 @@ use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 
 use crate::history::History;
 use crate::object::AnyRef;
+use crate::object::blocks::Blocks;
 use crate::sync::SpinLock;
 
 /// Pool tag of the framework's own blocks, `WdfF`.
@@ -40,6 +41,8 @@ pub(crate) struct Globals {
     pub(crate) history: History,
     /// Objects that exist; a leak when the driver goes.
     pub(crate) live_objects: AtomicUsize,
+    /// Memory of requests that are gone, for those to come.
+    pub(crate) request_blocks: Blocks,
     /// Violations reported so far.
     pub(crate) violations: AtomicI32,
     /// The WDFDRIVER, once created.
@@ -78,6 +81,7 @@ impl Globals {
             (&raw mut (*raw).version).write(version);
             (&raw mut (*raw).function_count).write(function_count);
             (&raw mut (*raw).driver_object).write(driver_object);
+            (&raw mut (*raw).request_blocks).write(Blocks::new());
             (&raw mut (*raw).driver).write(SpinLock::new(None));
             &*raw
         };
@@ -101,6 +105,7 @@ impl Globals {
         for slot in &BOUND {
             let _ = slot.compare_exchange(raw, null_mut(), Ordering::AcqRel, Ordering::Relaxed);
         }
+        globals.request_blocks.free_all(globals.tag());
         // SAFETY: allocated by `create` with this tag; the caller promises that nothing refers to it any more.
         unsafe { ExFreePoolWithTag(raw.cast(), FRAMEWORK_TAG) };
     }

@@ -94,6 +94,8 @@ events! {
     TargetState: "target-state" ("from", "to");
     FileCreated: "file-created" ("file");
     FileClosed: "file-closed" ();
+    DmaStarted: "dma-transfer-started" ("bytes", "elements");
+    DmaEnded: "dma-transfer-ended" ("bytes", "status");
 }
 
 /// One entry. Its parts are written one by one; a reader may meet an entry half written, and shows it as it is.

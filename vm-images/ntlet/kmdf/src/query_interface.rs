@@ -1,4 +1,5 @@
-//! IRP_MN_QUERY_INTERFACE in both directions: interfaces that a driver offers, and asking the drivers of its stack for one.
+//! IRP_MN_QUERY_INTERFACE in both directions: interfaces that a driver offers, and asking the drivers of its stack for one. And asking a
+//! stack for its physical device.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -6,9 +7,16 @@ use core::ptr::null_mut;
 use alloc::vec::Vec;
 
 use wdf_sys::wdf::{PFN_WDF_DEVICE_PROCESS_QUERY_INTERFACE_REQUEST, WDF_QUERY_INTERFACE_CONFIG};
-use wdf_sys::wdm::constants::{IRP_MJ_PNP, IRP_MN_QUERY_INTERFACE, NOTIFICATION_EVENT};
-use wdf_sys::wdm::functions::{IoBuildSynchronousFsdRequest, IoGetAttachedDeviceReference, IofCallDriver, ObfDereferenceObject};
-use wdf_sys::wdm::{DEVICE_OBJECT, INTERFACE, IO_STATUS_BLOCK, IRP, current_stack_location, next_stack_location};
+use wdf_sys::wdm::constants::{
+    IRP_MJ_PNP, IRP_MN_QUERY_DEVICE_RELATIONS, IRP_MN_QUERY_INTERFACE, NOTIFICATION_EVENT, TARGET_DEVICE_RELATION,
+};
+use wdf_sys::wdm::functions::{
+    ExFreePool, IoBuildSynchronousFsdRequest, IoGetAttachedDeviceReference, IofCallDriver, ObfDereferenceObject,
+};
+use wdf_sys::wdm::{
+    DEVICE_OBJECT, DEVICE_RELATIONS, INTERFACE, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, current_stack_location,
+    next_stack_location,
+};
 use wdf_sys::{GUID, NTSTATUS, WDFDEVICE};
 
 use crate::call::ddi;
@@ -91,33 +99,68 @@ pub(crate) unsafe fn ask(
     version: u16,
     specific: *mut c_void,
 ) -> NTSTATUS {
-    let done = Event::uninitialized();
-    done.initialize(NOTIFICATION_EVENT, false);
-    let mut answer = IO_STATUS_BLOCK::zeroed();
-    // SAFETY: the caller's promise; event and status live until the wait is over, which ends only when the IRP is done. The reference
-    // keeps the top of the stack meanwhile.
-    unsafe {
-        let top = IoGetAttachedDeviceReference(target);
-        let irp = IoBuildSynchronousFsdRequest(IRP_MJ_PNP.into(), top, null_mut(), 0, null_mut(), done.as_ptr(), &mut answer);
-        let mut status = NTSTATUS::INSUFFICIENT_RESOURCES;
-        if !irp.is_null() {
-            (*irp).IoStatus = IO_STATUS_BLOCK::new(NTSTATUS::NOT_SUPPORTED, 0);
-            let location = next_stack_location(irp);
-            (*location).MinorFunction = IRP_MN_QUERY_INTERFACE;
-            let query = &mut (*location).Parameters.QueryInterface;
+    // SAFETY: the caller's promise.
+    let answer = unsafe {
+        send_pnp(target, IRP_MN_QUERY_INTERFACE, |location| {
+            let query = &mut location.Parameters.QueryInterface;
             query.InterfaceType = class;
             query.Size = size;
             query.Version = version;
             query.Interface = interface;
             query.InterfaceSpecificData = specific;
-            status = IofCallDriver(top, irp);
-            if status == NTSTATUS::PENDING {
+        })
+    };
+    answer.status()
+}
+
+/// Sends a PnP request to the stack on top of `target`, and waits. PASSIVE_LEVEL.
+///
+/// # Safety
+/// `target` is a device object; what `fill` puts into the location is as the minor function demands.
+unsafe fn send_pnp(target: *mut DEVICE_OBJECT, minor: u8, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> IO_STATUS_BLOCK {
+    let done = Event::uninitialized();
+    done.initialize(NOTIFICATION_EVENT, false);
+    let mut answer = IO_STATUS_BLOCK::new(NTSTATUS::INSUFFICIENT_RESOURCES, 0);
+    // SAFETY: the caller's promise; event and status live until the wait is over, which ends only when the IRP is done. The reference
+    // keeps the top of the stack meanwhile.
+    unsafe {
+        let top = IoGetAttachedDeviceReference(target);
+        let irp = IoBuildSynchronousFsdRequest(IRP_MJ_PNP.into(), top, null_mut(), 0, null_mut(), done.as_ptr(), &mut answer);
+        if !irp.is_null() {
+            (*irp).IoStatus = IO_STATUS_BLOCK::new(NTSTATUS::NOT_SUPPORTED, 0);
+            let location = &mut *next_stack_location(irp);
+            location.MinorFunction = minor;
+            fill(location);
+            if IofCallDriver(top, irp) == NTSTATUS::PENDING {
                 done.wait();
-                status = answer.status();
             }
         }
         ObfDereferenceObject(top.cast());
-        status
+    }
+    answer
+}
+
+/// The physical device at the bottom of the stack of `device`, referenced; null when there is none, as below a control device.
+/// PASSIVE_LEVEL.
+///
+/// # Safety
+/// `device` is a device object.
+pub(crate) unsafe fn physical_device(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
+    // SAFETY: the caller's promise.
+    let answer = unsafe {
+        send_pnp(device, IRP_MN_QUERY_DEVICE_RELATIONS, |location| {
+            location.Parameters.QueryDeviceRelations.Type = TARGET_DEVICE_RELATION;
+        })
+    };
+    let relations = core::ptr::with_exposed_provenance_mut::<DEVICE_RELATIONS>(answer.Information);
+    if !answer.status().is_success() || relations.is_null() {
+        return null_mut();
+    }
+    // SAFETY: the bus answers with a list from pool that is the asker's: one device, referenced for it.
+    unsafe {
+        let found = if (*relations).Count == 0 { null_mut() } else { (*relations).Objects[0] };
+        ExFreePool(relations.cast());
+        found
     }
 }
 

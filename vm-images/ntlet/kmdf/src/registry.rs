@@ -211,6 +211,19 @@ pub(crate) fn open_parameters(
     key_object(call.globals, attributes, Some(driver.any()), opened)
 }
 
+/// Opens a key below the device map.
+pub(crate) fn open_device_map(
+    call: &Call,
+    name: &[u16],
+    access: u32,
+    attributes: &Attributes,
+    parent: &AnyRef,
+) -> Result<Ref<Key>, NTSTATUS> {
+    let map = open(null_mut(), &wide(b"\\Registry\\Machine\\HARDWARE\\DEVICEMAP"), KEY_READ)?;
+    let opened = open(map.0, name, access)?;
+    key_object(call.globals, attributes, Some(parent), opened)
+}
+
 /// ASCII as UTF-16.
 const fn wide<const N: usize>(text: &[u8; N]) -> [u16; N] {
     let mut units = [0; N];

@@ -4,17 +4,17 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use wdf_sys::wdm::constants::bug_check::WDF_VIOLATION;
-use wdf_sys::wdm::functions::{DbgBreakPoint, KeBugCheckEx, RtlCaptureStackBackTrace};
+use wdf_sys::wdm::functions::{DbgBreakPoint, KeAreApcsDisabled, KeBugCheckEx, RtlCaptureStackBackTrace};
 
 use crate::globals::Globals;
 use crate::history::Event;
 use crate::object::Kind;
+use crate::sync::irql;
 
 macro_rules! rules {
     ($($(#[$attribute:meta])* $name:ident,)*) => {
         /// A rule that the verifier checks. Its name is what reports and tests know it by.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(dead_code, reason = "the halves of the crate check different rules")]
         pub(crate) enum Rule { $($(#[$attribute])* $name,)* }
 
         impl Rule {
@@ -31,17 +31,14 @@ rules! {
     DeferredRequestCompleted,
     DriverCreate,
     InvalidReqAccess,
-    InvalidReqAccessLocal,
     KmdfIrql,
-    KmdfIrql2,
     RequestCompleted,
-    RequestCompletedLocal,
     // Static analysis' names for more.
     StopAckWithinEvtIoStop,
     MarkCancOnCancReqLocal,
     ReqNotCanceledLocal,
+    /// A request was neither acknowledged nor ended, long after EvtIoStop should have seen to it.
     DrvAckIoStop,
-    EvtIoStopResume,
     // Checks of the framework verifier without a rule name of their own, and checks that Windows does not make.
     /// A request that a queue presented was never completed.
     RequestLeaked,
@@ -57,14 +54,6 @@ rules! {
     ObjectDeletedTwice,
     /// Two locks were taken in one order here and in the other there.
     LockOrder,
-    /// A lock was released by a thread that does not hold it.
-    LockNotHeld,
-    /// A lock was taken a second time by its holder.
-    LockRecursion,
-    /// A callback came back at another IRQL than it was called at.
-    IrqlMismatch,
-    /// A callback came back inside a critical region.
-    CriticalRegionMismatch,
     /// A callback returned a status that its page forbids.
     CallbackStatus,
     /// A function was called in a state, or from a callback, in which its page forbids it.
@@ -125,6 +114,40 @@ impl BugCheck {
             Self::CriticalRegionMismatch(before, after) => (0xf, before, after),
         }
     }
+}
+
+/// Calls the driver, and checks that it comes back at the IRQL it was called at and in no more and no fewer critical regions. `object` is
+/// whose callback it is, for the report.
+pub(crate) fn guarded<R>(globals: &Globals, object: usize, callback: impl FnOnce() -> R) -> R {
+    if !globals.verifies() {
+        return callback();
+    }
+    let before = (irql(), critical_region());
+    let result = callback();
+    let after = (irql(), critical_region());
+    if before != after {
+        came_back_different(globals, object, before, after);
+    }
+    result
+}
+
+/// Whether the thread is in a critical region.
+fn critical_region() -> bool {
+    // SAFETY: reads the thread's own state.
+    unsafe { KeAreApcsDisabled() != 0 }
+}
+
+#[cold]
+fn came_back_different(globals: &Globals, object: usize, before: (u8, bool), after: (u8, bool)) {
+    if before.0 != after.0 {
+        crate::report!(globals, "a callback of {object:#x} was called at IRQL {} and came back at {}", before.0, after.0);
+        bug_check(globals, BugCheck::IrqlMismatch(before.0, after.0));
+    }
+    crate::report!(
+        globals,
+        "a callback of {object:#x} came back with a critical region entered and not left, or left and not entered"
+    );
+    bug_check(globals, BugCheck::CriticalRegionMismatch(before.1.into(), after.1.into()));
 }
 
 /// Reports a violation: rule, driver, what was wrong, and the history of the object (0 for none). Breaks into a debugger when the

@@ -41,8 +41,10 @@ unsafe extern "win64" fn run(context: *mut c_void) {
     let item = unsafe { Ref::<WorkItem>::from_context(context) };
     item.deferral.begin();
     if let Some(callback) = item.config.EvtWorkItemFunc {
-        // SAFETY: the driver's callback, at PASSIVE_LEVEL with its own object.
-        serialized(item.serialization.as_ref(), || unsafe { callback(item.handle()) });
+        serialized(item.serialization.as_ref(), || {
+            // SAFETY: the driver's callback, at PASSIVE_LEVEL with its own object.
+            verifier::guarded(item.any().globals(), item.any().raw() as usize, || unsafe { callback(item.handle()) });
+        });
     }
     item.deferral.end();
 }

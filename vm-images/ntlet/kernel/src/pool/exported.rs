@@ -44,7 +44,31 @@ struct Asked {
     caller: usize,
 }
 
+/// How many allocations of drivers still succeed; below zero for all. For tests of what happens when memory is short.
+#[cfg(any(test, feature = "sim"))]
+static LEFT: core::sync::atomic::AtomicI64 = core::sync::atomic::AtomicI64::new(-1);
+
+/// Has every allocation of a driver or the framework fail after so many, or (`None`) none any more.
+#[cfg(any(test, feature = "sim"))]
+pub fn fail_allocations_after(allocations: Option<u32>) {
+    LEFT.store(allocations.map_or(-1, i64::from), core::sync::atomic::Ordering::SeqCst);
+}
+
+#[cfg(any(test, feature = "sim"))]
+fn is_to_fail() -> bool {
+    use core::sync::atomic::Ordering::SeqCst;
+    LEFT.fetch_update(SeqCst, SeqCst, |left| (left > 0).then(|| left - 1)) == Err(0)
+}
+
+#[cfg(not(any(test, feature = "sim")))]
+const fn is_to_fail() -> bool {
+    false
+}
+
 fn give(asked: &Asked) -> *mut c_void {
+    if is_to_fail() {
+        return null_mut();
+    }
     let irql = hal().irql();
     let limit = if asked.is_paged { APC_LEVEL } else { DISPATCH_LEVEL };
     if irql > limit {

@@ -22,6 +22,7 @@ use crate::lock::CallbackLock;
 use crate::object::attributes::Rules;
 use crate::object::{Attributes, Handle, NOT_DELETABLE, Ref};
 use crate::pnp::Machine;
+use crate::pnp::idle::Idle;
 use crate::sync::{PASSIVE_LEVEL, SpinLock};
 
 /// STATUS_INVALID_SECURITY_DESCR.
@@ -160,6 +161,7 @@ fn create(call: &Call, place: &mut Option<Settings>, attributes: &Attributes) ->
 fn finish(device: &Ref<Device>, wdm: *mut DEVICE_OBJECT, is_control: bool) {
     device.lock.initialize(device.any().is_passive());
     device.pnp.initialize();
+    Idle::initialize(device);
     if !is_control {
         device.any().set_flags(NOT_DELETABLE);
     }

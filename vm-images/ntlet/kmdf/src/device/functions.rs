@@ -4,9 +4,9 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use wdf_sys::wdf::{WDF_OBJECT_ATTRIBUTES, WDF_SPECIAL_FILE_TYPE};
-use wdf_sys::wdm::DEVICE_OBJECT;
 use wdf_sys::wdm::constants::DO_DEVICE_INITIALIZING;
 use wdf_sys::wdm::functions::IoOpenDeviceRegistryKey;
+use wdf_sys::wdm::{DEVICE_OBJECT, UNICODE_STRING};
 use wdf_sys::{BOOLEAN, NTSTATUS, WDFDEVICE, WDFDEVICE_INIT, WDFDRIVER, WDFKEY};
 
 use super::Device;
@@ -116,6 +116,15 @@ ddi! {
         call.write(key, WDFKEY::NULL);
         let device = call.object::<Device>(device);
         let opened = open_key(call, device.pdo(), kind, access, attributes, Some(device.any().clone()));
+        call.created(key, opened)
+    }
+
+    fn WdfDeviceOpenDevicemapKey(call, device: WDFDEVICE, name: *const UNICODE_STRING, access: u32, attributes: *mut WDF_OBJECT_ATTRIBUTES, key: *mut WDFKEY) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        call.write(key, WDFKEY::NULL);
+        let device = call.object::<Device>(device);
+        let opened = Attributes::read(call, attributes, Rules::ORDINARY)
+            .and_then(|attributes| crate::registry::open_device_map(call, call.string(name)?, access, &attributes, device.any()));
         call.created(key, opened)
     }
 

@@ -81,6 +81,10 @@ impl Body for Device {
         this.names.remove_all();
     }
 
+    fn before_cleanup(this: &Ref<Self>) {
+        this.pnp.idle.stop();
+    }
+
     fn after_cleanup(this: &Ref<Self>) {
         this.pnp.forget();
         this.offered.lock().clear();

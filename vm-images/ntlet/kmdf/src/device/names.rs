@@ -10,7 +10,7 @@ use wdf_sys::wdm::functions::{
 use wdf_sys::{BOOLEAN, FALSE, GUID, NTSTATUS, TRUE, WDFDEVICE, WDFSTRING};
 
 use super::Device;
-use crate::call::{Call, ddi};
+use crate::call::{Call, ddi, later};
 use crate::device_init::copy_units;
 use crate::object::Ref;
 use crate::string::Text;
@@ -273,6 +273,22 @@ ddi! {
         match device.settings.name.as_deref() {
             Some(name) => status_of(string.set(name)),
             None => NTSTATUS::INVALID_DEVICE_REQUEST,
+        }
+    }
+}
+
+later! { LATER:
+    fn WdfDeviceSetDeviceInterfaceStateEx[457](call, device: WDFDEVICE, class: *const GUID, reference: *const UNICODE_STRING, enable: BOOLEAN) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        let device = call.object::<Device>(device);
+        let class = call.required(class);
+        let reference = match call.optional_string(reference) {
+            Ok(reference) => reference,
+            Err(status) => return status,
+        };
+        match device.names.set_wanted(class, reference, enable != 0, device.pnp.is_started()) {
+            Some(()) => NTSTATUS::SUCCESS,
+            None => unknown_interface(call),
         }
     }
 }

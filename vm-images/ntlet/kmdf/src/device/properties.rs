@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use wdf_sys::wdf::{WDF_DEVICE_PROPERTY_DATA, WDF_OBJECT_ATTRIBUTES};
 use wdf_sys::wdm::DEVICE_OBJECT;
 use wdf_sys::wdm::functions::{IoGetDeviceProperty, IoGetDevicePropertyData, IoSetDevicePropertyData};
-use wdf_sys::{NTSTATUS, WDFDEVICE, WDFDEVICE_INIT, WDFMEMORY};
+use wdf_sys::{NTSTATUS, WDFDEVICE, WDFDEVICE_INIT, WDFIOTARGET, WDFMEMORY};
 
 use super::Device;
 use crate::call::{Call, ddi};
@@ -16,6 +16,7 @@ use crate::memory::{self, Memory};
 use crate::object::attributes::Rules;
 use crate::object::{AnyRef, Attributes, Ref};
 use crate::sync::PASSIVE_LEVEL;
+use crate::target::Target;
 
 /// Most bytes of a property that are read.
 const MAXIMUM_PROPERTY: usize = 1 << 16;
@@ -176,6 +177,20 @@ ddi! {
         let outcome = keyed(call, property)
             .and_then(|property| property.into_memory(call, physical, pool, attributes, call.globals.driver()));
         created(call, outcome, kind, memory)
+    }
+
+    fn WdfIoTargetQueryTargetProperty(call, target: WDFIOTARGET, property: i32, size: u32, buffer: *mut c_void, length: *mut u32) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        let target = call.object::<Target>(target);
+        answer(call, Property::Number(property), target.physical(), size, buffer, length, core::ptr::null_mut())
+    }
+
+    fn WdfIoTargetAllocAndQueryTargetProperty(call, target: WDFIOTARGET, property: i32, pool: i32, attributes: *mut WDF_OBJECT_ATTRIBUTES, memory: *mut WDFMEMORY) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        call.write(memory, WDFMEMORY::NULL);
+        let target = call.object::<Target>(target);
+        let outcome = Property::Number(property).into_memory(call, target.physical(), pool, attributes, Some(target.any().clone()));
+        created(call, outcome, core::ptr::null_mut(), memory)
     }
 
     fn WdfDeviceAssignProperty(call, device: WDFDEVICE, property: *mut WDF_DEVICE_PROPERTY_DATA, kind: u32, size: u32, data: *mut c_void) -> NTSTATUS {

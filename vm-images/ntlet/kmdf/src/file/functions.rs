@@ -4,7 +4,7 @@ use wdf_sys::wdm::{FILE_OBJECT, UNICODE_STRING};
 use wdf_sys::{WDFDEVICE, WDFFILEOBJECT};
 
 use super::File;
-use crate::call::ddi;
+use crate::call::{ddi, later};
 use crate::device::Device;
 
 ddi! {
@@ -31,5 +31,11 @@ ddi! {
 
     fn WdfFileObjectWdmGetFileObject(call, file: WDFFILEOBJECT) -> *mut FILE_OBJECT {
         call.object::<File>(file).wdm()
+    }
+}
+
+later! { LATER:
+    fn WdfFileObjectGetInitiatorProcessId[446](call, file: WDFFILEOBJECT) -> u32 {
+        call.object::<File>(file).initiator
     }
 }

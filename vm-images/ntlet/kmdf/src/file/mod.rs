@@ -5,9 +5,9 @@ pub(crate) mod functions;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use wdf_sys::wdf::{WDF_FILEOBJECT_CLASS, WDF_TRI_STATE};
+use wdf_sys::wdf::{WDF_EXECUTION_LEVEL, WDF_FILEOBJECT_CLASS, WDF_SYNCHRONIZATION_SCOPE, WDF_TRI_STATE};
 use wdf_sys::wdm::constants::IRP_MJ_CREATE;
-use wdf_sys::wdm::functions::IofCallDriver;
+use wdf_sys::wdm::functions::{IoGetRequestorProcessId, IofCallDriver};
 use wdf_sys::wdm::{
     DEVICE_OBJECT, FILE_OBJECT, IRP, copy_current_stack_location_to_next, current_stack_location, mark_irp_pending,
     set_completion_routine,
@@ -17,6 +17,7 @@ use wdf_sys::{NTSTATUS, WDFFILEOBJECT};
 use crate::device::Device;
 use crate::history::Event;
 use crate::io;
+use crate::lock::{callback_lock_of, serialized};
 use crate::object::{AnyRef, Body, Kind, NOT_DELETABLE, Ref, handles};
 use crate::queue::pump;
 use crate::request::{Request, complete};
@@ -26,6 +27,8 @@ use crate::sync::SpinLock;
 pub(crate) struct File {
     pub(crate) device: Ref<Device>,
     wdm: *mut FILE_OBJECT,
+    /// Process that opened it.
+    initiator: u32,
     /// Handle of the next file of the device, 0 for none.
     next: AtomicUsize,
 }
@@ -47,17 +50,26 @@ impl File {
     }
 }
 
+/// Chains of a device's table of files.
+const CHAINS: usize = 64;
+
 /// The open files of a device. The kernel's file object has two words for drivers, but a driver may keep both for itself, so files are
-/// found by a search.
-pub(crate) struct Files(SpinLock<usize>);
+/// found by their address, in a table of chains: each is the handle of its first file, 0 for none.
+pub(crate) struct Files([SpinLock<usize>; CHAINS]);
 
 impl Files {
     pub(crate) const fn new() -> Self {
-        Self(SpinLock::new(0))
+        Self([const { SpinLock::new(0) }; CHAINS])
+    }
+
+    fn chain(&self, wdm: *mut FILE_OBJECT) -> &SpinLock<usize> {
+        // File objects are some hundred bytes apart.
+        let address = wdm.addr();
+        &self.0[(address >> 6 ^ address >> 12) % CHAINS]
     }
 
     fn add(&self, file: &Ref<File>) {
-        let mut first = self.0.lock();
+        let mut first = self.chain(file.wdm).lock();
         file.next.store(*first, Ordering::Relaxed);
         *first = file.any().header().handle;
     }
@@ -65,7 +77,7 @@ impl Files {
     fn remove(&self, file: &Ref<File>) {
         let number = file.any().header().handle;
         let next = file.next.load(Ordering::Relaxed);
-        let mut first = self.0.lock();
+        let mut first = self.chain(file.wdm).lock();
         if *first == number {
             *first = next;
             return;
@@ -85,7 +97,7 @@ impl Files {
         if wdm.is_null() {
             return None;
         }
-        let first = self.0.lock();
+        let first = self.chain(wdm).lock();
         let mut at = file_of(*first);
         while let Some(file) = at {
             if file.wdm == wdm {
@@ -127,7 +139,9 @@ fn make(device: &Ref<Device>, irp: *mut IRP) -> Result<Option<Ref<File>>, NTSTAT
     if wdm.is_null() {
         return if optional { Ok(None) } else { Err(NTSTATUS::INVALID_DEVICE_STATE) };
     }
-    let body = File { device: device.clone(), wdm, next: AtomicUsize::new(0) };
+    // SAFETY: the IRP was handed to the device.
+    let initiator = unsafe { IoGetRequestorProcessId(irp) };
+    let body = File { device: device.clone(), wdm, initiator, next: AtomicUsize::new(0) };
     let file = crate::object::create(device.any().globals(), &settings.file_attributes, Some(device.any()), body)?;
     file.any().set_flags(NOT_DELETABLE);
     device.io.files.add(&file);
@@ -141,6 +155,17 @@ pub(crate) fn forget(file: &Ref<File>) {
     file.any().globals().history.record(Event::FileClosed, file.any().header().handle, 0, 0);
     file.any().clear_flags(NOT_DELETABLE);
     file.delete();
+}
+
+/// Runs a callback of the driver's about files: under the device's callback lock where the files' scope is the device, and callbacks run at
+/// PASSIVE_LEVEL, as those about files do in any case.
+fn call_back(device: &Ref<Device>, callback: impl FnOnce()) {
+    let (level, scope) = device.io.settings().file_attributes.resolve(Some(device.any()));
+    let synchronized = level == WDF_EXECUTION_LEVEL::WdfExecutionLevelPassive
+        && scope == WDF_SYNCHRONIZATION_SCOPE::WdfSynchronizationScopeDevice;
+    let lock = synchronized.then(|| callback_lock_of(device.any().clone())).flatten();
+    // A driver that closes a file of its own device from a callback holds the lock already.
+    serialized(lock.as_ref().filter(|lock| !lock.is_held_by_me()), callback);
 }
 
 /// IRP_MJ_CREATE: to its queue, to EvtDeviceFileCreate, down the stack of a filter, or done.
@@ -174,7 +199,7 @@ pub(crate) fn create(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     } else if let Some(callback) = callback {
         let handle = file.map_or(WDFFILEOBJECT::NULL, |file| file.handle());
         // SAFETY: the driver's own callback, at the caller's PASSIVE_LEVEL, as its page says.
-        unsafe { callback(device.handle(), request.handle(), handle) };
+        call_back(device, || unsafe { callback(device.handle(), request.handle(), handle) });
     }
     NTSTATUS::PENDING
 }
@@ -228,7 +253,7 @@ pub(crate) fn cleanup(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
         && let Some(callback) = device.io.settings().file.and_then(|config| config.EvtFileCleanup)
     {
         // SAFETY: the driver's own callback, in the closing thread, as its page says.
-        unsafe { callback(file.handle()) };
+        call_back(device, || unsafe { callback(file.handle()) });
     }
     done_with(device, irp)
 }
@@ -238,7 +263,7 @@ pub(crate) fn close(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if let Some(file) = of_irp(device, irp) {
         if let Some(callback) = device.io.settings().file.and_then(|config| config.EvtFileClose) {
             // SAFETY: the driver's own callback, as its page says.
-            unsafe { callback(file.handle()) };
+            call_back(device, || unsafe { callback(file.handle()) });
         }
         forget(&file);
     }

@@ -5,6 +5,7 @@
 //! are in [`context`], the tree and deletion in [`tree`], the attributes that a driver passes in [`attributes`].
 
 pub(crate) mod attributes;
+pub(crate) mod blocks;
 pub(crate) mod context;
 pub(crate) mod functions;
 pub(crate) mod handles;
@@ -21,9 +22,9 @@ use wdf_sys::wdm::constants::POOL_FLAG_NON_PAGED;
 use wdf_sys::wdm::functions::{ExAllocatePool2, ExFreePoolWithTag};
 use wdf_sys::wdm::{LIST_ENTRY, WORK_QUEUE_ITEM};
 use wdf_sys::{
-    NTSTATUS, WDFCMRESLIST, WDFCOLLECTION, WDFCOMMONBUFFER, WDFDEVICE, WDFDEVICE_INIT, WDFDMAENABLER, WDFDPC, WDFDRIVER,
-    WDFFILEOBJECT, WDFINTERRUPT, WDFIORESLIST, WDFIORESREQLIST, WDFIOTARGET, WDFKEY, WDFLOOKASIDE, WDFMEMORY, WDFOBJECT,
-    WDFQUEUE, WDFREQUEST, WDFSPINLOCK, WDFSTRING, WDFTIMER, WDFWAITLOCK, WDFWORKITEM,
+    NTSTATUS, WDFCMRESLIST, WDFCOLLECTION, WDFCOMMONBUFFER, WDFDEVICE, WDFDEVICE_INIT, WDFDMAENABLER, WDFDMATRANSACTION, WDFDPC,
+    WDFDRIVER, WDFFILEOBJECT, WDFINTERRUPT, WDFIORESLIST, WDFIORESREQLIST, WDFIOTARGET, WDFKEY, WDFLOOKASIDE, WDFMEMORY,
+    WDFOBJECT, WDFQUEUE, WDFREQUEST, WDFSPINLOCK, WDFSTRING, WDFTIMER, WDFWAITLOCK, WDFWORKITEM,
 };
 
 use crate::globals::Globals;
@@ -60,6 +61,7 @@ pub(crate) enum Kind {
     DmaEnabler,
     CommonBuffer,
     DeviceInit,
+    DmaTransaction,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             Self::DmaEnabler => "WDFDMAENABLER",
             Self::CommonBuffer => "WDFCOMMONBUFFER",
             Self::DeviceInit => "WDFDEVICE_INIT",
+            Self::DmaTransaction => "WDFDMATRANSACTION",
         }
     }
 
@@ -137,7 +140,7 @@ macro_rules! handle_types {
 handle_types! {
     WDFOBJECT WDFDRIVER WDFDEVICE WDFQUEUE WDFREQUEST WDFIOTARGET WDFFILEOBJECT WDFMEMORY WDFSPINLOCK WDFWAITLOCK WDFTIMER WDFDPC
     WDFWORKITEM WDFINTERRUPT WDFSTRING WDFCOLLECTION WDFKEY WDFLOOKASIDE WDFCMRESLIST WDFIORESLIST WDFIORESREQLIST WDFDMAENABLER
-    WDFCOMMONBUFFER
+    WDFCOMMONBUFFER WDFDMATRANSACTION
 }
 
 impl Handle for *mut WDFDEVICE_INIT {
@@ -219,6 +222,8 @@ pub(crate) struct Header {
     pub(crate) parent: AtomicPtr<Header>,
     /// Newest context first.
     pub(crate) contexts: AtomicPtr<context::Context>,
+    /// Bytes of the object's block.
+    pub(crate) size: usize,
     /// For a deletion that must wait for PASSIVE_LEVEL.
     pub(crate) deferred: core::cell::UnsafeCell<WORK_QUEUE_ITEM>,
 }
@@ -484,8 +489,11 @@ pub(crate) fn create<T: Body>(
         Some(wanted) => context_at.checked_add(context::allocation_size(wanted.size)?).ok_or(NTSTATUS::INSUFFICIENT_RESOURCES)?,
         None => context_at,
     };
-    // SAFETY: an ordinary allocation, zeroed; the result is checked.
-    let block = unsafe { ExAllocatePool2(POOL_FLAG_NON_PAGED, size, globals.tag()) };
+    let mut block = if T::KIND == Kind::Request { globals.request_blocks.take(size) } else { null_mut() };
+    if block.is_null() {
+        // SAFETY: an ordinary allocation, zeroed; the result is checked.
+        block = unsafe { ExAllocatePool2(POOL_FLAG_NON_PAGED, size, globals.tag()) };
+    }
     let Some(block) = NonNull::new(block.cast::<Object<T>>()) else { return Err(NTSTATUS::INSUFFICIENT_RESOURCES) };
     let header = block.cast::<Header>();
     let Some(handle) = handles::allocate(header) else {
@@ -509,6 +517,7 @@ pub(crate) fn create<T: Body>(
             sibling: core::cell::UnsafeCell::new(LIST_ENTRY::zeroed()),
             parent: AtomicPtr::new(null_mut()),
             contexts: AtomicPtr::new(null_mut()),
+            size,
             deferred: core::cell::UnsafeCell::new(WORK_QUEUE_ITEM::zeroed()),
         },
         body,

@@ -13,7 +13,7 @@ use wdf_sys::wdm::constants::DELAYED_WORK_QUEUE;
 use wdf_sys::wdm::functions::{ExFreePoolWithTag, ExQueueWorkItem};
 use wdf_sys::wdm::{initialize_list_head, insert_tail_list, is_list_empty, remove_entry_list};
 
-use super::{ALIVE, AnyRef, CLEANUP_AT_PASSIVE, DELETING, DISPOSED, Header, NO_CALLBACKS, context, handles};
+use super::{ALIVE, AnyRef, CLEANUP_AT_PASSIVE, DELETING, DISPOSED, Header, Kind, NO_CALLBACKS, context, handles};
 use crate::history::Event;
 use crate::sync::{self, PASSIVE_LEVEL};
 
@@ -162,13 +162,18 @@ pub(crate) unsafe fn free(header: NonNull<Header>) {
     // SAFETY: the caller's promise: the object is whole and nobody else's.
     unsafe {
         let (globals, handle) = (header.as_ref().globals, header.as_ref().handle);
+        let (kind, size) = (header.as_ref().body_type.kind, header.as_ref().size);
         let parent = NonNull::new(header.as_ref().parent.swap(null_mut(), Ordering::AcqRel));
         context::free_all(header);
         (header.as_ref().body_type.drop_body)(header);
         globals.history.record(Event::Destroyed, handle, header.as_ref().body_type.kind as usize, 0);
-        globals.live_objects.fetch_sub(1, Ordering::Relaxed);
         handles::retire(handle);
-        ExFreePoolWithTag(header.as_ptr().cast(), globals.tag());
+        let block = header.as_ptr().cast();
+        if kind != Kind::Request || !globals.request_blocks.keep(block, size) {
+            ExFreePoolWithTag(block, globals.tag());
+        }
+        // Last, since a driver without objects may be unbound, and its globals freed.
+        globals.live_objects.fetch_sub(1, Ordering::Release);
         if let Some(parent) = parent {
             drop(AnyRef::from_counted(parent));
         }

@@ -9,6 +9,7 @@ use wdf_sys::{BOOLEAN, NTSTATUS, WDFDEVICE};
 
 use crate::call::{Call, ddi};
 use crate::device::Device;
+use crate::pnp::idle;
 use crate::sync::{DISPATCH_LEVEL, PASSIVE_LEVEL};
 use crate::verifier::{self, Rule};
 
@@ -29,28 +30,28 @@ fn tri_state(flags: u32, bit: u32) -> WDF_TRI_STATE {
     if flags & bit != 0 { WDF_TRI_STATE::WdfTrue } else { WDF_TRI_STATE::WdfFalse }
 }
 
-/// STATUS_POWER_STATE_INVALID.
-const POWER_STATE_INVALID: NTSTATUS = NTSTATUS(0xc000_02d3_u32 as i32);
-
-/// Keeps the device in D0. It never idles, since idle settings are not there yet; it can only be asleep with the system, or stopped.
+/// Keeps the device in D0, or brings it there.
 fn stop_idle(call: &Call, device: WDFDEVICE, wait: bool) -> NTSTATUS {
     call.irql_at_most(if wait { PASSIVE_LEVEL } else { DISPATCH_LEVEL });
     let device = call.object::<Device>(device);
     if !device.pnp.owns_policy {
         return NTSTATUS::INVALID_DEVICE_STATE;
     }
-    if !device.pnp.is_in_d0() && !wait && device.pnp.is_started() {
-        device.pnp.keep_awake.fetch_add(1, Ordering::Relaxed);
-        return NTSTATUS::PENDING;
-    }
-    while !device.pnp.is_in_d0() {
+    // Counted first, so that a look at whether the device idles sees it, or has made its power request before.
+    device.pnp.keep_awake.fetch_add(1, Ordering::AcqRel);
+    loop {
+        if idle::want(&device) && device.pnp.is_in_d0() {
+            return NTSTATUS::SUCCESS;
+        }
         if !device.pnp.is_started() {
-            return POWER_STATE_INVALID;
+            device.pnp.keep_awake.fetch_sub(1, Ordering::AcqRel);
+            return idle::POWER_STATE_INVALID;
+        }
+        if !wait {
+            return NTSTATUS::PENDING;
         }
         crate::sync::sleep(POLL_MILLISECONDS);
     }
-    device.pnp.keep_awake.fetch_add(1, Ordering::Relaxed);
-    NTSTATUS::SUCCESS
 }
 
 /// How often a caller that waits for D0 looks.
@@ -58,7 +59,11 @@ const POLL_MILLISECONDS: u32 = 1;
 
 fn resume_idle(call: &Call, device: WDFDEVICE) {
     let device = call.object::<Device>(device);
-    if device.pnp.keep_awake.fetch_sub(1, Ordering::Relaxed) <= 0 && call.globals.verifies() {
+    let before = device.pnp.keep_awake.fetch_sub(1, Ordering::AcqRel);
+    if before == 1 {
+        idle::look_later(&device);
+    }
+    if before <= 0 && call.globals.verifies() {
         verifier::violation(
             call.globals,
             Rule::WrongState,
@@ -83,6 +88,36 @@ ddi! {
 
     fn WdfDeviceResumeIdleActual(call, device: WDFDEVICE, _tag: *mut c_void, _line: i32, _file: *mut i8) {
         resume_idle(call, device);
+    }
+
+    fn WdfDeviceAssignS0IdleSettings(call, device: WDFDEVICE, settings: *mut WDF_DEVICE_POWER_POLICY_IDLE_SETTINGS) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        let device = call.object::<Device>(device);
+        // Before 1.7 it ended with Enabled, before 1.9 with PowerUpIdleDeviceOnSystemWake, before 1.11 with IdleTimeoutType.
+        let outcome = call.sized(settings, &[24, 28, 32]).and_then(|settings| idle::assign(&device, &settings));
+        outcome.err().unwrap_or(NTSTATUS::SUCCESS)
+    }
+
+    fn WdfDeviceAssignSxWakeSettings(call, device: WDFDEVICE, settings: *mut WDF_DEVICE_POWER_POLICY_WAKE_SETTINGS) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        let device = call.object::<Device>(device);
+        // Before 1.7 it ended with Enabled.
+        let settings = match call.sized(settings, &[16]) {
+            Ok(settings) => settings,
+            Err(status) => return status,
+        };
+        if !device.pnp.owns_policy {
+            return NTSTATUS::INVALID_DEVICE_REQUEST;
+        }
+        // No bus of this machine reports a device that can wake the system; not to be armed is all that can be had.
+        if settings.Enabled == WDF_TRI_STATE::WdfFalse { NTSTATUS::SUCCESS } else { idle::POWER_STATE_INVALID }
+    }
+
+    fn WdfDeviceIndicateWakeStatus(call, device: WDFDEVICE, _status: NTSTATUS) -> NTSTATUS {
+        call.irql_at_most(DISPATCH_LEVEL);
+        let _ = call.object::<Device>(device);
+        // No wait-wake request is ever pending, by the above.
+        NTSTATUS::INVALID_DEVICE_STATE
     }
 
     fn WdfDeviceGetDeviceState(call, device: WDFDEVICE, state: *mut WDF_DEVICE_STATE) {

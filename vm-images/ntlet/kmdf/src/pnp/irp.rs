@@ -14,7 +14,7 @@ use wdf_sys::{GUID, NTSTATUS};
 
 use super::sequence::Down;
 use super::state::set_pnp;
-use super::{Reenumerate, capabilities, steps};
+use super::{Reenumerate, capabilities, idle, steps};
 use crate::device::Device;
 use crate::device::dispatch::{complete, complete_keeping_information, pass_down};
 use crate::history::Event as Happened;
@@ -219,6 +219,7 @@ fn cancel_query(device: &Ref<Device>, irp: *mut IRP, pending: WDF_DEVICE_PNP_STA
 }
 
 fn stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    idle::hold(device, true);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStartedStopping);
     let target = WDF_POWER_DEVICE_STATE::WdfPowerDeviceD3Final;
     report(device, "stop", steps::leave_d0(device, target, Down::Orderly, Reason::Suspend));
@@ -230,6 +231,7 @@ fn stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
 
 fn surprise_removal(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     let was_started = device.pnp.is_started();
+    idle::hold(device, false);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpSurpriseRemove);
     device.names.disable_interfaces();
     if let Some(callback) = device.settings.pnp.EvtDeviceSurpriseRemoval {
@@ -255,6 +257,8 @@ fn take_down(device: &Ref<Device>, down: Down) {
 }
 
 fn remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    let is_gone = device.pnp.pnp_state() == WDF_DEVICE_PNP_STATE::WdfDevStatePnpFailedWaitForRemove;
+    idle::hold(device, !is_gone);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpRemovingDisableInterfaces);
     device.names.disable_interfaces();
     take_down(device, Down::Orderly);

@@ -3,6 +3,7 @@
 
 pub(crate) mod capabilities;
 pub(crate) mod functions;
+pub(crate) mod idle;
 pub(crate) mod irp;
 pub(crate) mod power;
 pub(crate) mod sequence;
@@ -76,6 +77,7 @@ pub(crate) struct Machine {
     pub(crate) keep_awake: AtomicI32,
     /// How to have the device removed and found again, from the bus; none where the bus cannot.
     pub(crate) reenumerate: SpinLock<Option<Reenumerate>>,
+    pub(crate) idle: idle::Idle,
     /// The system power IRP that waits for the device's.
     pub(crate) system_irp: AtomicPtr<IRP>,
 }
@@ -99,6 +101,7 @@ impl Machine {
             deferred_power: power::Deferred::new(),
             keep_awake: AtomicI32::new(0),
             reenumerate: SpinLock::new(None),
+            idle: idle::Idle::uninitialized(),
             system_irp: AtomicPtr::new(core::ptr::null_mut()),
         }
     }

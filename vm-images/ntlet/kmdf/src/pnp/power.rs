@@ -1,5 +1,5 @@
 //! Power IRPs: device power takes the device in and out of D0; system power makes the power policy owner ask for device power.
-//! Idling and wake are not here yet.
+//! Idling is in [`super::idle`]; wake is not here yet.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -17,7 +17,7 @@ use wdf_sys::wdm::{
 
 use super::sequence::Down;
 use super::state::{set_policy, set_power};
-use super::{irp as pnp_irp, steps};
+use super::{idle, irp as pnp_irp, steps};
 use crate::device::Device;
 use crate::device::dispatch::{complete, complete_keeping_information, pass_power_down};
 use crate::history::Event;
@@ -160,11 +160,13 @@ fn power_up(device: &Ref<Device>, irp: *mut IRP) {
     let mut status = unsafe { (*irp).IoStatus.status() };
     if status.is_success() {
         let from = wdf_state(device.pnp.device_power.load(Ordering::Acquire).into());
+        idle::comes_up(device);
         if let Err(failed) = steps::enter_d0(device, from) {
             status = failed;
             pnp_irp::fail(device, WDF_DEVICE_FAILED_ACTION::WdfDeviceFailedAttemptRestart);
         }
         note_device_power(device, POWER_DEVICE_D0);
+        idle::came_up(device);
     }
     // SAFETY: ours; the power manager is told first, as its page demands.
     unsafe { PoStartNextPowerIrp(irp) };
@@ -205,7 +207,12 @@ fn set_system_power(device: &Ref<Device>, irp: *mut IRP, state: i32) -> NTSTATUS
 }
 
 /// Asks the power manager for a device power IRP.
-fn request(device: &Ref<Device>, state: i32, done: wdf_sys::wdm::PREQUEST_POWER_COMPLETE, context: *mut c_void) -> bool {
+pub(crate) fn request(
+    device: &Ref<Device>,
+    state: i32,
+    done: wdf_sys::wdm::PREQUEST_POWER_COMPLETE,
+    context: *mut c_void,
+) -> bool {
     let state = POWER_STATE { DeviceState: state };
     // SAFETY: the stack's physical device; the callback fits its context.
     let status = unsafe { PoRequestPowerIrp(device.pdo(), IRP_MN_SET_POWER, state, done, context, null_mut()) };
@@ -246,6 +253,7 @@ unsafe extern "win64" fn system_is_up(_wdm: *mut DEVICE_OBJECT, irp: *mut IRP, c
 /// The device has started, in D0.
 pub(crate) fn started(device: &Ref<Device>) {
     note_device_power(device, POWER_DEVICE_D0);
+    idle::started(device);
     if device.pnp.owns_policy {
         set_policy(device, WDF_DEVICE_POWER_POLICY_STATE::WdfDevStatePwrPolStarted);
     }

@@ -10,8 +10,7 @@ use crate::device::Device;
 use crate::history::Event;
 use crate::io::{self, Reason};
 use crate::object::{Handle, Ref};
-use crate::sync::irql;
-use crate::verifier::{self, BugCheck, Rule};
+use crate::verifier::{self, Rule};
 use crate::{dma, interrupt};
 
 /// A device on its way up or down.
@@ -135,13 +134,7 @@ impl Run<'_> {
 fn call(device: &Ref<Device>, step: Step, callback: Option<impl FnOnce() -> NTSTATUS>) -> Result<(), NTSTATUS> {
     let Some(callback) = callback else { return Ok(()) };
     let globals = device.any().globals();
-    let before = irql();
-    let status = callback();
-    let after = irql();
-    if after != before && globals.verifies() {
-        crate::report!(globals, "the driver's callback for {step:?} was called at IRQL {before} and returned at {after}");
-        verifier::bug_check(globals, BugCheck::IrqlMismatch(before, after));
-    }
+    let status = verifier::guarded(globals, device.any().raw() as usize, callback);
     globals.history.record(Event::Callback, device.any().raw() as usize, step as usize, status.bits() as usize);
     if status == NTSTATUS::PENDING || status == NTSTATUS::NOT_SUPPORTED {
         if globals.verifies() {

@@ -110,7 +110,7 @@ fn change_and_wait(call: &Call, queue: WDFQUEUE, change: Change) {
     let event = Event::uninitialized();
     event.initialize(NOTIFICATION_EVENT, false);
     begin(call, &queue, change, Some(Notify::event(event.as_ptr())));
-    power::wait(&queue, &event, call.name());
+    power::wait(&queue, &event, call.name(), None);
 }
 
 fn begin(call: &Call, queue: &Ref<Queue>, change: Change, notify: Option<Notify>) {

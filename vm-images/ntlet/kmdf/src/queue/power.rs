@@ -11,9 +11,30 @@ use super::state::{Change, Notify};
 use crate::device::Device;
 use crate::object::Ref;
 use crate::sync::Event;
+use crate::verifier::{self, Rule};
 
 /// How often a wait that does not end says what it waits for.
 const REPORT_AFTER_MILLISECONDS: u32 = 60_000;
+/// How long a driver may take to end or acknowledge what it has, before the verifier names the requests.
+const SUSPECT_AFTER_MILLISECONDS: u32 = 10_000;
+/// Most requests that are named.
+const MOST_CULPRITS: usize = 8;
+
+/// Names each request that the driver has and neither ends nor acknowledges, with what happened to it.
+fn name_culprits(queue: &Ref<Queue>, what: &str, rule: Rule) {
+    let globals = queue.any().globals();
+    if !globals.verifies() {
+        return;
+    }
+    let mut culprits = [0; MOST_CULPRITS];
+    let count = queue.guarded.lock().state.unanswered(&mut culprits);
+    for request in culprits.into_iter().take(count) {
+        let seconds = SUSPECT_AFTER_MILLISECONDS / 1000;
+        let message =
+            format_args!("{what} has waited for this request for {seconds} s: it is neither completed nor acknowledged");
+        verifier::violation(globals, rule, request, message);
+    }
+}
 
 /// The device works: power-managed queues go on.
 pub(crate) fn start(device: &Ref<Device>) {
@@ -40,7 +61,7 @@ fn stop_one(queue: &Ref<Queue>, flags: u32) {
     stopped.initialize(NOTIFICATION_EVENT, false);
     queue.guarded.lock().state.stop_for_power(flags, stopped.as_ptr());
     pump(queue);
-    wait(queue, &stopped, "the power-down");
+    wait(queue, &stopped, "the power-down", Some(Rule::DrvAckIoStop));
 }
 
 /// The device is being removed: no queue takes requests any more, and what waits is cancelled.
@@ -62,15 +83,25 @@ pub(crate) fn finish_purge(device: &Ref<Device>) {
         emptied.initialize(NOTIFICATION_EVENT, false);
         queue.guarded.lock().state.await_empty(Notify::event(emptied.as_ptr()));
         pump(queue);
-        wait(queue, &emptied, "the removal");
+        wait(queue, &emptied, "the removal", Some(Rule::RequestLeaked));
     });
 }
 
-/// Waits without end: the driver's requests are the driver's. But not in silence.
-pub(crate) fn wait(queue: &Ref<Queue>, event: &Event, what: &str) {
+/// Waits without end: the driver's requests are the driver's. But not in silence: with a rule, the verifier soon names each request that
+/// is still there.
+pub(crate) fn wait(queue: &Ref<Queue>, event: &Event, what: &str, rule: Option<Rule>) {
     static REPORTING: AtomicBool = AtomicBool::new(false);
     let globals = queue.any().globals();
-    while !event.wait_for(REPORT_AFTER_MILLISECONDS) {
+    let mut patience = REPORT_AFTER_MILLISECONDS;
+    if let Some(rule) = rule {
+        if event.wait_for(SUSPECT_AFTER_MILLISECONDS) {
+            return;
+        }
+        name_culprits(queue, what, rule);
+        patience -= SUSPECT_AFTER_MILLISECONDS;
+    }
+    while !event.wait_for(patience) {
+        patience = REPORT_AFTER_MILLISECONDS;
         let (waiting, in_driver) = queue.guarded.lock().state.counts();
         crate::report!(
             globals,

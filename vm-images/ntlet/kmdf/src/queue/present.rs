@@ -6,39 +6,16 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::WDF_IO_QUEUE_CONFIG;
 use wdf_sys::wdm::IO_STACK_LOCATION;
 use wdf_sys::wdm::constants::{IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ, IRP_MJ_WRITE};
-use wdf_sys::wdm::functions::KeAreApcsDisabled;
 
 use super::Queue;
 use crate::history::Event;
 use crate::object::Ref;
 use crate::request::{Request, complete, ownership};
-use crate::sync::irql;
-use crate::verifier::{self, BugCheck};
+use crate::verifier;
 
-/// Calls the driver, and checks that it comes back at the IRQL it was called at, and not inside a critical region that it has entered.
+/// Calls the driver, and checks how it comes back.
 pub(crate) fn guarded_call(queue: &Ref<Queue>, callback: impl FnOnce()) {
-    // SAFETY: may be called at any IRQL up to DISPATCH_LEVEL.
-    let apcs_disabled = || unsafe { KeAreApcsDisabled() };
-    let (before, region_before) = (irql(), apcs_disabled());
-    callback();
-    let (after, region_after) = (irql(), apcs_disabled());
-    let globals = queue.any().globals();
-    if before != after && globals.verifies() {
-        crate::report!(
-            globals,
-            "a callback of queue {:#x} was called at IRQL {before} and came back at {after}",
-            Queue::number(queue)
-        );
-        verifier::bug_check(globals, BugCheck::IrqlMismatch(before, after));
-    }
-    if region_before != region_after && globals.verifies() {
-        crate::report!(
-            globals,
-            "a callback of queue {:#x} came back with normal APCs disabled, or enabled, as they were not",
-            Queue::number(queue)
-        );
-        verifier::bug_check(globals, BugCheck::CriticalRegionMismatch(region_before.into(), region_after.into()));
-    }
+    verifier::guarded(queue.any().globals(), Queue::number(queue), callback);
 }
 
 /// Whether a queue has a handler for a major function.

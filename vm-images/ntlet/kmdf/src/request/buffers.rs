@@ -268,20 +268,48 @@ fn retrieve_mdl(call: &Call, request: WDFREQUEST, side: Side, place: *mut *mut M
     call.irql_at_most(DISPATCH_LEVEL);
     let request = call.object::<Request>(request);
     call.write(place, null_mut());
-    let mdl = find(call, &request, side).and_then(|(at, length)| match at {
-        _ if length == 0 => Err(NTSTATUS::BUFFER_TOO_SMALL),
-        Place::Described(mdl) if mdl.is_null() => Err(NTSTATUS::INSUFFICIENT_RESOURCES),
-        Place::Described(mdl) => Ok(mdl),
-        Place::System(at) => mdl_of(&request, side, at, length),
-        Place::Raw(_) => Err(NTSTATUS::INVALID_DEVICE_REQUEST),
-    });
-    match mdl {
-        Ok(mdl) => {
+    match described(call, &request, side) {
+        Ok((mdl, _)) => {
             call.write(place, mdl);
             NTSTATUS::SUCCESS
         }
         Err(status) => status,
     }
+}
+
+/// The MDL of one side of a request, and its length.
+fn described(call: &Call, request: &Ref<Request>, side: Side) -> Result<(*mut MDL, usize), NTSTATUS> {
+    let (place, length) = find(call, request, side)?;
+    let mdl = match place {
+        _ if length == 0 => Err(NTSTATUS::BUFFER_TOO_SMALL),
+        Place::Described(mdl) if mdl.is_null() => Err(NTSTATUS::INSUFFICIENT_RESOURCES),
+        Place::Described(mdl) => Ok(mdl),
+        Place::System(at) => mdl_of(request, side, at, length),
+        Place::Raw(_) => Err(NTSTATUS::INVALID_DEVICE_REQUEST),
+    };
+    mdl.map(|mdl| (mdl, length))
+}
+
+/// The buffer of a request that a DMA transaction moves, to the device (`write`) or from it. Of a device control it is the output buffer,
+/// which holds what goes to the device where the method is direct input.
+///
+/// # Errors
+/// `INVALID_DEVICE_REQUEST` when the request moves data the other way, or none.
+pub(crate) fn for_dma(call: &Call, request: &Ref<Request>, write: bool) -> Result<(*mut MDL, usize), NTSTATUS> {
+    ownership::accessible(call, request).ok_or(NTSTATUS::INVALID_DEVICE_REQUEST)?;
+    if request.origin != Origin::Incoming {
+        return Err(NTSTATUS::INVALID_DEVICE_REQUEST);
+    }
+    // SAFETY: an incoming request that is not completed has our stack location.
+    let side = match (unsafe { (*request.stack()).MajorFunction }, write) {
+        (IRP_MJ_READ, false) | (IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL, _) => Side::Output,
+        (IRP_MJ_WRITE, true) => Side::Input,
+        _ => return Err(NTSTATUS::INVALID_DEVICE_REQUEST),
+    };
+    described(call, request, side).map_err(|status| {
+        // A transfer of nothing is no transfer.
+        if status == NTSTATUS::BUFFER_TOO_SMALL { NTSTATUS::INVALID_DEVICE_REQUEST } else { status }
+    })
 }
 
 /// An MDL of the system buffer, made when first asked for.

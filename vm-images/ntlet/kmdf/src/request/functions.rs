@@ -4,12 +4,12 @@ use wdf_sys::wdf::{WDF_REQUEST_PARAMETERS, WDF_REQUEST_PARAMETERS_Parameters, WD
 use wdf_sys::wdm::constants::{
     IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ, IRP_MJ_WRITE, KERNEL_MODE,
 };
-use wdf_sys::wdm::functions::IoIs32bitProcess;
+use wdf_sys::wdm::functions::{IoGetRequestorProcessId, IoIs32bitProcess};
 use wdf_sys::wdm::{IO_STACK_LOCATION, IRP};
 use wdf_sys::{BOOLEAN, WDFFILEOBJECT, WDFQUEUE, WDFREQUEST};
 
 use super::{Request, irp, ownership};
-use crate::call::{Call, ddi};
+use crate::call::{Call, ddi, later};
 use crate::object::Ref;
 use crate::verifier::{self, Rule};
 
@@ -59,6 +59,14 @@ ddi! {
 
     fn WdfRequestIsReserved(call, request: WDFREQUEST) -> BOOLEAN {
         call.object::<Request>(request).reserved.into()
+    }
+}
+
+later! { LATER:
+    fn WdfRequestGetRequestorProcessId[447](call, request: WDFREQUEST) -> u32 {
+        let request = call.object::<Request>(request);
+        // SAFETY: `accessible` says that the IRP is there.
+        ownership::accessible(call, &request).map_or(0, |irp| unsafe { IoGetRequestorProcessId(irp) })
     }
 }
 

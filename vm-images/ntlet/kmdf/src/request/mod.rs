@@ -40,6 +40,7 @@ use crate::queue::entry::{Entry, Place};
 use crate::queue::state::State;
 use crate::sync::SpinLock;
 use crate::target::state::Errand;
+use crate::verifier::{self, Rule};
 use restore::SendSide;
 use sent::Sent;
 
@@ -94,6 +95,16 @@ unsafe impl Send for Request {}
 impl Body for Request {
     type Handle = WDFREQUEST;
     const KIND: Kind = Kind::Request;
+
+    fn before_cleanup(this: &Ref<Self>) {
+        let globals = this.any().globals();
+        // A request in a queue is waited for; this one the driver got without a queue, or kept from the framework's sight.
+        if this.origin == Origin::Incoming && !this.completed.load(Ordering::Acquire) && globals.verifies() {
+            let message =
+                format_args!("the device goes and the driver has not completed a request; whoever sent it waits for ever");
+            verifier::violation(globals, Rule::RequestLeaked, this.any().header().handle, message);
+        }
+    }
 
     fn after_cleanup(this: &Ref<Self>) {
         if !this.sent.lock().is_under_way() {
@@ -274,6 +285,11 @@ impl Request {
         log.record(Event::RequestQueued, this.any().header().handle, Queue::number(queue), 0);
         // SAFETY: the entry is in no list, and lies in a request that lives until it is completed.
         unsafe { guarded.state.insert(this.entry.get()) };
+        let power_managed = guarded.state.rules().power_managed;
+        drop(guarded);
+        if power_managed {
+            crate::pnp::idle::touch(&queue.device);
+        }
         Ok(left)
     }
 

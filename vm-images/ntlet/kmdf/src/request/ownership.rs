@@ -2,7 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
-use wdf_sys::wdf::PFN_WDF_REQUEST_CANCEL;
+use wdf_sys::wdf::{
+    PFN_WDF_REQUEST_CANCEL, WDF_REQUEST_FATAL_ERROR_NULL_IRP, WDF_REQUEST_FATAL_ERROR_REQUEST_ALREADY_SENT,
+    WDF_REQUEST_FATAL_ERROR_REQUEST_NOT_IN_QUEUE,
+};
 use wdf_sys::wdm::functions::IoReleaseCancelSpinLock;
 use wdf_sys::wdm::{DEVICE_OBJECT, IRP};
 use wdf_sys::{BOOLEAN, NTSTATUS, WDFQUEUE, WDFREQUEST};
@@ -16,7 +19,7 @@ use crate::queue::entry::{Cancel, Place};
 use crate::queue::pump::pump;
 use crate::queue::state::{Kind, Marked, Unmarked};
 use crate::sync::DISPATCH_LEVEL;
-use crate::verifier::{self, Rule};
+use crate::verifier::{self, BugCheck, Rule};
 
 ddi! {
     fn WdfRequestMarkCancelable(call, request: WDFREQUEST, callback: PFN_WDF_REQUEST_CANCEL) {
@@ -213,6 +216,13 @@ fn take(request: &Ref<Request>, verifies: bool) -> Option<(Ref<Queue>, Result<()
     let taken = request.with_queue(|_, state, entry| {
         // SAFETY: `with_queue` holds the lock of the queue that the entry is in.
         unsafe {
+            if !verifies && (*entry).place == Place::Waiting {
+                // Whether the driver owns the request is the verifier's business: off, it is moved from where it is.
+                return if state.take_waiting(entry) { Ok(()) } else { Err(NotTaken::BeingCancelled) };
+            }
+            if !verifies && (*entry).place == Place::Cancelled {
+                return Err(NotTaken::BeingCancelled);
+            }
             if (*entry).place != Place::Presented {
                 return Err(NotTaken::Because("the driver does not own the request"));
             }
@@ -236,31 +246,42 @@ fn take(request: &Ref<Request>, verifies: bool) -> Option<(Ref<Queue>, Result<()
 }
 
 /// Moves a request that the driver owns to another queue.
+///
+/// What is wrong with the request is checked by the verifier alone. Without it a request is moved wherever it is; one that cannot be,
+/// because there is no IRP, no queue, or somebody else has the IRP, is fatal.
 pub(crate) fn forward(call: &Call, request: &Ref<Request>, destination: &Ref<Queue>) -> NTSTATUS {
     let verifies = call.globals.verifies();
-    let wrong = |why| {
-        violates(call, request, Rule::InvalidReqAccess, why);
+    let wrong = |why, fatal| {
+        if !violates(call, request, Rule::InvalidReqAccess, why) {
+            crate::report!(call.globals, "{}: {why}", call.name());
+            verifier::bug_check(call.globals, BugCheck::RequestFatalError(fatal, request.any().header().handle));
+        }
         NTSTATUS::INVALID_DEVICE_REQUEST
     };
+    let not_in_queue = WDF_REQUEST_FATAL_ERROR_REQUEST_NOT_IN_QUEUE;
     if request.completed.load(Ordering::Acquire) {
-        return wrong("the request has been completed");
+        return wrong("the request has been completed", WDF_REQUEST_FATAL_ERROR_NULL_IRP);
     }
     let Some(source) = request.queue().filter(|_| request.origin == Origin::Incoming) else {
-        return wrong("the driver did not obtain the request from a queue");
+        return wrong("the driver did not obtain the request from a queue", not_in_queue);
     };
     if verifies && source.is_same(destination) {
-        return wrong("source and destination queue are the same");
+        return wrong("source and destination queue are the same", not_in_queue);
     }
     if verifies && !source.device.is_same(&destination.device) {
-        return wrong("source and destination queue belong to different devices");
+        return wrong("source and destination queue belong to different devices", not_in_queue);
     }
     if request.sent.lock().is_under_way() {
-        return wrong("the driver does not own the request: it is sent");
+        return wrong("the driver does not own the request: it is sent", WDF_REQUEST_FATAL_ERROR_REQUEST_ALREADY_SENT);
     }
     drop(source);
+    if !verifies && !destination.guarded.lock().state.accepts() {
+        // Asked before the request is taken, since one that was waiting could not be given back.
+        return NTSTATUS::WDF_BUSY;
+    }
     let source = match take(request, verifies) {
-        None => return wrong("the driver did not obtain the request from a queue"),
-        Some((_, Err(NotTaken::Because(why)))) => return wrong(why),
+        None => return wrong("the driver did not obtain the request from a queue", not_in_queue),
+        Some((_, Err(NotTaken::Because(why)))) => return wrong(why, not_in_queue),
         Some((_, Err(NotTaken::BeingCancelled))) => return NTSTATUS::SUCCESS,
         Some((source, Ok(()))) => source,
     };

@@ -447,9 +447,11 @@ fn finish(request: &Ref<Request>, timed_out: bool) {
     // SAFETY: the errand was entered in this target, if anywhere.
     let counted = target.as_ref().is_some_and(|target| unsafe { target.guarded.lock().state.leave(request.errand.get()) });
     if let (true, Some(routine), Some(target)) = (event.is_null(), routine, &target) {
-        // SAFETY: the driver's own routine, called as its page says. The parameters are a copy, since the routine may reuse the request and
-        // send it again.
-        unsafe { routine(request.handle(), target.handle(), &raw mut params, context) };
+        verifier::guarded(request.any().globals(), request.any().raw() as usize, || {
+            // SAFETY: the driver's own routine, called as its page says. The parameters are a copy, since the routine may reuse the request
+            // and send it again.
+            unsafe { routine(request.handle(), target.handle(), &raw mut params, context) }
+        });
     }
     if let Some(target) = target
         && counted

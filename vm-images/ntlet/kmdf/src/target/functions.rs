@@ -98,9 +98,7 @@ ddi! {
     }
 
     fn WdfIoTargetWdmGetTargetPhysicalDevice(call, target: WDFIOTARGET) -> *mut DEVICE_OBJECT {
-        let target = call.object::<Target>(target);
-        // Of a remote target the framework knows the physical device only from the notifications that are not there yet.
-        if target.is_remote { core::ptr::null_mut() } else { target.owner.pdo() }
+        call.object::<Target>(target).physical()
     }
 
     fn WdfIoTargetWdmGetTargetFileObject(call, target: WDFIOTARGET) -> *mut FILE_OBJECT {

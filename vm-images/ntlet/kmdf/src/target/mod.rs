@@ -112,6 +112,15 @@ impl Target {
         self.guarded.lock().device
     }
 
+    /// The physical device at the bottom of the target's stack, or null.
+    pub(crate) fn physical(&self) -> *mut DEVICE_OBJECT {
+        if !self.is_remote {
+            return self.owner.pdo();
+        }
+        // SAFETY: read at a time when the driver neither opens nor closes the target.
+        core::ptr::with_exposed_provenance_mut(unsafe { (*self.opened.get()).physical })
+    }
+
     /// Stack locations a request needs for this target; 0 while there is no device.
     pub(crate) fn stack_size(&self) -> i8 {
         let guarded = self.guarded.lock();

@@ -16,6 +16,7 @@ use super::Target;
 use crate::call::Call;
 use crate::device_init::copy_units;
 use crate::object::Ref;
+use crate::query_interface::physical_device;
 
 /// What an open remote target holds.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Opened {
     by_name: Option<(WDF_IO_TARGET_OPEN_PARAMS, Vec<u16>)>,
     /// The handle, when the target was opened by name; null otherwise.
     pub(crate) handle: usize,
+    /// The physical device of the target's stack, referenced by us; 0 for none.
+    pub(crate) physical: usize,
     /// The device object is referenced by us.
     references_device: bool,
     /// The file object is referenced by us.
@@ -62,6 +65,8 @@ pub(crate) fn open(call: &Call, target: &Ref<Target>, params: &WDF_IO_TARGET_OPE
             return Err(NTSTATUS::NOT_SUPPORTED);
         }
     }
+    // SAFETY: the device that was just opened.
+    opened.physical = unsafe { physical_device(target.device_object()) }.expose_provenance();
     let needed = target.stack_size();
     target.guarded.lock().stack_size = Some(needed);
     Target::set_state(target, WDF_IO_TARGET_STATE::WdfIoTargetStarted);
@@ -148,6 +153,10 @@ pub(crate) fn close(target: &Ref<Target>, now: WDF_IO_TARGET_STATE) {
         }
         if core::mem::take(&mut opened.references_device) {
             ObfDereferenceObject(device.cast());
+        }
+        let physical = core::mem::take(&mut opened.physical);
+        if physical != 0 {
+            ObfDereferenceObject(core::ptr::with_exposed_provenance_mut(physical));
         }
         let handle = core::mem::take(&mut opened.handle);
         if handle != 0 {

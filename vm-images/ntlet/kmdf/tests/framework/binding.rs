@@ -3,6 +3,7 @@
 use std::ptr::null_mut;
 
 use kernel::sim::{self, Simulation};
+use wdf_sys::bind::WDF_BIND_INFO;
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::*;
@@ -52,11 +53,42 @@ fn a_second_driver_object_is_refused_and_the_rule_is_named() {
     assert!(outcome.has_logged("VIOLATION of DriverCreate"), "{}", outcome.log);
 }
 
+/// More entries than any table has.
+const ROOM: usize = 460;
+
+#[test]
+fn drivers_up_to_1_13_get_a_copy_of_the_table_as_long_as_they_know_it() {
+    sim::run(|_| {
+        let bind = ddi!(std::mem::transmute::<*const (), rig::Bind>(rig::export("WdfVersionBind")));
+        let unbind = ddi!(std::mem::transmute::<*const (), rig::Unbind>(rig::export("WdfVersionUnbind")));
+        for (minor, count) in [(9, 396), (11, 432), (13, 438)] {
+            let driver = sim::Driver::create(&format!("old{minor}")).unwrap();
+            let mut table = [usize::MAX; ROOM];
+            let mut info = WDF_BIND_INFO {
+                Size: 48,
+                Component: rig::COMPONENT.as_ptr(),
+                Major: 1,
+                Minor: minor,
+                FuncCount: count,
+                FuncTable: table.as_mut_ptr().cast(),
+                ..WDF_BIND_INFO::zeroed()
+            };
+            let mut path = UNICODE_STRING::new(driver.registry_path()).unwrap();
+            let mut globals = null_mut();
+            assert_eq!(ddi!(bind(driver.object(), &mut path, &mut info, &mut globals)), NTSTATUS::SUCCESS);
+            let (known, rest) = table.split_at(count as usize);
+            assert!(known.iter().all(|&function| function != 0 && function != usize::MAX), "1.{minor}");
+            assert!(rest.iter().all(|&untouched| untouched == usize::MAX), "1.{minor}: nothing is written behind the table");
+            assert_eq!(ddi!(unbind(&mut path, &mut info, globals)), NTSTATUS::SUCCESS);
+        }
+    });
+}
+
 /// Every right on a key.
 const KEY_ALL_ACCESS: u32 = 0xf_003f;
 
 /// Writes `VerifierOn` into the key of a service.
-fn write_verifier_on(driver: &sim::Driver, value: u32) {
+pub(crate) fn write_verifier_on(driver: &sim::Driver, value: u32) {
     let mut handle = null_mut();
     for part in ["", "\\Parameters", "\\Parameters\\Wdf"] {
         let path: Vec<u16> = driver.registry_path().iter().copied().chain(part.encode_utf16()).collect();

@@ -14,6 +14,7 @@ macro_rules! ddi {
 mod binding;
 mod bus;
 mod cancelling;
+mod dma;
 mod files;
 mod life;
 mod misuse;
@@ -21,4 +22,6 @@ mod power;
 mod queues;
 mod request;
 mod rig;
+mod scarcity;
 mod sending;
+mod synchronization;

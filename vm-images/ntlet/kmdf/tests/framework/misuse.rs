@@ -10,7 +10,9 @@ use wdf_sys::*;
 
 use crate::bus;
 use crate::request::Sent;
-use crate::rig::{Place, bug_check, create_device, create_queue, device, unmanaged, with_device, with_driver};
+use crate::rig::{
+    Place, bug_check, counts, create_device, create_queue, device, run_without_verifier, unmanaged, with_device, with_driver,
+};
 
 static REQUEST: Place = Place::new();
 static DEFAULT: Place = Place::new();
@@ -159,6 +161,41 @@ fn a_timer_or_a_queue_needs_what_its_page_says() {
     });
 }
 
+#[test]
+fn structures_of_every_released_size_are_taken_and_of_no_other() {
+    unsafe extern "win64" fn timer(_: WDFTIMER) {}
+    with_device(add, |_| {
+        let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
+        attributes.ParentObject = device().object();
+        let taken = |create: &dyn Fn(u32) -> NTSTATUS| -> Vec<u32> {
+            let sizes = (0..=128).step_by(4).filter(|&size| {
+                let status = create(size);
+                assert!(status == NTSTATUS::SUCCESS || status == NTSTATUS::INFO_LENGTH_MISMATCH, "{size}: {status}");
+                status == NTSTATUS::SUCCESS
+            });
+            sizes.collect()
+        };
+        let queues = taken(&|size| {
+            let config = unmanaged(WDF_IO_QUEUE_CONFIG::new(WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchManual));
+            let mut config = WDF_IO_QUEUE_CONFIG { Size: size, ..config };
+            ddi!(WdfIoQueueCreate(device(), &mut config, null_mut(), &mut { WDFQUEUE::NULL }))
+        });
+        assert_eq!(queues, [80, 88, 96], "of 1.7, 1.9 and 1.11");
+        let timers = taken(&|size| {
+            let mut config = WDF_TIMER_CONFIG { Size: size, ..WDF_TIMER_CONFIG::new(Some(timer), 0) };
+            let mut attributes = attributes;
+            ddi!(WdfTimerCreate(&mut config, &mut attributes, &mut { WDFTIMER::NULL }))
+        });
+        assert_eq!(timers, [24, 32, 40], "of 1.7, 1.9 and 1.13");
+        let enablers = taken(&|size| {
+            let profile = WDF_DMA_PROFILE::WdfDmaProfileScatterGather64;
+            let mut config = WDF_DMA_ENABLER_CONFIG { Size: size, ..WDF_DMA_ENABLER_CONFIG::new(profile, 4096) };
+            ddi!(WdfDmaEnablerCreate(device(), &mut config, null_mut(), &mut { WDFDMAENABLER::NULL }))
+        });
+        assert_eq!(enablers, [64, 72, 80], "of 1.9, 1.11 and 1.13");
+    });
+}
+
 /// `WDF_VIOLATION` for an invalid handle.
 const INVALID_HANDLE: u64 = 5;
 /// For a parameter that must not be null.
@@ -208,6 +245,95 @@ fn a_request_that_is_sent_twice_stops_the_machine() {
         ddi!(WdfRequestSend(request(), target, null_mut()));
     });
     assert_eq!(parameters[..2], [REQUEST_FATAL, ALREADY_SENT]);
+}
+
+#[test]
+fn without_the_verifier_a_request_is_forwarded_from_wherever_it_is() {
+    let outcome = run_without_verifier(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        let first = request();
+        assert_eq!(ddi!(WdfRequestForwardToIoQueue(first, manual())), NTSTATUS::SUCCESS);
+        assert_eq!((counts(default_queue()), counts(manual())), ((0, 0), (1, 0)));
+        assert_eq!(ddi!(WdfRequestForwardToIoQueue(first, default_queue())), NTSTATUS::SUCCESS, "nobody asks who owns it");
+        assert_eq!((counts(default_queue()), counts(manual())), ((0, 1), (0, 0)));
+        assert_eq!(
+            ddi!(WdfRequestForwardToIoQueue(first, default_queue())),
+            NTSTATUS::SUCCESS,
+            "nor whether the queue is the same"
+        );
+        ddi!(WdfRequestComplete(first, NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        // One reference for each time it was presented.
+        (0..3).for_each(|_| forget(first));
+    })
+    .expect_shutdown();
+    assert!(!outcome.has_logged("VIOLATION"), "{}", outcome.log);
+}
+
+/// Sub-codes for a request without an IRP, and for one that is in no queue.
+const NULL_IRP: u64 = 2;
+const NOT_IN_QUEUE: u64 = 5;
+
+#[test]
+fn without_the_verifier_forwarding_what_cannot_be_forwarded_stops_the_machine() {
+    let parameters = run_without_verifier(add, |_| {
+        let mut created = WDFREQUEST::NULL;
+        assert_eq!(ddi!(WdfRequestCreate(null_mut(), WDFIOTARGET::NULL, &mut created)), NTSTATUS::SUCCESS);
+        let _ = ddi!(WdfRequestForwardToIoQueue(created, manual()));
+    })
+    .expect_bug_check(0x10d);
+    assert_eq!(parameters[..2], [REQUEST_FATAL, NOT_IN_QUEUE]);
+    let parameters = run_without_verifier(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        let _ = ddi!(WdfRequestForwardToIoQueue(request(), manual()));
+    })
+    .expect_bug_check(0x10d);
+    assert_eq!(parameters[..2], [REQUEST_FATAL, NULL_IRP]);
+}
+
+#[test]
+fn a_request_that_the_driver_never_completes_is_reported_when_its_device_goes() {
+    unsafe extern "win64" fn lose(_: WDFDEVICE, _: WDFREQUEST) {}
+    fn add_losing(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+        ddi!(WdfDeviceInitSetIoInCallerContextCallback(init, Some(lose)));
+        create_device(init, None)
+    }
+    // The request's memory stays with it, which the end of the run finds wrong: only the report is looked at.
+    let outcome = crate::rig::run(add_losing, |rig| {
+        let _lost = std::mem::ManuallyDrop::new(Sent::control(rig, 0, 1));
+    });
+    assert!(outcome.has_logged("VIOLATION of RequestLeaked"), "{}", outcome.log);
+    assert!(outcome.has_logged("request-arrived"), "{}", outcome.log);
+}
+
+/// A work item and a DPC of the device, whose callbacks are the test's.
+fn run_work_item(callback: PFN_WDF_WORKITEM) {
+    let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
+    attributes.ParentObject = device().object();
+    let (mut config, mut item) = (WDF_WORKITEM_CONFIG::new(callback), WDFWORKITEM::NULL);
+    assert_eq!(ddi!(WdfWorkItemCreate(&mut config, &mut attributes, &mut item)), NTSTATUS::SUCCESS);
+    ddi!(WdfWorkItemEnqueue(item));
+    ddi!(WdfWorkItemFlush(item));
+}
+
+/// For a callback that comes back at another IRQL, or in another critical region.
+const IRQL_MISMATCH: u64 = 0xe;
+const CRITICAL_REGION_MISMATCH: u64 = 0xf;
+
+#[test]
+fn a_callback_that_leaves_its_thread_other_than_it_was_stops_the_machine() {
+    unsafe extern "win64" fn raises(_: WDFWORKITEM) {
+        ddi!(wdf_sys::wdm::functions::KfRaiseIrql(1));
+    }
+    let parameters = bug_check(add, |_| run_work_item(Some(raises)));
+    assert_eq!(parameters[..3], [IRQL_MISMATCH, 0, 1]);
+    unsafe extern "win64" fn enters(_: WDFWORKITEM) {
+        ddi!(wdf_sys::wdm::functions::KeEnterCriticalRegion());
+    }
+    let parameters = bug_check(add, |_| run_work_item(Some(enters)));
+    assert_eq!(parameters[..3], [CRITICAL_REGION_MISMATCH, 0, 1]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ enum Stop {
     Requeue,
     Complete,
     CompleteLater,
+    CompleteMuchLater,
 }
 
 static STOP: Mutex<Stop> = Mutex::new(Stop::Acknowledge);
@@ -47,7 +48,7 @@ unsafe extern "win64" fn stop(_: WDFQUEUE, request: WDFREQUEST, flags: u32) {
         Stop::Acknowledge => ddi!(WdfRequestStopAcknowledge(request, FALSE)),
         Stop::Requeue => ddi!(WdfRequestStopAcknowledge(request, TRUE)),
         Stop::Complete => ddi!(WdfRequestComplete(request, NTSTATUS::CANCELLED)),
-        Stop::CompleteLater => ddi!(WdfWorkItemEnqueue(WDFWORKITEM(WORK_ITEM.get()))),
+        Stop::CompleteLater | Stop::CompleteMuchLater => ddi!(WdfWorkItemEnqueue(WDFWORKITEM(WORK_ITEM.get()))),
     }
 }
 
@@ -57,6 +58,10 @@ unsafe extern "win64" fn resume(_: WDFQUEUE, _: WDFREQUEST) {
 
 unsafe extern "win64" fn complete_later(_: WDFWORKITEM) {
     settle();
+    if matches!(*STOP.lock().unwrap(), Stop::CompleteMuchLater) {
+        let mut interval = -15 * 10_000_000;
+        let _ = ddi!(wdf_sys::wdm::functions::KeDelayExecutionThread(KERNEL_MODE, 0, &mut interval));
+    }
     note("completed at last");
     ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
 }
@@ -150,6 +155,25 @@ fn a_request_without_acknowledgement_holds_the_power_change_up() {
 }
 
 #[test]
+fn a_request_that_is_forgotten_in_the_stop_callback_is_named_with_its_history() {
+    let forgotten = with_device(add, |rig| {
+        *STOP.lock().unwrap() = Stop::CompleteMuchLater;
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+    let (_, report) = forgotten.log.split_once("VIOLATION of DrvAckIoStop").expect("it is reported");
+    assert!(report.contains("request-presented") && report.contains("request-stop-called"), "{report}");
+    let late = with_device(add, |rig| {
+        *STOP.lock().unwrap() = Stop::CompleteLater;
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+    assert!(!late.has_logged("VIOLATION"), "a driver may take its time: {}", late.log);
+}
+
+#[test]
 fn a_removal_stops_what_the_driver_has_and_cancels_what_waits() {
     with_driver(Simulation::new().processors(2), add, |rig| {
         assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
@@ -160,6 +184,115 @@ fn a_removal_stops_what_the_driver_has_and_cancels_what_waits() {
         assert_eq!(sent.wait(), NTSTATUS::CANCELLED);
         let journal = journal();
         assert!(journal == ["presented", PURGE, "d0_exit"], "{journal:?}");
+    });
+}
+
+unsafe extern "win64" fn d0_entry(_: WDFDEVICE, _: WDF_POWER_DEVICE_STATE) -> NTSTATUS {
+    note("d0_entry");
+    NTSTATUS::SUCCESS
+}
+
+/// Lets the machine's time pass.
+fn pass(milliseconds: i64) {
+    let mut interval = -10_000 * milliseconds;
+    let _ = ddi!(wdf_sys::wdm::functions::KeDelayExecutionThread(KERNEL_MODE, 0, &mut interval));
+}
+
+fn idle_settings(milliseconds: u32) -> WDF_DEVICE_POWER_POLICY_IDLE_SETTINGS {
+    let mut settings = WDF_DEVICE_POWER_POLICY_IDLE_SETTINGS::zeroed();
+    settings.Size = size_of::<WDF_DEVICE_POWER_POLICY_IDLE_SETTINGS>() as u32;
+    settings.IdleCaps = WDF_POWER_POLICY_S0_IDLE_CAPABILITIES::IdleCannotWakeFromS0;
+    settings.DxState = POWER_DEVICE_D3;
+    settings.IdleTimeout = milliseconds;
+    settings.UserControlOfIdleSettings = WDF_POWER_POLICY_S0_IDLE_USER_CONTROL::IdleDoNotAllowUserControl;
+    settings.Enabled = WDF_TRI_STATE::WdfTrue;
+    settings
+}
+
+/// A device that idles after 100 ms.
+fn add_idling(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+    let mut callbacks = WDF_PNPPOWER_EVENT_CALLBACKS::new();
+    callbacks.EvtDeviceD0Entry = Some(d0_entry);
+    callbacks.EvtDeviceD0Exit = Some(d0_exit);
+    ddi!(WdfDeviceInitSetPnpPowerEventCallbacks(init, &mut callbacks));
+    let status = create_device(init, None);
+    let config = WDF_IO_QUEUE_CONFIG { EvtIoDefault: Some(keep), ..WDF_IO_QUEUE_CONFIG::default_queue(PARALLEL) };
+    QUEUE.set(create_queue(config).0);
+    assert_eq!(ddi!(WdfDeviceAssignS0IdleSettings(device(), &mut idle_settings(100))), NTSTATUS::SUCCESS);
+    status
+}
+
+#[test]
+fn a_device_with_nothing_to_do_sleeps_and_a_request_wakes_it() {
+    with_device(add_idling, |rig| {
+        pass(300);
+        assert_eq!(journal(), ["d0_exit"]);
+        let sent = Sent::control(rig, 0, 0);
+        settle();
+        assert_eq!(journal(), ["d0_entry", "presented"]);
+        pass(300);
+        assert!(journal().is_empty(), "it has a request");
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        pass(300);
+        assert_eq!(journal(), ["d0_exit"]);
+    });
+}
+
+#[test]
+fn a_driver_keeps_its_device_awake_and_wakes_it() {
+    with_device(add_idling, |_| {
+        assert_eq!(ddi!(WdfDeviceStopIdleNoTrack(device(), TRUE)), NTSTATUS::SUCCESS);
+        pass(300);
+        assert!(journal().is_empty());
+        ddi!(WdfDeviceResumeIdleNoTrack(device()));
+        pass(300);
+        assert_eq!(journal(), ["d0_exit"]);
+        assert_eq!(ddi!(WdfDeviceStopIdleNoTrack(device(), FALSE)), NTSTATUS::PENDING);
+        settle();
+        assert_eq!(ddi!(WdfDeviceStopIdleNoTrack(device(), TRUE)), NTSTATUS::SUCCESS);
+        assert_eq!(journal(), ["d0_entry"]);
+        ddi!(WdfDeviceResumeIdleNoTrack(device()));
+        pass(300);
+        assert!(journal().is_empty(), "the first call is still in force");
+        ddi!(WdfDeviceResumeIdleNoTrack(device()));
+    });
+}
+
+#[test]
+fn a_device_that_sleeps_is_woken_before_it_is_removed() {
+    with_driver(Simulation::new(), add_idling, |rig| {
+        assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
+        assert_eq!(rig.bus.start(), NTSTATUS::SUCCESS);
+        pass(300);
+        assert_eq!(journal(), ["d0_entry", "d0_exit"]);
+        rig.bus.query_and_remove();
+        assert_eq!(journal(), ["d0_entry", "d0_exit"]);
+    });
+}
+
+#[test]
+fn idle_and_wake_settings_are_checked() {
+    with_device(add_idling, |_| {
+        let assign = |change: fn(&mut WDF_DEVICE_POWER_POLICY_IDLE_SETTINGS)| {
+            let mut settings = idle_settings(10_000);
+            change(&mut settings);
+            ddi!(WdfDeviceAssignS0IdleSettings(device(), &mut settings))
+        };
+        assert_eq!(assign(|settings| settings.Size = 20), NTSTATUS::INFO_LENGTH_MISMATCH);
+        assert_eq!(assign(|settings| settings.DxState = POWER_DEVICE_D0), NTSTATUS::INVALID_PARAMETER);
+        // Of KMDF 1.5, 1.7 and 1.9.
+        for size in [24, 28, 32] {
+            let mut settings = idle_settings(10_000);
+            settings.Size = size;
+            assert_eq!(ddi!(WdfDeviceAssignS0IdleSettings(device(), &mut settings)), NTSTATUS::SUCCESS);
+        }
+        let can_wake = assign(|settings| settings.IdleCaps = WDF_POWER_POLICY_S0_IDLE_CAPABILITIES::IdleCanWakeFromS0);
+        assert_eq!(can_wake.bits(), 0xc000_02d3, "STATUS_POWER_STATE_INVALID");
+        assert_eq!(assign(|settings| settings.Enabled = WDF_TRI_STATE::WdfFalse), NTSTATUS::SUCCESS);
+        journal();
+        pass(30_000);
+        assert!(journal().is_empty(), "it is off");
     });
 }
 

@@ -139,7 +139,7 @@ impl Drop for Sent {
     }
 }
 
-fn fill_control(location: &mut IO_STACK_LOCATION, code: u32, length: u32) {
+pub(crate) fn fill_control(location: &mut IO_STACK_LOCATION, code: u32, length: u32) {
     location.MajorFunction = IRP_MJ_DEVICE_CONTROL;
     location.Parameters.DeviceIoControl = IO_STACK_LOCATION_Parameters_DeviceIoControl {
         OutputBufferLength: length,

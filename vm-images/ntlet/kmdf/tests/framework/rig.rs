@@ -79,7 +79,7 @@ unsafe extern "win64" fn device_add(_: WDFDRIVER, init: *mut WDFDEVICE_INIT) -> 
 }
 
 /// `KmdfLibrary`, with a zero.
-const COMPONENT: [u16; 12] = {
+pub(crate) const COMPONENT: [u16; 12] = {
     let name = b"KmdfLibrary\0";
     let mut units = [0; 12];
     let mut at = 0;
@@ -90,15 +90,15 @@ const COMPONENT: [u16; 12] = {
     units
 };
 
-type Bind = unsafe extern "win64" fn(
+pub(crate) type Bind = unsafe extern "win64" fn(
     *mut DRIVER_OBJECT,
     *mut UNICODE_STRING,
     *mut WDF_BIND_INFO,
     *mut *mut WDF_DRIVER_GLOBALS,
 ) -> NTSTATUS;
-type Unbind = unsafe extern "win64" fn(*mut UNICODE_STRING, *mut WDF_BIND_INFO, *mut WDF_DRIVER_GLOBALS) -> NTSTATUS;
+pub(crate) type Unbind = unsafe extern "win64" fn(*mut UNICODE_STRING, *mut WDF_BIND_INFO, *mut WDF_DRIVER_GLOBALS) -> NTSTATUS;
 
-fn export(name: &str) -> *const () {
+pub(crate) fn export(name: &str) -> *const () {
     kmdf::WDFLDR.exports.iter().find(|(known, _)| *known == name).expect("the loader exports it").1
 }
 
@@ -164,23 +164,27 @@ impl Rig<'_> {
     }
 }
 
-/// A driver that is bound and created.
-fn load(service: &str) -> Driver {
-    let driver = Driver::bind(kernel::sim::Driver::create(service).unwrap()).unwrap();
+/// A driver that is bound and created. Its key says nothing of the verifier, unless that is to be off.
+fn load(service: &str, verifier: bool) -> Driver {
+    let kernel = kernel::sim::Driver::create(service).unwrap();
+    if !verifier {
+        crate::binding::write_verifier_on(&kernel, 0);
+    }
+    let driver = Driver::bind(kernel).unwrap();
     assert_eq!(driver.create(), NTSTATUS::SUCCESS);
     driver
 }
 
 /// Runs a test with a driver that is bound and created, and unloads it after. Nothing may be left then.
-fn simulate(simulation: Simulation, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+fn simulate(simulation: Simulation, verifier: bool, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
     simulation.run(|machine| {
         let blocks = || kernel::pool::usage(0).blocks;
         *ADD.lock().unwrap() = Some(add);
         let bus = Bus::create();
         // The framework's table of handles comes with the first driver and stays.
-        load("first").unload();
+        load("first", true).unload();
         let before = blocks();
-        let driver = load("sample");
+        let driver = load("sample", verifier);
         let rig = Rig { machine, driver, bus };
         test(&rig);
         rig.driver.unload();
@@ -192,12 +196,21 @@ fn simulate(simulation: Simulation, add: Add, test: impl FnOnce(&Rig<'_>)) -> Ou
 /// As [`simulate`], on one processor or more. It must end in order.
 #[track_caller]
 pub(crate) fn with_driver(simulation: Simulation, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
-    simulate(simulation, add, test).expect_shutdown()
+    simulate(simulation, true, add, test).expect_shutdown()
 }
 
 /// Runs a test with a device that is started, and removes it after.
 pub(crate) fn run(add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
-    simulate(Simulation::new().processors(2), add, |rig| {
+    run_verified(true, add, test)
+}
+
+/// As [`run`], with the framework verifier off.
+pub(crate) fn run_without_verifier(add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+    run_verified(false, add, test)
+}
+
+fn run_verified(verifier: bool, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
+    simulate(Simulation::new().processors(2), verifier, add, |rig| {
         assert_eq!(rig.add_device(), NTSTATUS::SUCCESS);
         assert_eq!(rig.bus.start(), NTSTATUS::SUCCESS);
         journal();

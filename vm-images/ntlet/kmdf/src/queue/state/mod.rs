@@ -308,6 +308,20 @@ impl State {
         }
     }
 
+    /// Takes a waiting request out, to be moved to another queue: it counts until [`State::left`]. `false`: it is being cancelled.
+    pub(crate) unsafe fn take_waiting(&mut self, entry: *mut Entry) -> bool {
+        // SAFETY: the caller's promise; a waiting entry is in `waiting`.
+        unsafe {
+            if !irp::disarm((*entry).irp) {
+                return false;
+            }
+            self.waiting.remove(entry);
+            (*entry).place = Place::Leaving;
+        }
+        self.in_driver += 1;
+        true
+    }
+
     /// One request that was leaving has left.
     pub(crate) const fn left(&mut self) {
         self.in_driver -= 1;

@@ -88,6 +88,23 @@ impl State {
         }
     }
 
+    /// Handles of the requests that the driver has and that are not acknowledged, as many as there is room for. How many that is.
+    pub(crate) fn unanswered(&self, handles: &mut [usize]) -> usize {
+        let mut count = 0;
+        let mut at = self.presented.first();
+        while !at.is_null() && count < handles.len() {
+            // SAFETY: `at` is in `presented`, so its request is there.
+            unsafe {
+                if (*at).stop != Stop::Suspended {
+                    handles[count] = (*(*at).request.cast::<crate::object::Header>()).handle;
+                    count += 1;
+                }
+                at = self.presented.after(at);
+            }
+        }
+        count
+    }
+
     /// The device works again.
     pub(crate) fn resume(&mut self) {
         if !self.rules.power_managed {

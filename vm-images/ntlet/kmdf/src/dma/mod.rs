@@ -1,4 +1,6 @@
-//! WDFDMAENABLER and WDFCOMMONBUFFER, over the kernel's DMA adapters. Transactions are not here yet.
+//! WDFDMAENABLER and WDFCOMMONBUFFER, over the kernel's DMA adapters. Transactions are in [`transaction`].
+
+pub(crate) mod transaction;
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
