@@ -17,7 +17,7 @@
 //! | `STATUS_NOT_FOUND` | the hardware's `NO_SUCH_TAG` |
 //! | `STATUS_DEVICE_BUSY` | the hardware's `BUSY`; too many cancelled commands that the hardware still has |
 //! | `STATUS_IO_DEVICE_ERROR` | any other status of the hardware (`FAIL`) |
-//! | `STATUS_DEVICE_HARDWARE_ERROR` | the hardware's reply contradicts the command, or the hardware had to be reset |
+//! | `STATUS_DEVICE_HARDWARE_ERROR` | the hardware's reply contradicts the command, is overdue, or the hardware had to be reset |
 //! | `STATUS_DEVICE_NOT_READY` | the hardware is gone, or being reset |
 //! | `STATUS_CANCELLED` | cancelled, its file closed, or its device removed |
 

@@ -9,6 +9,7 @@ use wdf::{
 use crate::plan::meaning;
 use crate::relay::{Flight, Phase, Relay, State, count};
 use crate::slots::{Landing, Ticket};
+use crate::watchdog;
 
 /// The context of the administration queue.
 pub(crate) struct Admin;
@@ -55,7 +56,7 @@ fn start(relay: &Relay, request: Request, command: &AdminCommand) {
             return relay.complete(request, Err(status));
         }
     };
-    let flight = Flight { request: cancelable, file, tag: command.tag, room: 0, returns_answer: false };
+    let flight = Flight { request: cancelable, file, tag: command.tag, room: 0, returns_answer: false, due: None };
     match launch(relay, ticket, flight, command) {
         Ok(true) => relay.ring_doorbell(QUEUE_ADMIN),
         Ok(false) => {}
@@ -100,13 +101,14 @@ fn reserve(state: &mut State, purpose: Purpose) -> Result<Ticket> {
     state.admin.slots.reserve(range).ok_or(NTSTATUS::DEVICE_BUSY)
 }
 
-fn launch(relay: &Relay, ticket: Ticket, flight: Flight, command: &AdminCommand) -> Result<bool, Flight> {
+fn launch(relay: &Relay, ticket: Ticket, mut flight: Flight, command: &AdminCommand) -> Result<bool, Flight> {
     let mut state = relay.state.lock();
     if state.phase != Phase::Running || flight.request.is_canceled() || write(relay, ticket, command).is_err() {
         state.admin.slots.release(ticket);
         return Err(flight);
     }
     count(&relay.counters.submitted);
+    flight.due = Some(watchdog::in_time(&state));
     state.admin.slots.launch(ticket, flight);
     Ok(offer(relay, &mut state, ticket))
 }

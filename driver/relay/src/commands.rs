@@ -13,6 +13,7 @@ use crate::plan::{Plan, Source, answer_length};
 use crate::relay::{Flight, Phase, Relay, count};
 use crate::slots::{Landing, Ticket};
 use crate::sort::plan_of;
+use crate::watchdog;
 
 /// The context of both command queues, small and bulk.
 pub(crate) struct Commands;
@@ -57,7 +58,8 @@ fn start(relay: &Relay, mut request: Request, plan: &Plan) {
             return relay.complete(request, Err(status));
         }
     };
-    let flight = Flight { request: cancelable, file, tag, room: plan.slot_room(), returns_answer: plan.returns_answer };
+    let flight =
+        Flight { request: cancelable, file, tag, room: plan.slot_room(), returns_answer: plan.returns_answer, due: None };
     match launch(relay, plan, ticket, flight) {
         Ok(true) => relay.ring_doorbell(QUEUE_COMMAND),
         Ok(false) => {}
@@ -111,7 +113,7 @@ fn write_command(relay: &Relay, request: &mut Request, plan: &Plan, ticket: Tick
 
 /// Puts a flight on the hardware, and tells whether the doorbell is to be rung; or gives it back when the hardware no longer takes any, or
 /// the request was cancelled meanwhile.
-fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, flight: Flight) -> Result<bool, (Flight, Phase)> {
+fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, mut flight: Flight) -> Result<bool, (Flight, Phase)> {
     let mut state = relay.state.lock();
     let phase = state.phase;
     let Ok((readable, writable)) = relay.memory.command(ticket.index()) else { return Err((flight, phase)) };
@@ -123,6 +125,7 @@ fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, flight: Flight) -> Result<
     count(&relay.counters.submitted);
     let readable = readable.span(size_of::<CommandHeader>() + plan.payload);
     let writable = writable.span(size_of::<Reply>() + plan.slot_room());
+    flight.due = watchdog::due(&state, plan);
     state.commands.slots.launch(ticket, flight);
     state.commands.ring.offer_pair(ticket.head(), readable, writable);
     Ok(state.commands.ring.wants_doorbell())

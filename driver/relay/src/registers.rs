@@ -143,6 +143,20 @@ impl Registers {
         Err(NTSTATUS::IO_TIMEOUT)
     }
 
+    /// As [`reset`](Self::reset), of a device that may be gone for a moment.
+    ///
+    /// # Errors
+    /// As [`reset`](Self::reset), when the moment is over.
+    pub(crate) fn reset_patiently(&self, passive: Passive<'_>) -> Result<()> {
+        for _ in 0..RESET_STEPS {
+            match self.reset(passive) {
+                Err(NTSTATUS::DEVICE_NOT_CONNECTED) => wdf::time::sleep(RESET_STEP, passive),
+                outcome => return outcome,
+            }
+        }
+        Err(NTSTATUS::DEVICE_NOT_CONNECTED)
+    }
+
     /// Agrees on features with a device that was just reset.
     ///
     /// # Errors

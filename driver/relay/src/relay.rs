@@ -9,7 +9,7 @@ use wdf::pci::ConfigSpace;
 use wdf::resources::{Resource, Resources};
 use wdf::{
     Cancelable, Device, DeviceEvents, FileId, Interrupt, NTSTATUS, NewDevice, Passive, PoolArray, PowerState, Published, Queue,
-    QueueBuilder, Request, Result, SpinLock, WaitLock, Work, WorkItem,
+    QueueBuilder, Request, Result, SpinLock, Timer, WaitLock, Work, WorkItem,
 };
 
 use crate::admin::Admin;
@@ -21,6 +21,7 @@ use crate::memory::{self, ADMIN_RING, ADMIN_SLOTS, COMMAND_RING, COMMAND_SLOTS, 
 use crate::registers::Registers;
 use crate::ring::Ring;
 use crate::slots::{Slot, Slots};
+use crate::watchdog::{self, Watchdog};
 
 /// Small commands that may be with the driver at one time. Fewer than there are slots: the rest are for commands that were cancelled
 /// but that the device still has.
@@ -36,6 +37,8 @@ pub(crate) struct Flight {
     pub(crate) tag: u64,
     pub(crate) room: usize,
     pub(crate) returns_answer: bool,
+    /// The look of the watchdog after which the answer is overdue.
+    pub(crate) due: Option<u64>,
 }
 
 /// One virtqueue with the requests in it.
@@ -60,6 +63,8 @@ pub(crate) enum Phase {
 /// What the spin lock protects.
 pub(crate) struct State {
     pub(crate) phase: Phase,
+    /// Looks of the watchdog.
+    pub(crate) looks: u64,
     pub(crate) commands: Lane,
     pub(crate) admin: Lane,
     pub(crate) events: Ring<CommonBuffer>,
@@ -83,6 +88,7 @@ pub(crate) struct Relay {
     /// Whether the device has power. Held while it is started and stopped.
     power: WaitLock<bool>,
     recovery: WorkItem<Recovery>,
+    watchdog: Timer<Watchdog>,
     _interrupts: [Interrupt<Vector>; 4],
 }
 
@@ -126,6 +132,7 @@ impl Relay {
             |buffer, slots| Ok(Lane { ring: Ring::new(buffer), slots: Slots::new(PoolArray::new(slots, |_| Slot::new())?) });
         let state = State {
             phase: Phase::Off,
+            looks: 0,
             commands: lane(rings.command, COMMAND_SLOTS)?,
             admin: lane(rings.admin, ADMIN_SLOTS)?,
             events: Ring::new(rings.event),
@@ -146,6 +153,7 @@ impl Relay {
             next_tag: AtomicU64::new(0),
             power: WaitLock::new(false)?,
             recovery: WorkItem::create(device)?,
+            watchdog: Timer::create(device, Some(watchdog::PERIOD))?,
             _interrupts: [vector(0)?, vector(1)?, vector(2)?, vector(3)?],
         })
     }
@@ -212,7 +220,7 @@ impl Relay {
     /// Resets the device and sets it up from nothing.
     fn start_hardware(&self, passive: Passive<'_>) -> Result<()> {
         let registers = self.registers.get().ok_or(NTSTATUS::DEVICE_NOT_READY)?;
-        registers.reset(passive)?;
+        registers.reset_patiently(passive)?;
         registers.negotiate()?;
         if registers.queues() < QUEUE_COUNT {
             return Err(NTSTATUS::DEVICE_CONFIGURATION_ERROR);
@@ -291,6 +299,12 @@ impl DeviceEvents for Relay {
 
     fn interrupts_enabled(device: Device<'_, Self>, _from: PowerState, _passive: Passive<'_>) -> Result<()> {
         crate::events::post(device.context());
+        device.watchdog.start(watchdog::PERIOD);
+        Ok(())
+    }
+
+    fn interrupts_disabling(device: Device<'_, Self>, _to: PowerState, passive: Passive<'_>) -> Result<()> {
+        device.watchdog.stop_and_wait(passive);
         Ok(())
     }
 

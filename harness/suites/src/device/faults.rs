@@ -71,12 +71,57 @@ times = 40
 "#,
 );
 
+/// Interrupts that never come.
+const SILENCE: Needs<'_> = hardware(
+    r#"seed = 14
+[[fault]]
+kind = "interrupt-dropped"
+after = 10
+probability = 0.3
+times = 12
+"#,
+);
+
+/// An answer that never comes.
+const LOSS: Needs<'_> = hardware(
+    r#"seed = 15
+[[fault]]
+kind = "completion-lost"
+only = 0
+after = 10
+times = 1
+"#,
+);
+
+/// A device that goes away for a while, and comes back as if it had just got power.
+const ABSENCE: Needs<'_> = hardware(
+    r#"seed = 16
+[[fault]]
+kind = "device-gone"
+after = 400
+times = 1
+micros = 300000
+[[fault]]
+kind = "reset-sticks"
+micros = 20000
+"#,
+);
+
 pub(super) const TESTS: &[&[Test]] = &[
     tests!(device on HARMLESS; {
         late_and_doubled_signals_cost_nothing: "interrupts that come late, twice or without cause, completions late and out of order: every answer is right",
     }),
     tests!(device on LENGTHS; {
         wrong_used_lengths_are_errors: "a used length that is too long or too short fails its request, and the device goes on",
+    }),
+    tests!(device on SILENCE; {
+        lost_interrupts_cost_time_only: "an answer whose interrupt got lost is found all the same",
+    }),
+    tests!(device on LOSS; {
+        a_lost_answer_fails_its_request_in_bounded_time: "a command that the hardware never answers ends with an error, and the device goes on",
+    }),
+    tests!(device on ABSENCE; {
+        a_device_that_is_gone_for_a_while_comes_back: "what it had fails in bounded time, and it works again once it is back",
     }),
     tests!(device on BYTES; {
         corrupted_bytes_do_no_harm: "whatever the hardware writes, each request ends, no answer is too long, and the device goes on",
@@ -151,5 +196,41 @@ fn corrupted_bytes_do_no_harm(bench: &mut Bench) -> TestResult {
     }
     ensure!(wrong >= 1);
     ensure_eq!(relay.config()?.held, 0);
+    recovers(&relay, bench)
+}
+
+fn lost_interrupts_cost_time_only(bench: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    for _ in 0..60 {
+        let (answer, payload) = echo(&relay, bench, 64);
+        ensure!(answer? == payload);
+    }
+    Ok(())
+}
+
+fn a_lost_answer_fails_its_request_in_bounded_time(bench: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    let mut failures = Vec::new();
+    for _ in 0..30 {
+        let (answer, payload) = echo(&relay, bench, 64);
+        match answer {
+            Ok(answer) => ensure!(answer == payload),
+            Err(status) => failures.push(status),
+        }
+    }
+    ensure!(failures.contains(&NTSTATUS::DEVICE_HARDWARE_ERROR));
+    ensure!(failures.iter().all(|status| DISTRUST.contains(status)));
+    recovers(&relay, bench)
+}
+
+fn a_device_that_is_gone_for_a_while_comes_back(bench: &mut Bench) -> TestResult {
+    let relay = Relay::open()?;
+    let mut failures = 0;
+    let deadline = Deadline::after(DEADLINE);
+    // Doorbells are register accesses; one of them is the one at which the device goes.
+    while failures == 0 {
+        ensure!(!deadline.has_passed());
+        failures += u32::from(echo(&relay, bench, 64).0.is_err());
+    }
     recovers(&relay, bench)
 }
