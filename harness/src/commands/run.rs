@@ -452,5 +452,8 @@ fn conclude(arguments: &Arguments, record: &RunRecord, folder: &Path, watcher: &
         }
         note(format!("{:>10.1} ms  all of it", total.as_secs_f64() * 1e3));
     }
+    if record.counts.failed > 0 {
+        note(format!("[rig] for the same random choices again: --seed {}", record.seed));
+    }
     note(format!("[rig] report: {report}"));
 }
