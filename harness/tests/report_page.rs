@@ -4,16 +4,11 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
 
 use channel::{Expected, FromGuest, LogLevel, Needs, Outcome};
-use common::{Guest, finish, mark, run_image};
-use harness::interrupt::Interrupt;
+use common::{Guest, Running, finish, mark, run_image};
 use harness::pvh::Then;
-use harness::tool::Tool;
-
-/// Longest time that the browser may take to show a page.
-const BROWSER: Duration = Duration::from_secs(60);
 
 /// A run with every kind of outcome, and its page.
 fn page() -> PathBuf {
@@ -45,17 +40,18 @@ fn page() -> PathBuf {
     said.folder().join("report.html")
 }
 
-/// Runs the browser on `address`.
+/// Runs the browser on `address`, and returns what it writes.
 fn browse(browser: &Path, options: &[&str], address: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
-    let tool = Tool::new(browser, BROWSER)
+    let mut command = Command::new(browser);
+    command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000"])
-        .args([format!("--user-data-dir={}", profile.path().display())])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(options)
-        .args([address]);
-    let finished = tool.capture(&Interrupt::never().unwrap()).unwrap_or_else(|error| panic!("{error}"));
-    assert!(finished.status.success(), "{}", finished.stderr);
-    finished.stdout
+        .arg(address);
+    let said = Running::start(&mut command).finish();
+    assert_eq!(said.exit, Some(0), "{said}");
+    said.stdout
 }
 
 /// What a page is after its scripts have run, opened at `fragment`.

@@ -262,7 +262,7 @@ fn resolved(arguments: &Arguments) -> Arguments {
     let fresh = || std::hash::RandomState::new().build_hasher().finish();
     Arguments {
         seed: arguments.seed.or_else(|| Some(fresh())),
-        jobs: arguments.jobs.or_else(|| Some(jobs_here(MEMORY))),
+        jobs: arguments.jobs.or_else(|| Some(jobs_here(MEMORY, arguments.vcpus))),
         image: arguments.image.as_ref().map(absolute),
         faults: arguments.faults.as_ref().map(absolute),
         symbols: arguments.symbols.iter().map(absolute).collect(),
@@ -309,15 +309,17 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
     })
 }
 
-/// As many guests of `memory` MiB as this machine has processors, and memory that is free, for.
-fn jobs_here(memory: u32) -> NonZeroUsize {
-    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+/// As many guests of `memory` MiB and `vcpus` processors as this machine has memory that is free, and processors, for. A guest's
+/// processors wait most of the time, so two of them make one of the machine's busy.
+fn jobs_here(memory: u32, vcpus: u32) -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()
     });
-    let fitting = free.map_or(usize::MAX, |kib| kib / 1024 / (memory + OVERHEAD) as usize);
-    NonZeroUsize::new(fitting).unwrap_or(NonZeroUsize::MIN).min(processors)
+    let by_memory = free.map_or(usize::MAX, |kib| kib / 1024 / (memory + OVERHEAD) as usize);
+    let by_processors = (processors * 2 / vcpus.max(1) as usize).min(processors);
+    NonZeroUsize::new(by_memory.min(by_processors)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Who looks on: a machine, a person at a terminal, or a log.
@@ -325,8 +327,10 @@ fn watcher_of(arguments: &Arguments) -> Box<dyn Watcher> {
     let slow = Duration::from_secs(arguments.slow);
     let is_live = std::io::stderr().is_terminal() && std::env::var_os("CI").is_none();
     match () {
+        // A list is not a run: nobody is told how it comes about.
+        () if arguments.list => Box::new(Lines::new(slow)),
         () if arguments.json => Box::new(Json::new(slow)),
-        () if is_live && !arguments.list => Box::new(Live::new(slow)),
+        () if is_live => Box::new(Live::new(slow)),
         () => Box::new(Lines::new(slow)),
     }
 }

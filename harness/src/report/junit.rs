@@ -23,14 +23,14 @@ pub fn render(record: &RunRecord, logs: &Logs<'_>) -> Outcome<Vec<u8>> {
         report.set_timestamp(started);
     }
     for name in suites(record) {
-        let mut suite = TestSuite::new(name);
+        let mut suite = TestSuite::new(clean(name));
         suite.add_test_cases(record.tests.iter().filter(|test| test.suite() == name).map(|test| case(test, logs)));
         report.add_test_suite(suite);
     }
     if let Some(trouble) = &record.trouble {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        status.set_message(trouble.lines.first().cloned().unwrap_or_default());
-        status.set_description(trouble.lines.join("\n"));
+        status.set_message(clean(trouble.lines.first().map_or("", String::as_str)));
+        status.set_description(clean(&trouble.lines.join("\n")));
         let mut suite = TestSuite::new("run");
         suite.add_test_case(TestCase::new("the run as a whole", status));
         report.add_test_suite(suite);
@@ -59,16 +59,16 @@ fn case(test: &TestRecord, logs: &Logs<'_>) -> TestCase {
     };
     let lines = test.outcome.lines();
     if let Some(first) = lines.first() {
-        status.set_message(first.clone());
+        status.set_message(clean(first));
         status.set_type(test.outcome.word());
-        status.set_description(lines.join("\n"));
+        status.set_description(clean(&lines.join("\n")));
     }
     status.add_reruns(test.earlier.iter().map(|attempt| rerun(attempt, logs)));
-    let mut case = TestCase::new(test.name.clone(), status);
-    case.set_classname(test.suite());
+    let mut case = TestCase::new(clean(&test.name), status);
+    case.set_classname(clean(test.suite()));
     case.set_time(Duration::from_micros(test.host_us));
-    case.set_system_out(test.log.join("\n"));
-    case.set_system_err(logs.of(test));
+    case.set_system_out(clean(&output(test)));
+    case.set_system_err(clean(&logs.of(test)));
     case
 }
 
@@ -77,12 +77,23 @@ fn rerun(attempt: &TestRecord, logs: &Logs<'_>) -> TestRerun {
     let lines = attempt.outcome.lines();
     let mut rerun = TestRerun::new(kind(&attempt.outcome));
     rerun.set_time(Duration::from_micros(attempt.host_us));
-    rerun.set_message(lines.first().cloned().unwrap_or_default());
+    rerun.set_message(clean(&attempt.outcome.headline()));
     rerun.set_type(attempt.outcome.word());
-    rerun.set_description(lines.join("\n"));
-    rerun.set_system_out(attempt.log.join("\n"));
-    rerun.set_system_err(logs.of(attempt));
+    rerun.set_description(clean(&lines.join("\n")));
+    rerun.set_system_out(clean(&output(attempt)));
+    rerun.set_system_err(clean(&logs.of(attempt)));
     rerun
+}
+
+/// What a test logged and measured.
+fn output(test: &TestRecord) -> String {
+    let figures = test.figures.iter().map(ToString::to_string);
+    test.log.iter().cloned().chain(figures).collect::<Vec<_>>().join("\n")
+}
+
+/// Text without the two characters of Unicode that no XML may have and that the writer lets pass.
+fn clean(text: &str) -> String {
+    text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
 const fn kind(outcome: &TestOutcome) -> NonSuccessKind {

@@ -10,7 +10,12 @@ use crate::run::record::{TestOutcome, TestRecord, Trouble};
 type Element = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 const SCHEMA: [Element; 11] = [
-    ("testsuites", &["name", "tests", "failures", "errors"], &["time", "timestamp", "uuid"], &["testsuite"]),
+    (
+        "testsuites",
+        &["name", "tests", "failures", "errors"],
+        &["disabled", "skipped", "time", "timestamp", "uuid"],
+        &["testsuite"],
+    ),
     (
         "testsuite",
         &["name", "tests", "failures", "errors"],

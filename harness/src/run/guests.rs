@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
         self.of_boot(number, |record| {
             record.qemu = boot.qemu_command();
             record.model = boot.model_command();
-            record.started = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+            record.started = (Utc::now() - boot.started().elapsed()).to_rfc3339_opts(SecondsFormat::Micros, true);
         });
         self.watcher.tell(&Event::BootStarted { boot: number });
         Some((number, boot))

@@ -19,6 +19,8 @@
       test.hidden = !fits;
       shown += fits ? 1 : 0;
     }
+    // Whoever has found the one test wants to read it.
+    if (shown === 1 && tests.length > 1) tests.find((test) => !test.hidden).open = true;
     nothing.hidden = shown > 0 || tests.length === 0;
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
   };

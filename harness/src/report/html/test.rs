@@ -96,8 +96,9 @@ fn block(title: &str, text: &str, open: bool) -> String {
 fn of_bug_check(report: &BugCheck, expected: bool) -> String {
     let word = if expected { "Bug check, as expected" } else { "Bug check" };
     let class = if expected { "good" } else { "bad" };
-    let mut text = format!("<h3 class=\"{class}\">{word}: {}</h3><ol class=\"trace\">", escape(&report.headline()));
-    let _ = write!(text, "<li value=\"0\"><b>at</b> <code>{}</code></li>", escape(&report.at.to_string()));
+    let mut text = format!("<h3 class=\"{class}\">{word}: {}</h3>", escape(&report.headline()));
+    let _ =
+        write!(text, "<p class=\"trace\">at <code>{}</code></p><ol class=\"trace\" start=\"0\">", escape(&report.at.to_string()));
     for frame in &report.frames {
         let _ = write!(text, "<li><code>{}</code></li>", escape(&frame.to_string()));
     }

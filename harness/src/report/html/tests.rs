@@ -13,7 +13,7 @@ fn nothing_that_a_guest_says_becomes_markup() {
     record.tests[0].name = "<script>alert(1)</script>".into();
     record.tests[0].log = vec!["</pre><img src=x>".into()];
     record.tests[0].guest_log = (0, 100);
-    record.boots[0].folder = "x\" onclick=\"alert(1)".into();
+    record.directory = "x\" onclick=\"alert(1)".into();
     let page = page(&record, "</pre><b>guest</b>");
     assert!(!page.contains("<script>alert") && !page.contains("<img") && !page.contains("<b>guest"));
     assert!(!page.contains("\" onclick"));
