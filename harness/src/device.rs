@@ -66,6 +66,8 @@ pub struct Model {
     pub transport: Transport,
     /// Whether it takes `--faults`.
     pub takes_faults: bool,
+    /// The program that checks plans of faults.
+    pub checker: PathBuf,
 }
 
 /// How a model learns where QEMU comes.
@@ -89,7 +91,7 @@ impl Model {
     #[must_use]
     pub fn relay(program: PathBuf, transport: Transport) -> Self {
         let arguments = ["serve", "relay", "--transport", transport.name()].map(OsString::from).to_vec();
-        Self { program, arguments, entrance: Entrance::Option, transport, takes_faults: true }
+        Self { checker: program.clone(), program, arguments, entrance: Entrance::Option, transport, takes_faults: true }
     }
 
     /// The same, logging as much as `level` says; from `debug` on a line for each command.
@@ -116,7 +118,8 @@ impl Model {
             _ => Entrance::Option,
         };
         let program = PathBuf::from(words.next().unwrap_or_default());
-        Ok(Self { program, arguments: words.collect(), entrance, transport, takes_faults: false })
+        let checker = program.clone();
+        Ok(Self { program, arguments: words.collect(), entrance, transport, takes_faults: false, checker })
     }
 
     /// Its command, with `value` where it says that it wants it.
@@ -147,7 +150,7 @@ impl Model {
         };
         let text = std::fs::read_to_string(plan).map_err(|error| mistake(error.to_string()))?;
         let what = "the plan of faults cannot be checked";
-        let tool = Tool::new(&self.program, PLAN_CHECK).args(["check", "--transport", self.transport.name()]).args([plan]);
+        let tool = Tool::new(&self.checker, PLAN_CHECK).args(["check", "--transport", self.transport.name()]).args([plan]);
         let finished = tool.capture(interrupt).map_err(|error| error.problem(what, "run it again"))?;
         match finished.status.code() {
             Some(0) => Ok(text),

@@ -21,6 +21,7 @@ pub mod files;
 pub mod guard;
 pub mod interrupt;
 pub mod places;
+pub mod project;
 pub mod pvh;
 pub mod qemu;
 pub mod qmp;

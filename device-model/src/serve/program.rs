@@ -5,12 +5,13 @@
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::{SocketFile, announce, invitation, listen, vfio_user, vhost_user};
+use super::{ListenError, SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
 use crate::cli::{Transport, UsageError, level, possible_on, read_plan};
 use crate::device::Device;
 use crate::fault::{Faulty, FaultyVirtio, Kind, Plan};
@@ -23,7 +24,11 @@ use crate::{process, sandbox};
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Path of the Unix socket to create.
-    socket: PathBuf,
+    #[arg(required_unless_present = "listen_fd", conflicts_with = "listen_fd")]
+    socket: Option<PathBuf>,
+    /// Number of an inherited descriptor: a Unix socket that listens already.
+    #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(3..))]
+    listen_fd: Option<i32>,
     /// How the virtual machine speaks to the device.
     #[arg(long, value_enum, default_value_t = Transport::VfioUser)]
     transport: Transport,
@@ -93,26 +98,38 @@ impl Arguments {
     fn serve_pci(&self, device: impl Device + 'static) -> Outcome {
         let stop = process::stop_signals()?;
         process::survive_shortened_memory()?;
-        let (listener, file) = listen(&self.socket)?;
+        let (listener, file) = self.listen()?;
         let mut server = vfio_user::Server::new();
         server.add("device", listener, Function::new(Box::new(device))?)?;
-        self.begin(&file, &invitation::to_vfio_user(&self.socket))?;
+        self.begin(file.as_ref(), invitation::to_vfio_user)?;
         Ok(server.run(stop.as_fd())?)
     }
 
     fn serve_virtio<V: VirtioDevice + 'static>(&self, device: impl Fn() -> V) -> Outcome {
         let stop = process::stop_signals()?;
         process::survive_shortened_memory()?;
-        let (listener, file) = listen(&self.socket)?;
-        self.begin(&file, &invitation::to_vhost_user(&self.socket, &device()))?;
+        let (listener, file) = self.listen()?;
+        self.begin(file.as_ref(), |socket| invitation::to_vhost_user(socket, &device()))?;
         Ok(vhost_user::serve(&listener, device, stop.as_fd())?)
     }
 
-    /// All is open: give up what serving does not need, and invite.
-    fn begin(&self, file: &SocketFile, invitation: &str) -> Outcome {
-        if !self.no_sandbox {
-            sandbox::enter(Some(file.path()))?;
+    /// The socket, and its file if this process made it.
+    fn listen(&self) -> Result<(UnixListener, Option<SocketFile>), ListenError> {
+        match (self.listen_fd, &self.socket) {
+            (Some(fd), _) => Ok((inherited(fd)?, None)),
+            (None, socket) => {
+                let (listener, file) = listen(socket.as_deref().unwrap_or(Path::new("device.sock")))?;
+                Ok((listener, Some(file)))
+            }
         }
-        Ok(announce(&self.socket, invitation)?)
+    }
+
+    /// All is open: give up what serving does not need, and invite whoever does not know of the socket yet.
+    fn begin(&self, file: Option<&SocketFile>, invitation: impl FnOnce(&Path) -> String) -> Outcome {
+        if !self.no_sandbox {
+            sandbox::enter(file.map(SocketFile::path))?;
+        }
+        let Some(file) = file else { return Ok(()) };
+        Ok(announce(file.path(), &invitation(file.path()))?)
     }
 }

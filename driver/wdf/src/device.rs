@@ -145,6 +145,12 @@ impl<'a> DeviceInit<'a> {
         unsafe { WdfFdoInitSetFilter(self.raw) };
     }
 
+    /// The device's own queues may be sent to, through [`Device::self_target`](crate::Device::self_target).
+    pub fn allow_self_target(&mut self) {
+        // SAFETY: as above.
+        unsafe { WdfDeviceInitAllowSelfIoTarget(self.raw) };
+    }
+
     /// Buffers of METHOD_NEITHER I/O controls are probed and locked in the caller's context, before the request is queued; the request's
     /// [`input`](crate::Request::input) and [`output`](crate::Request::output) then work as with the other methods.
     pub fn lock_user_buffers(&mut self) {

@@ -115,6 +115,46 @@ extern "win64" fn context(_: Globals, object: Handle, kind: *const WDF_OBJECT_CO
     with(object as usize, |object| *object.context.get_or_insert_with(make)) as Handle
 }
 
+/// The callback of a queue that is quiet at once.
+type StateCallback = Option<unsafe extern "win64" fn(Handle, Handle)>;
+
+fn quiet_at_once(queue: Handle, name: &'static str, callback: StateCallback, context: Handle) {
+    record(queue, name, if callback.is_some() { " then" } else { "" });
+    if let Some(callback) = callback {
+        // SAFETY: the callback that the test's queue was given, with that queue.
+        unsafe { callback(queue, context) };
+    }
+}
+
+extern "win64" fn stop_queue(_: Globals, queue: Handle, callback: StateCallback, context: Handle) {
+    quiet_at_once(queue, "Stop", callback, context);
+}
+
+extern "win64" fn drain_queue(_: Globals, queue: Handle, callback: StateCallback, context: Handle) {
+    quiet_at_once(queue, "Drain", callback, context);
+}
+
+extern "win64" fn purge_queue(_: Globals, queue: Handle, callback: StateCallback, context: Handle) {
+    quiet_at_once(queue, "Purge", callback, context);
+}
+
+extern "win64" fn stop_and_purge_queue(_: Globals, queue: Handle, callback: StateCallback, context: Handle) {
+    quiet_at_once(queue, "StopAndPurge", callback, context);
+}
+
+/// Every queue here is its own device.
+extern "win64" fn device_of_queue(_: Globals, queue: Handle) -> Handle {
+    queue
+}
+
+extern "win64" fn lock_interrupt(_: Globals, interrupt: Handle) {
+    record(interrupt, "AcquireLock", "");
+}
+
+extern "win64" fn unlock_interrupt(_: Globals, interrupt: Handle) {
+    record(interrupt, "ReleaseLock", "");
+}
+
 fn install() {
     let mut table = vec![missing as *const c_void; FUNCTION_NAMES.len()];
     for (at, function) in [
@@ -130,6 +170,13 @@ fn install() {
         (index::WdfObjectReferenceActual, reference as *const c_void),
         (index::WdfObjectDereferenceActual, dereference as *const c_void),
         (index::WdfObjectGetTypedContextWorker, context as *const c_void),
+        (index::WdfIoQueueStop, stop_queue as *const c_void),
+        (index::WdfIoQueueDrain, drain_queue as *const c_void),
+        (index::WdfIoQueuePurge, purge_queue as *const c_void),
+        (index::WdfIoQueueStopAndPurge, stop_and_purge_queue as *const c_void),
+        (index::WdfIoQueueGetDevice, device_of_queue as *const c_void),
+        (index::WdfInterruptAcquireLock, lock_interrupt as *const c_void),
+        (index::WdfInterruptReleaseLock, unlock_interrupt as *const c_void),
     ] {
         table[at] = function;
     }

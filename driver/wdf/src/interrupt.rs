@@ -57,6 +57,22 @@ unsafe impl<I> Send for Interrupt<I> {}
 // SAFETY: as above.
 unsafe impl<I> Sync for Interrupt<I> {}
 
+/// An interrupt whose service routine does not run, for as long as this lives.
+#[derive(Debug)]
+#[must_use = "the lock is released when this is dropped"]
+pub struct InterruptGuard<'a> {
+    handle: WDFINTERRUPT,
+    /// Not `Send`: the processor that acquired the lock releases it.
+    holder: PhantomData<(&'a (), *mut ())>,
+}
+
+impl Drop for InterruptGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: acquired in `Interrupt::lock`, on this processor.
+        unsafe { WdfInterruptReleaseLock(self.handle) };
+    }
+}
+
 /// What an interrupt was connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterruptInfo {
@@ -82,6 +98,20 @@ impl<I: InterruptEvents> Interrupt<I> {
         // SAFETY: the interrupt was just created with room for an `I`.
         unsafe { context::install(handle.object(), context) }?;
         Ok(Self { handle, context: PhantomData })
+    }
+
+    /// An interrupt of the tests' table.
+    #[cfg(test)]
+    pub(crate) const fn fake(handle: WDFINTERRUPT) -> Self {
+        Self { handle, context: PhantomData }
+    }
+
+    /// Keeps the service routine from running until the result is dropped: for what it shares with other callbacks. Raises the IRQL to
+    /// the device's, at which hardly anything may be called but registers read and written.
+    pub fn lock(&self) -> InterruptGuard<'_> {
+        // SAFETY: the interrupt is valid as long as its device.
+        unsafe { WdfInterruptAcquireLock(self.handle) };
+        InterruptGuard { handle: self.handle, holder: PhantomData }
     }
 
     /// What it is connected to; known from `prepare_hardware` on.

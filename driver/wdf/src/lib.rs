@@ -52,7 +52,7 @@ pub use context::{Context, ContextType};
 pub use device::{Device, DeviceEvents, DeviceInit, NewDevice, PowerState};
 pub use driver::Driver;
 pub use file::{FileEvents, FileId, FileWatch};
-pub use interrupt::{InService, Interrupt, InterruptEvents, InterruptInfo};
+pub use interrupt::{InService, Interrupt, InterruptEvents, InterruptGuard, InterruptInfo};
 pub use irql::Passive;
 pub use lock::{SpinGuard, SpinLock, WaitGuard, WaitLock};
 pub use memory::Memory;

@@ -61,10 +61,19 @@ pub trait OnCanceledOnQueue: QueueEvents {
     fn canceled_on_queue(&self, device: Device<'_, Self::Device>, request: Request);
 }
 
-/// `EvtIoQueueState`: a queue has become ready, or has come to the state that was asked for.
+/// `EvtIoQueueState` of [`Queue::notify_ready`].
 pub trait OnQueueReady: QueueEvents {
     /// A manual queue has a request to retrieve.
     fn ready(&self, device: Device<'_, Self::Device>);
+}
+
+/// `EvtIoQueueState` of a queue that is being stopped, drained or purged.
+pub trait OnQuiet: 'static {
+    /// The context of the queue.
+    type Queue: QueueEvents;
+
+    /// The driver holds no request of the queue any more; a queue that was drained or purged has none in it, either.
+    fn quiet(queue: &Self::Queue, device: Device<'_, <Self::Queue as QueueEvents>::Device>);
 }
 
 /// Describes a queue that is about to be made.
@@ -242,6 +251,12 @@ impl<Q: QueueEvents> Queue<Q> {
         unsafe { WdfIoQueueStop(self.handle, None, core::ptr::null_mut()) };
     }
 
+    /// As [`stop`](Self::stop); `N` is told when the driver holds no request of the queue.
+    pub fn stop_then<N: OnQuiet<Queue = Q>>(&self) {
+        // SAFETY: as in `state`; the trampoline finds what it needs from the queue.
+        unsafe { WdfIoQueueStop(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
+    }
+
     /// Stops presenting, and waits until the driver holds no request of the queue.
     pub fn stop_synchronously(&self, passive: Passive<'_>) {
         passive.check();
@@ -253,6 +268,12 @@ impl<Q: QueueEvents> Queue<Q> {
     pub fn drain(&self) {
         // SAFETY: as in `state`; no callback.
         unsafe { WdfIoQueueDrain(self.handle, None, core::ptr::null_mut()) };
+    }
+
+    /// As [`drain`](Self::drain); `N` is told when the last request has been completed.
+    pub fn drain_then<N: OnQuiet<Queue = Q>>(&self) {
+        // SAFETY: as in `stop_then`.
+        unsafe { WdfIoQueueDrain(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
     }
 
     /// As [`drain`](Self::drain), and waits until the last request has been completed.
@@ -268,6 +289,12 @@ impl<Q: QueueEvents> Queue<Q> {
         unsafe { WdfIoQueuePurge(self.handle, None, core::ptr::null_mut()) };
     }
 
+    /// As [`purge`](Self::purge); `N` is told when the last request has been completed.
+    pub fn purge_then<N: OnQuiet<Queue = Q>>(&self) {
+        // SAFETY: as in `stop_then`.
+        unsafe { WdfIoQueuePurge(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
+    }
+
     /// As [`purge`](Self::purge), and waits until the last request has been completed.
     pub fn purge_synchronously(&self, passive: Passive<'_>) {
         passive.check();
@@ -279,6 +306,12 @@ impl<Q: QueueEvents> Queue<Q> {
     pub fn stop_and_purge(&self) {
         // SAFETY: as in `state`; no callback.
         unsafe { WdfIoQueueStopAndPurge(self.handle, None, core::ptr::null_mut()) };
+    }
+
+    /// As [`stop_and_purge`](Self::stop_and_purge); `N` is told when the driver holds no request of the queue.
+    pub fn stop_and_purge_then<N: OnQuiet<Queue = Q>>(&self) {
+        // SAFETY: as in `stop_then`.
+        unsafe { WdfIoQueueStopAndPurge(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
     }
 
     /// As [`stop_and_purge`](Self::stop_and_purge), and waits until the driver holds no request of the queue.
@@ -323,6 +356,15 @@ impl<Q: OnQueueReady> Queue<Q> {
         // SAFETY: as in `state`; the trampoline finds what it needs from the queue.
         unsafe { WdfIoQueueReadyNotify(self.handle, Some(trampoline::queue_ready::<Q>), core::ptr::null_mut()) }.ok()
     }
+
+    /// [`OnQueueReady`] is not told any more.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_REQUEST` when the queue is not stopped.
+    pub fn stop_notifying(&self) -> Result<()> {
+        // SAFETY: as in `state`; no callback.
+        unsafe { WdfIoQueueReadyNotify(self.handle, None, core::ptr::null_mut()) }.ok()
+    }
 }
 
 /// The queue's context and its device, from a handle that a callback was given.
@@ -336,3 +378,6 @@ pub(crate) unsafe fn parts<'a, Q: QueueEvents>(handle: WDFQUEUE) -> Result<(&'a 
     let device = unsafe { Device::from_handle(WdfIoQueueGetDevice(handle)) };
     context.zip(device).ok_or(NTSTATUS::DEVICE_NOT_READY)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use wdf_sys::{WDFDEVICE, WDFIOTARGET};
 
 use crate::device::{Device, DeviceEvents, NewDevice};
 use crate::irql::Passive;
+use crate::queue::{Queue, QueueEvents};
 use crate::{NTSTATUS, Result, string};
 
 /// An I/O target, for as long as its owner is there.
@@ -121,13 +122,24 @@ impl<'a, D: DeviceEvents> Device<'a, D> {
         unsafe { Target::new(WdfDeviceGetIoTarget(self.handle())) }
     }
 
-    /// The device's own queues, as a target; null framework objects (the device was not allowed one) give none.
+    /// The device's own queues, as a target. None unless [`allow_self_target`](crate::DeviceInit::allow_self_target) was called.
     #[must_use]
     pub fn self_target(self) -> Option<Target<'a>> {
         // SAFETY: the device is valid for `'a`.
         let handle = unsafe { WdfDeviceGetSelfIoTarget(self.handle()) };
         // SAFETY: as above, and its target with it.
         (!handle.is_null()).then(|| unsafe { Target::new(handle) })
+    }
+}
+
+impl Target<'_> {
+    /// Has what is sent to this target, a device's [own](crate::Device::self_target), come to `queue` instead of the default queue.
+    ///
+    /// # Errors
+    /// What the framework says.
+    pub fn assign_queue<Q: QueueEvents>(self, queue: &Queue<Q>) -> Result<()> {
+        // SAFETY: both are valid; that they belong to one device, the framework checks.
+        unsafe { WdfIoTargetSelfAssignDefaultIoQueue(self.handle, queue.handle()) }.ok()
     }
 }
 

@@ -16,7 +16,9 @@ use crate::driver::Driver;
 use crate::file::{FileEvents, FileId, FileWatch};
 use crate::interrupt::{self, InService, InterruptEvents};
 use crate::irql::Passive;
-use crate::queue::{self, OnCanceledOnQueue, OnDeviceControl, OnQueueReady, OnRead, OnRequest, OnStop, OnWrite, QueueEvents};
+use crate::queue::{
+    self, OnCanceledOnQueue, OnDeviceControl, OnQueueReady, OnQuiet, OnRead, OnRequest, OnStop, OnWrite, QueueEvents,
+};
 use crate::request::cancel::{Canceled, OnCancel};
 use crate::request::own::{Completed, OnCompletion};
 use crate::request::pass::OnReturn;
@@ -214,6 +216,13 @@ pub(crate) unsafe extern "win64" fn queue_ready<Q: OnQueueReady>(queue: WDFQUEUE
     // SAFETY: the framework's promise.
     if let Ok((context, device)) = unsafe { queue::parts::<Q>(queue) } {
         context.ready(device);
+    }
+}
+
+pub(crate) unsafe extern "win64" fn queue_quiet<N: OnQuiet>(queue: WDFQUEUE, _context: *mut c_void) {
+    // SAFETY: the framework's promise.
+    if let Ok((context, device)) = unsafe { queue::parts::<N::Queue>(queue) } {
+        N::quiet(context, device);
     }
 }
 

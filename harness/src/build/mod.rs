@@ -17,6 +17,7 @@ use crate::error::{AtPath as _, Outcome, Problem};
 use crate::files::Lock;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::project::Project;
 use crate::setup::toolchain::{SOURCE_VARIABLE, StdSource, Toolchain, cargo};
 use crate::tool::Tool;
 use link::Linked;
@@ -110,7 +111,7 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     }
     let toolchain = Toolchain::find(places, interrupt)?;
     let source = toolchain.fetch_std_source(places, interrupt)?;
-    let builder = Builder { places, source, interrupt };
+    let builder = Builder { places, root: &places.root, source, interrupt };
     let windows = places.guest_target().join(WINDOWS).join("guest");
     builder.driver("relay.sys", "relay")?;
     builder.driver("relayflt.sys", "relay-filter")?;
@@ -118,7 +119,7 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::NativeProgram { entry: "suite_start" })?;
     builder.image()?;
     builder.device_model()?;
-    package::assemble(&windows, &places.setup, &artifacts.package)?;
+    package::assemble(package::relay, &windows, &places.setup, &artifacts.package)?;
     // The sources may have changed while cargo read them; the stamp was taken before, so the next run looks again.
     stamp.record()?;
     Ok((artifacts, lock))
@@ -131,12 +132,58 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
 pub fn driver_package(places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<PathBuf>, Lock)> {
     let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
     let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
-    let builder = Builder { places, source, interrupt };
+    let builder = Builder { places, root: &places.root, source, interrupt };
     let windows = places.guest_target().join(WINDOWS).join("guest");
     builder.driver("relay.sys", "relay")?;
     builder.driver("relayflt.sys", "relay-filter")?;
-    let files = package::assemble(&windows, &places.setup, &places.package())?;
+    let files = package::assemble(package::relay, &windows, &places.setup, &places.package())?;
     Ok((files, lock))
+}
+
+/// Builds and signs the driver package of a project; else as [`driver_package`].
+///
+/// # Errors
+/// As [`driver_package`].
+pub fn project_package(project: &Project, places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<PathBuf>, Lock)> {
+    let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
+    let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
+    let files = Builder { places, root: &project.root, source, interrupt }.project_package(project)?;
+    Ok((files, lock))
+}
+
+/// What a run of a project boots beside the guest's kernel.
+#[derive(Clone, Debug)]
+pub struct ProjectArtifacts {
+    /// Files that go to the guest, by the name they have there.
+    pub payload: Vec<(String, PathBuf)>,
+    /// Files that name functions in the guest.
+    pub symbols: Vec<PathBuf>,
+    /// The program that serves the device.
+    pub model: PathBuf,
+}
+
+/// Builds a project: driver package, suite, device model. Its crates share this repository's target folders, so that the standard
+/// library and everything that both use is built once.
+///
+/// # Errors
+/// As [`everything`].
+pub fn project(project: &Project, places: &Places, interrupt: &Interrupt) -> Outcome<(ProjectArtifacts, Lock)> {
+    let (mut files, lock) = project_package(project, places, interrupt)?;
+    let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
+    let builder = Builder { places, root: &project.root, source, interrupt };
+    let (suite, model) = (project.suite(), project.model());
+    builder.pe("the suite", &["-p", suite, "--bin", suite], Linked::NativeProgram { entry: "suite_start" })?;
+    builder.host_program("the device model", model)?;
+    let windows = places.guest_target().join(WINDOWS).join("guest");
+    let is_for_the_guest = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "sys" || ending == "inf");
+    let symbols = files.extract_if(.., |file| file.extension().is_some_and(|ending| ending == "pdb")).collect::<Vec<_>>();
+    files.retain(is_for_the_guest);
+    let named = |file: PathBuf| (file.file_name().unwrap_or_default().to_string_lossy().into_owned(), file);
+    let mut payload: Vec<(String, PathBuf)> = files.into_iter().map(named).collect();
+    payload.push(("suite.exe".to_owned(), windows.join(suite).with_extension("exe")));
+    let suite_symbols = windows.join(suite.replace('-', "_")).with_extension("pdb");
+    let symbols = symbols.into_iter().chain([suite_symbols]).collect();
+    Ok((ProjectArtifacts { payload, symbols, model: places.target.join("debug").join(model) }, lock))
 }
 
 /// Builds the device model alone, for a run that boots someone else's image.
@@ -148,7 +195,8 @@ pub fn device_model(places: &Places, interrupt: &Interrupt) -> Outcome<PathBuf> 
     let program = Artifacts::of(places).device_model;
     let stamp = Stamp::of(places, "device-model", std::slice::from_ref(&program))?;
     if !stamp.is_current() {
-        Builder { places, source: StdSource::Toolchain(PathBuf::new()), interrupt }.device_model()?;
+        let source = StdSource::Toolchain(PathBuf::new());
+        Builder { places, root: &places.root, source, interrupt }.device_model()?;
         stamp.record()?;
     }
     Ok(program)
@@ -157,6 +205,8 @@ pub fn device_model(places: &Places, interrupt: &Interrupt) -> Outcome<PathBuf> 
 /// Cargo, as the builds need it.
 struct Builder<'a> {
     places: &'a Places,
+    /// The workspace that it works in.
+    root: &'a Path,
     source: StdSource,
     interrupt: &'a Interrupt,
 }
@@ -180,9 +230,22 @@ impl Builder<'_> {
     }
 
     fn device_model(&self) -> Outcome<()> {
-        let tool =
-            self.cargo("build").args(["-p", "device-model", "--bin", "device-model", "--target-dir"]).args([&self.places.target]);
-        self.run("the device model", tool)
+        self.host_program("the device model", "device-model")
+    }
+
+    /// A program of this machine: the one that is named like its crate.
+    fn host_program(&self, what: &str, name: &str) -> Outcome<()> {
+        let tool = self.cargo("build").args(["-p", name, "--bin", name, "--target-dir"]).args([&self.places.target]);
+        self.run(what, tool)
+    }
+
+    /// The driver of a project, in its signed package.
+    fn project_package(&self, project: &Project) -> Outcome<Vec<PathBuf>> {
+        let service = project.service();
+        self.driver(&format!("{service}.sys"), project.driver())?;
+        let windows = self.places.guest_target().join(WINDOWS).join("guest");
+        let folder = self.places.rig().join(format!("package-{service}"));
+        package::assemble(|date| project.inf(date), &windows, &self.places.setup, &folder)
     }
 
     /// Cargo for something that runs inside a guest. `core` and `alloc` are built from source, which a stable toolchain does
@@ -203,7 +266,7 @@ impl Builder<'_> {
     }
 
     fn cargo(&self, command: &str) -> Tool {
-        let mut tool = Tool::new(cargo(), DEADLINE).args([command, "--quiet"]).inside(&self.places.root);
+        let mut tool = Tool::new(cargo(), DEADLINE).args([command, "--quiet"]).inside(self.root);
         // Flags that the user set for host programs do not fit what runs inside a guest.
         for variable in
             ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"]

@@ -14,17 +14,23 @@ use crate::files::write_whole;
 /// Folder of the private key, below the set-up folder.
 pub const KEYS: &str = "keys";
 
-/// Makes the signed package of relay.sys and relayflt.sys in `folder`; `linked` is where the linker left them and their symbols. Each
+/// The INF of relay.sys and relayflt.sys.
+#[must_use]
+pub fn relay(date: i64) -> Inf {
+    Inf::relay(date).with_upper_filter("relayflt", "Relay upper filter driver")
+}
+
+/// Makes the signed package that the INF of a date describes, in `folder`; `linked` is where the linker left drivers and symbols. Each
 /// file is replaced whole, and only when it changes, so that the same sources leave the folder as it is. The result names them.
 ///
 /// # Errors
 /// The disk's; a driver file that breaks the rules; a key that cannot be used.
-pub fn assemble(linked: &Path, setup: &Path, folder: &Path) -> Outcome<Vec<PathBuf>> {
+pub fn assemble(describe: impl FnOnce(i64) -> Inf, linked: &Path, setup: &Path, folder: &Path) -> Outcome<Vec<PathBuf>> {
     let date = inf::build_time().map_err(|why| {
         Problem::usage("the package cannot be dated").because(why).so("correct SOURCE_DATE_EPOCH, or do without it")
     })?;
     let signer = Signer::of(&setup.join(KEYS)).map_err(|error| no_key(&error))?;
-    let inf = Inf::relay(date).with_upper_filter("relayflt", "Relay upper filter driver");
+    let inf = describe(date);
     let mut drivers = Vec::new();
     for service in inf.services() {
         let file = |ending| super::read(&linked.join(service).with_extension(ending));

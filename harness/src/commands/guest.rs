@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use super::run::Arguments;
 use crate::build;
 use crate::build::stranger::{Gathered, Named};
-use crate::device::Model;
+use crate::device::{Entrance, Model};
 use crate::error::{Outcome, Problem};
 use crate::files::{sha256, sha256_of};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::project::Project;
 use crate::run::archive;
 use crate::run::check::Subject;
 use crate::symbols::Symbols;
@@ -40,7 +41,10 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
     match (&arguments.image, &arguments.package) {
         (Some(image), _) => foreign(image, model, arguments, places, interrupt),
         (None, Some(package)) => strangers(package, model, arguments, places, interrupt),
-        (None, None) => own(model, arguments, places, interrupt),
+        (None, None) => match Project::here()? {
+            Some(project) => of_project(&project, model, arguments, places, interrupt),
+            None => own(model, arguments, places, interrupt),
+        },
     }
 }
 
@@ -61,6 +65,46 @@ fn own(model: Option<Model>, arguments: &Arguments, places: &Places, interrupt: 
         symbols: Symbols::new(symbols),
         model: model
             .or_else(|| (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport))),
+        check: None,
+        hashes,
+        image: artifacts.image,
+    })
+}
+
+/// ntlet with a project's driver, suite and device model.
+fn of_project(
+    project: &Project,
+    model: Option<Model>,
+    arguments: &Arguments,
+    places: &Places,
+    interrupt: &Interrupt,
+) -> Outcome<Guest> {
+    let (artifacts, lock) = build::everything(places, interrupt)?;
+    let mut hashes = BTreeMap::from([("ntlet".to_owned(), sha256(&build::read(&artifacts.image)?))]);
+    drop(lock);
+    let (made, _lock) = build::project(project, places, interrupt)?;
+    let mut files = Vec::new();
+    for (name, path) in made.payload {
+        let content = build::read(&path)?;
+        hashes.insert(name.clone(), sha256(&content));
+        files.push((name, content));
+    }
+    let own = || {
+        let model = Model {
+            program: made.model,
+            arguments: ["--transport", arguments.transport.name()].map(Into::into).to_vec(),
+            entrance: Entrance::Option,
+            transport: arguments.transport,
+            takes_faults: true,
+            checker: artifacts.device_model.clone(),
+        };
+        (!arguments.no_device).then(|| model.logging(&arguments.device_log))
+    };
+    Ok(Guest {
+        archive: Some(packed(&files)?),
+        append: "suite=suite.exe".to_owned(),
+        symbols: Symbols::new(made.symbols.into_iter().chain([artifacts.image.clone()]).collect()),
+        model: model.or_else(own),
         check: None,
         hashes,
         image: artifacts.image,

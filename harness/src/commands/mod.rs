@@ -4,6 +4,7 @@ pub mod config;
 pub mod doctor;
 mod guest;
 pub mod image;
+pub mod new;
 pub mod options;
 pub mod package;
 pub mod report;
@@ -40,6 +41,8 @@ pub enum Command {
     Package(package::Arguments),
     /// Windows guests, from install media of your own.
     Image(image::Arguments),
+    /// Writes a new driver with its device model and tests, which builds and runs at once.
+    New(new::Arguments),
     /// Shows each need, where it was found, and what to do where it is missing.
     Doctor(doctor::Arguments),
 }
@@ -86,6 +89,7 @@ fn perform(command: Command) -> Outcome<Exit> {
         Command::Serve(arguments) => serve::perform(&arguments, &interrupt),
         Command::Package(arguments) => package::perform(&arguments, &interrupt),
         Command::Image(arguments) => image::perform(&arguments, &interrupt),
+        Command::New(arguments) => new::perform(&arguments, &interrupt),
         Command::Doctor(arguments) => doctor::perform(&arguments, &interrupt),
     }
 }

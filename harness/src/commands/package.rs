@@ -13,6 +13,7 @@ use crate::error::{AtPath as _, Exit, Outcome, Problem};
 use crate::files::write_whole;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::project::Project;
 
 /// Options of `rig package`.
 #[derive(Clone, Debug, Args)]
@@ -53,7 +54,10 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
 
 fn make(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let places = Places::find(arguments.setup_dir.clone());
-    let (files, _lock) = build::driver_package(&places, interrupt)?;
+    let (files, _lock) = match Project::here()? {
+        Some(project) => build::project_package(&project, &places, interrupt)?,
+        None => build::driver_package(&places, interrupt)?,
+    };
     if let Some(out) = &arguments.out {
         fs::create_dir_all(out).at("create", out)?;
     }

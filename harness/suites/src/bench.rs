@@ -32,16 +32,17 @@ pub(crate) const WITHOUT_VERIFIER: Needs<'static> = Needs { verifier: false, ..N
 
 /// Lists tests: `tests!(suite { name: "purpose", … })` names functions of the calling module. `tests!(suite on NEEDS; { … })` says what
 /// guest they need; `name: "purpose" => EXPECTED` in what bug check a test is to end.
+#[macro_export]
 macro_rules! tests {
     ($suite:ident { $($tests:tt)* }) => {
-        $crate::bench::tests!($suite on channel::Needs::NOTHING; { $($tests)* })
+        $crate::tests!($suite on $crate::Needs::NOTHING; { $($tests)* })
     };
     ($suite:ident on $needs:expr; { $($name:ident: $purpose:literal $(=> $bug_check:expr)?,)* }) => {
         &[$($crate::Test {
             name: concat!(stringify!($suite), "::", stringify!($name)),
             purpose: $purpose,
             needs: $needs,
-            expects: $crate::bench::tests!(@ $($bug_check)?),
+            expects: $crate::tests!(@ $($bug_check)?),
             run: $name,
         },)*]
     };
@@ -204,7 +205,7 @@ pub type TestResult = Result<(), Failure>;
 /// # Errors
 /// The expectation, when the two differ.
 #[track_caller]
-pub(crate) fn check_equal<A: PartialEq<B> + Debug, B: Debug>(what: &str, actual: &A, expected: &B) -> TestResult {
+pub fn check_equal<A: PartialEq<B> + Debug, B: Debug>(what: &str, actual: &A, expected: &B) -> TestResult {
     if actual == expected {
         return Ok(());
     }
@@ -216,7 +217,7 @@ pub(crate) fn check_equal<A: PartialEq<B> + Debug, B: Debug>(what: &str, actual:
 /// # Errors
 /// The expectation, when it does not hold.
 #[track_caller]
-pub(crate) fn check(what: &str, holds: bool) -> TestResult {
+pub fn check(what: &str, holds: bool) -> TestResult {
     if holds {
         return Ok(());
     }
@@ -224,17 +225,19 @@ pub(crate) fn check(what: &str, holds: bool) -> TestResult {
 }
 
 /// Ends the test unless both values are equal: `ensure_eq!(actual, expected)`.
+#[macro_export]
 macro_rules! ensure_eq {
     ($actual:expr, $expected:expr) => {
-        $crate::bench::check_equal(stringify!($actual), &$actual, &$expected)?
+        $crate::check_equal(stringify!($actual), &$actual, &$expected)?
     };
 }
 pub(crate) use ensure_eq;
 
 /// Ends the test unless the condition holds.
+#[macro_export]
 macro_rules! ensure {
     ($condition:expr) => {
-        $crate::bench::check(stringify!($condition), $condition)?
+        $crate::check(stringify!($condition), $condition)?
     };
 }
 pub(crate) use ensure;

@@ -19,7 +19,33 @@ mod serve;
 mod stress;
 
 pub use bench::{Bench, Failure, Test, TestResult};
+#[doc(hidden)]
+pub use bench::{check, check_equal};
+pub use channel::{Expected, Needs};
 pub use serve::{report_panic, serve};
+
+/// Makes a program of the tests that a function gives: heap, entry point, panic handler.
+#[macro_export]
+macro_rules! program {
+    ($all:expr) => {
+        #[global_allocator]
+        static HEAP: $crate::nt::Heap = $crate::nt::Heap::empty();
+
+        /// The program's entry point: no C runtime, no arguments.
+        #[unsafe(no_mangle)]
+        extern "win64" fn suite_start() -> ! {
+            $crate::nt::exit_process(match HEAP.start().and_then(|()| $crate::serve($all)) {
+                Ok(()) => $crate::nt::NTSTATUS::SUCCESS,
+                Err(status) => status,
+            })
+        }
+
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::report_panic(info)
+        }
+    };
+}
 
 /// Every test of every suite, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Test> {

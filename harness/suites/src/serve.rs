@@ -10,16 +10,16 @@ use crate::bench::{Bench, Failure, Test, shorten};
 use crate::link::Link;
 use crate::nt::{self, NTSTATUS};
 
-/// Answers the harness until it says goodbye.
+/// Answers the harness, for the tests that `all` gives, until it says goodbye.
 ///
 /// # Errors
 /// The status with which COM2 could not be opened, read or written.
-pub fn serve() -> Result<(), NTSTATUS> {
+pub fn serve<T: Iterator<Item = &'static Test>>(all: impl Fn() -> T) -> Result<(), NTSTATUS> {
     let mut bench = Bench::new(Link::open()?);
     loop {
-        match bench.link().receive(Order::new)? {
+        match bench.link().receive(|message| Order::new(message, all()))? {
             Order::Greet => bench.link().send(&FromGuest::Hello { protocol: PROTOCOL_VERSION, system: &nt::system_name() })?,
-            Order::List => list(bench.link())?,
+            Order::List => list(bench.link(), all())?,
             Order::Run { test, seed, span } => {
                 bench.prepare(seed, span);
                 run(&mut bench, test)?;
@@ -42,11 +42,11 @@ enum Order {
 }
 
 impl Order {
-    fn new(message: ToGuest<'_>) -> Self {
+    fn new(message: ToGuest<'_>, mut all: impl Iterator<Item = &'static Test>) -> Self {
         match message {
             ToGuest::Hello { .. } => Self::Greet,
             ToGuest::List => Self::List,
-            ToGuest::Run { test: name, seed, span_ms } => match crate::all().find(|test| test.name == name) {
+            ToGuest::Run { test: name, seed, span_ms } => match all.find(|test| test.name == name) {
                 Some(test) => Self::Run { test, seed, span: (span_ms > 0).then(|| Duration::from_millis(span_ms.into())) },
                 None => Self::Refuse { name: shorten(name).into() },
             },
@@ -57,8 +57,8 @@ impl Order {
     }
 }
 
-fn list(link: &mut Link) -> Result<(), NTSTATUS> {
-    for test in crate::all() {
+fn list(link: &mut Link, all: impl Iterator<Item = &'static Test>) -> Result<(), NTSTATUS> {
+    for test in all {
         link.send(&FromGuest::Test { name: test.name, purpose: test.purpose, needs: test.needs, expects: test.expects })?;
     }
     link.send(&FromGuest::EndOfList)

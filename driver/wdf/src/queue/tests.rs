@@ -1,0 +1,67 @@
+//! Stopping, draining and purging with notice, and the interrupt lock, over the fake table.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::fake;
+use crate::interrupt::{InService, Interrupt, InterruptEvents};
+
+/// One context for queue and device, which are one object in the fake table.
+struct Both {
+    notices: AtomicUsize,
+}
+
+crate::context!(Both);
+
+impl DeviceEvents for Both {}
+
+impl QueueEvents for Both {
+    type Device = Self;
+}
+
+struct Count;
+
+impl OnQuiet for Count {
+    type Queue = Both;
+
+    fn quiet(queue: &Both, device: Device<'_, Both>) {
+        assert!(core::ptr::eq(queue, device.context()));
+        queue.notices.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_queue_that_becomes_quiet_tells_whom_it_was_asked_to_tell_and_nobody_else() {
+    let object = fake::request();
+    let queue = Queue::<Both> { handle: WDFQUEUE(object.0), context: PhantomData };
+    // SAFETY: the fake table knows every object, for ever.
+    let both = unsafe { context::install(queue.handle.object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
+    queue.stop_then::<Count>();
+    queue.drain_then::<Count>();
+    queue.purge_then::<Count>();
+    queue.stop_and_purge_then::<Count>();
+    assert_eq!(both.notices.load(Ordering::Relaxed), 4);
+    queue.stop();
+    queue.drain();
+    queue.purge();
+    queue.stop_and_purge();
+    assert_eq!(both.notices.load(Ordering::Relaxed), 4);
+    let expected = ["Stop then", "Drain then", "Purge then", "StopAndPurge then", "Stop", "Drain", "Purge", "StopAndPurge"];
+    assert_eq!(fake::calls(object), expected);
+}
+
+impl InterruptEvents for Both {
+    type Device = Self;
+
+    fn isr(&self, _: Device<'_, Self>, _: InService<'_>, _: u32) -> bool {
+        false
+    }
+}
+
+#[test]
+fn the_lock_of_an_interrupt_is_released_when_its_guard_goes() {
+    let object = fake::request();
+    let interrupt = Interrupt::<Both>::fake(wdf_sys::WDFINTERRUPT(object.0));
+    drop(interrupt.lock());
+    assert_eq!(fake::calls(object), ["AcquireLock", "ReleaseLock"]);
+}
