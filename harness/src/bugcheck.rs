@@ -15,8 +15,49 @@ pub struct BugCheck {
     pub at: Place,
     /// Back trace, innermost first.
     pub frames: Vec<Place>,
+    /// Registers at the place that it comes from.
+    pub registers: Option<Registers>,
+    /// Modules that were loaded.
+    pub modules: Vec<Module>,
     /// Whether the report arrived in full.
     pub complete: bool,
+}
+
+/// The registers of a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registers {
+    /// By number: `rax`, `rcx`, `rdx`, `rbx`, `rsp`, `rbp`, `rsi`, `rdi`, `r8` to `r15`.
+    pub general: [u64; 16],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Flags.
+    pub rflags: u64,
+}
+
+impl Registers {
+    const NAMES: [&str; 16] =
+        ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
+
+    /// Four a line, as debuggers print them.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let named: Vec<String> =
+            Self::NAMES.iter().zip(self.general).map(|(name, value)| format!("{name:>3}={value:016x}")).collect();
+        let last = format!("rip={:016x} rflags={:08x}", self.rip, self.rflags);
+        named.chunks(4).map(|line| line.join(" ")).chain([last]).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// A module of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// File name.
+    pub name: String,
+    /// Address of its first byte.
+    pub base: u64,
+    /// Bytes of address space it takes.
+    pub size: u64,
+    /// Time stamp of its file.
+    pub time_stamp: u32,
 }
 
 /// An address in the guest.
@@ -50,11 +91,16 @@ impl BugCheck {
         format!("{:#x}{name} ({a:#x}, {b:#x}, {c:#x}, {d:#x})", self.code)
     }
 
-    /// The whole story, one line each: headline, place, back trace.
+    /// The whole story, one line each: headline, place, back trace, registers, modules.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("bug check {}", self.headline()), format!("at {}", self.at)];
         lines.extend(self.frames.iter().enumerate().map(|(number, frame)| format!("#{number} {frame}")));
+        lines.extend(self.registers.iter().flat_map(Registers::lines));
+        lines.extend(self.modules.iter().map(|module| {
+            let Module { name, base, size, time_stamp } = module;
+            format!("{base:#018x}..{:#018x} {name} (time stamp {time_stamp:#010x})", base.saturating_add(*size))
+        }));
         if !self.complete {
             lines.push("the report ends here; the guest was gone before it was complete".to_owned());
         }
@@ -121,10 +167,14 @@ mod tests {
             parameters: [0, 2, 0, 0x1234],
             at,
             frames: vec![],
+            registers: Some(Registers { general: [7; 16], rip: 0x1234, rflags: 2 }),
+            modules: vec![Module { name: "relay.sys".into(), base: 0x1000, size: 0x2000, time_stamp: 9 }],
             complete: true,
         };
         assert_eq!(bug_check.headline(), "0xd1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x0, 0x2, 0x0, 0x1234)");
         assert_eq!(bug_check.lines()[1], "at relay.sys+0x1234 relay::queue::presented");
+        assert_eq!(bug_check.lines()[6], "rip=0000000000001234 rflags=00000002");
+        assert_eq!(bug_check.lines()[7], "0x0000000000001000..0x0000000000003000 relay.sys (time stamp 0x00000009)");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! - [`commands`]: what a user can ask for; each command is a short story told with the rooms below.
 //! - [`setup`]: what a run needs and where it comes from. [`build`]: drivers, suite and guest image.
 //! - [`run`]: one run: which tests, in which boots, with which outcomes. [`report`]: what a run leaves behind.
-//! - [`qemu`], [`device`]: the two processes of a boot. [`run::boot`]: both of them and the guest, watched together.
+//! - [`qemu`], [`device`]: the two processes of a boot; [`slot`]: where the one sits in the other. [`run::boot`]: both of them and the guest, watched together.
 //! - [`symbols`], [`bugcheck`]: what an address and a bug check code mean.
 //! - [`child`], [`guard`], [`tool`], [`interrupt`]: processes that never outlive the harness.
 //! - [`error`], [`console`], [`files`], [`places`], [`pvh`]: small things that everybody uses.
@@ -28,6 +28,7 @@ pub mod qmp;
 pub mod report;
 pub mod run;
 pub mod setup;
+pub mod slot;
 pub mod symbols;
 pub mod tool;
 pub mod windows;

@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use protocol::hardware::{QUEUE_COUNT, QUEUE_SIZE, RelayConfig, VIRTIO_ID};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::child::Child;
 use crate::device::{Door, Transport};
@@ -16,6 +17,7 @@ use crate::guard;
 use crate::pvh::EXIT_PORT;
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
+use crate::slot;
 
 /// The machine to start. Everything that the guest talks to is an open descriptor: nothing of it has a name in a file system.
 #[derive(Debug)]
@@ -95,12 +97,15 @@ impl Machine<'_> {
         add("-chardev", format!("socket,id=monitor,fd={}", self.monitor.as_raw_fd()));
         add("-mon", "chardev=monitor,mode=control".into());
         add("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
+        for word in slot::arguments() {
+            add(&word.to_string_lossy(), String::new());
+        }
         if let Some(device) = self.device {
             let (chardev, device) = device_options(device);
             if let Some(chardev) = chardev {
                 add("-chardev", chardev);
             }
-            add("-device", device);
+            add("-device", device.to_string());
         }
         add("-kernel", self.image.display().to_string());
         if let Some(archive) = self.archive {
@@ -113,21 +118,23 @@ impl Machine<'_> {
     }
 }
 
-/// What QEMU is told about the device: a character device to speak on, if the transport needs one, and the device itself.
+/// What QEMU is told about the device in its slot: a character device to speak on, if the transport needs one, and the device itself.
 ///
 /// QEMU connects by path only. The path leads through a descriptor to the socket, whose own name is already gone.
-fn device_options(door: Door<'_>) -> (Option<String>, String) {
+#[must_use]
+pub fn device_options(door: Door<'_>) -> (Option<String>, Value) {
     let path = format!("/proc/self/fd/{}", door.socket.as_raw_fd());
-    match door.transport {
-        Transport::VfioUser => (None, format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}"#)),
+    let (chardev, device) = match door.transport {
+        Transport::VfioUser => (None, json!({ "driver": "vfio-user-pci", "socket": { "type": "unix", "path": path } })),
         Transport::VhostUser => {
-            let device = format!(
-                r#"{{"driver":"vhost-user-test-device-pci","chardev":"device","virtio-id":{VIRTIO_ID},"num_vqs":{QUEUE_COUNT},"vq_size":{QUEUE_SIZE},"config_size":{}}}"#,
-                size_of::<RelayConfig>()
-            );
+            let device = json!({
+                "driver": "vhost-user-test-device-pci", "chardev": "device", "virtio-id": VIRTIO_ID, "num_vqs": QUEUE_COUNT,
+                "vq_size": QUEUE_SIZE, "config_size": size_of::<RelayConfig>(),
+            });
             (Some(format!("socket,id=device,path={path}")), device)
         }
-    }
+    };
+    (chardev, slot::occupant(device))
 }
 
 /// Why QEMU ended.

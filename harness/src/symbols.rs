@@ -31,6 +31,13 @@ impl Symbols {
         Place { module: module.to_owned(), offset, function }
     }
 
+    /// Names the call that returns to an address. A call that does not return may be the last of its function, so that the address is
+    /// already another's.
+    #[must_use]
+    pub fn caller(&self, module: &str, offset: u64) -> Place {
+        Place { offset, ..self.place(module, offset.saturating_sub(1)) }
+    }
+
     fn file_of(&self, module: &str) -> Option<PathBuf> {
         let stem = module.split('.').next().filter(|stem| !stem.is_empty())?;
         let serves = |file: &&PathBuf| file.file_stem().is_some_and(|name| name.eq_ignore_ascii_case(stem));

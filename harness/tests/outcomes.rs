@@ -77,8 +77,11 @@ fn a_bug_check_fails_its_test_and_the_guest_is_booted_again_for_the_next() {
     let (module, entry) = module_with_symbols();
     let report = [
         FromGuest::BugCheck { code: 0xd1, parameters: [0x10, 2, 0, 0x1234], module: "culprit.sys", offset: entry },
-        FromGuest::BugCheckFrame { module: "culprit.sys", offset: entry },
-        FromGuest::BugCheckFrame { module: "", offset: 0xfff0 },
+        FromGuest::BugCheckFrame { module: "culprit.sys", offset: entry, is_return: false },
+        FromGuest::BugCheckFrame { module: "culprit.sys", offset: entry + 1, is_return: true },
+        FromGuest::BugCheckFrame { module: "", offset: 0xfff0, is_return: true },
+        FromGuest::BugCheckRegisters { general: [0x77; 16], rip: 0x1234, rflags: 2 },
+        FromGuest::BugCheckModule { name: "culprit.sys", base: 0x1000, size: 0x2000, time_stamp: 9 },
         FromGuest::BugCheckEnd,
     ];
     let guest = Guest::new().test("tiny::stops", "", &report, Then::Exit(0x11)).passing("tiny::passes").image();
@@ -93,7 +96,9 @@ fn a_bug_check_fails_its_test_and_the_guest_is_booted_again_for_the_next() {
     assert_eq!((said.exit, said.last_line()), (Some(1), "1 passed, 1 failed, 0 skipped"), "{said}");
     assert!(said.stdout.contains("0xd1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x10, 0x2, 0x0, 0x1234)"), "{said}");
     assert!(said.stdout.contains(&format!("at culprit.sys+{entry:#x} culprit::presented")), "{said}");
-    assert!(said.stdout.contains("#1 0xfff0"), "{said}");
+    assert!(said.stdout.contains(&format!("#1 culprit.sys+{:#x} culprit::presented", entry + 1)), "{said}");
+    assert!(said.stdout.contains("#2 0xfff0") && said.stdout.contains("rip=0000000000001234"), "{said}");
+    assert!(said.stdout.contains("0x0000000000001000..0x0000000000003000 culprit.sys"), "{said}");
     assert_eq!(said.record()["boots"].as_array().unwrap().len(), 2);
     assert_nothing_lives(&mark);
 }

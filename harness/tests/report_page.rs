@@ -17,8 +17,8 @@ fn page() -> PathBuf {
     let log = FromGuest::Log { level: LogLevel::Info, text: "a line with <angle> brackets & more" };
     let stop = [
         FromGuest::BugCheck { code: 0x10d, parameters: [5, 1, 2, 3], module: "probe.sys", offset: 0x1234 },
-        FromGuest::BugCheckFrame { module: "probe.sys", offset: 0x1234 },
-        FromGuest::BugCheckFrame { module: "wdf", offset: 0x99 },
+        FromGuest::BugCheckFrame { module: "probe.sys", offset: 0x1234, is_return: false },
+        FromGuest::BugCheckFrame { module: "wdf", offset: 0x99, is_return: true },
         FromGuest::BugCheckEnd,
     ];
     let expects = Some(Expected { code: 0x10d, known: 1, parameters: [5, 0, 0, 0] });

@@ -174,7 +174,8 @@ pub enum FromGuest<'a> {
         /// What.
         what: Ask,
     },
-    /// The guest's kernel stops. Said by the kernel, in the middle of anything; nothing follows but [`FromGuest::BugCheckFrame`].
+    /// The guest's kernel stops. Said by the kernel, in the middle of anything; nothing follows but the rest of the report, up to
+    /// [`FromGuest::BugCheckEnd`].
     BugCheck {
         /// Bug check code.
         code: u32,
@@ -191,8 +192,30 @@ pub enum FromGuest<'a> {
         module: &'a str,
         /// Offset in it, or the address itself.
         offset: u64,
+        /// The address is one to return to: the call is before it.
+        is_return: bool,
     },
-    /// The back trace is complete, the guest stands still.
+    /// The registers at the place that the bug check comes from.
+    BugCheckRegisters {
+        /// `rax`, `rcx`, `rdx`, `rbx`, `rsp`, `rbp`, `rsi`, `rdi`, `r8` to `r15`.
+        general: [u64; 16],
+        /// Instruction pointer.
+        rip: u64,
+        /// Flags.
+        rflags: u64,
+    },
+    /// A module that was loaded.
+    BugCheckModule {
+        /// File name.
+        name: &'a str,
+        /// Address of its first byte.
+        base: u64,
+        /// Bytes of address space it takes.
+        size: u64,
+        /// Time stamp of its file.
+        time_stamp: u32,
+    },
+    /// The report is complete, the guest stands still.
     BugCheckEnd,
     /// Answer to [`ToGuest::Goodbye`].
     Goodbye,

@@ -19,12 +19,13 @@ use serde_json::json;
 use super::link::{Link, Said};
 use super::log::GuestLog;
 use crate::child::Child;
-use crate::device::{Model, Running};
+use crate::device::{Model, Running, Transport};
 use crate::interrupt::{Interrupt, poll_until};
-use crate::qemu::Machine;
+use crate::qemu::{Machine, device_options};
 use crate::qmp::{Qmp, QmpError};
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
+use crate::slot::Slot;
 
 /// How long a device model may take to end when it is asked to.
 const MODEL_FAREWELL: Duration = Duration::from_secs(2);
@@ -99,6 +100,7 @@ pub struct Boot<'a> {
     log: GuestLog,
     link: Link,
     monitor: Qmp,
+    slot: Option<Slot>,
     interrupt: &'a Interrupt,
     started: Instant,
     command: Vec<String>,
@@ -140,6 +142,9 @@ impl<'a> Boot<'a> {
             monitor: qemus_monitor.as_fd(),
             device: model.as_ref().map(Running::door),
         };
+        // QEMU cannot give a vhost-user device its line back once it has lost it.
+        let movable = model.as_ref().map(Running::door).filter(|door| door.transport == Transport::VfioUser);
+        let slot = movable.map(|door| Slot::new(device_options(door).1));
         let started = Instant::now();
         let (qemu, command) = machine.start(&rig.qemu, logs.qemu).map_err(of_qemu)?;
         let file = logs.guest.try_clone().map_err(of_qemu)?;
@@ -149,6 +154,7 @@ impl<'a> Boot<'a> {
             log: GuestLog::new(log, file).map_err(of_qemu)?,
             link: Link::new(channel).map_err(of_qemu)?,
             monitor: Qmp::new(monitor),
+            slot,
             interrupt,
             started,
             command,
@@ -175,13 +181,14 @@ impl<'a> Boot<'a> {
     /// # Errors
     /// QEMU's reason.
     pub fn perform(&mut self, ask: Ask) -> Result<(), QmpError> {
-        let (command, arguments) = match ask {
-            Ask::Wake => ("system_wakeup", json!({})),
-            Ask::Eject | Ask::Unplug | Ask::Plug => {
-                return Err(QmpError::Nonsense("the device sits in no slot of its own yet".to_owned()));
-            }
-        };
-        self.monitor.execute(command, &arguments).map(drop)
+        let monitor = &mut self.monitor;
+        match (ask, &mut self.slot) {
+            (Ask::Wake, _) => monitor.execute("system_wakeup", &json!({})).map(drop),
+            (Ask::Eject, Some(slot)) => slot.eject(monitor),
+            (Ask::Unplug, Some(slot)) => slot.unplug(monitor),
+            (Ask::Plug, Some(slot)) => slot.plug(monitor),
+            (_, None) => Err(QmpError::Nonsense("this machine has no device that can be taken out and put back".to_owned())),
+        }
     }
 
     /// Waits for the next event.

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use crate::bugcheck::{Module, Registers};
 use channel::{Ask, Decoder, Expected, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
 
 use super::record::Figure;
@@ -72,7 +73,13 @@ pub enum Said {
         module: String,
         /// Offset in it, or the address.
         offset: u64,
+        /// The call is before the address.
+        is_return: bool,
     },
+    /// The registers of a bug check.
+    BugCheckRegisters(Registers),
+    /// A module that was loaded.
+    BugCheckModule(Module),
     /// The bug check's report is complete.
     BugCheckEnd,
     /// It leaves.
@@ -141,7 +148,13 @@ impl From<FromGuest<'_>> for Said {
             FromGuest::BugCheck { code, parameters, module, offset } => {
                 Self::BugCheck { code, parameters, module: printable(module), offset }
             }
-            FromGuest::BugCheckFrame { module, offset } => Self::BugCheckFrame { module: printable(module), offset },
+            FromGuest::BugCheckFrame { module, offset, is_return } => {
+                Self::BugCheckFrame { module: printable(module), offset, is_return }
+            }
+            FromGuest::BugCheckRegisters { general, rip, rflags } => Self::BugCheckRegisters(Registers { general, rip, rflags }),
+            FromGuest::BugCheckModule { name, base, size, time_stamp } => {
+                Self::BugCheckModule(Module { name: printable(name), base, size, time_stamp })
+            }
             FromGuest::BugCheckEnd => Self::BugCheckEnd,
             FromGuest::Goodbye => Self::Goodbye,
         }

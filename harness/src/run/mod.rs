@@ -131,7 +131,7 @@ impl Findings {
 /// The outcome of the test in whose time the boot ended.
 fn outcome_of(cause: Cause) -> TestOutcome {
     match cause {
-        Cause::BugCheck(report) => TestOutcome::BugCheck { report: *report },
+        Cause::BugCheck(report) => TestOutcome::BugCheck { report },
         Cause::Hang { patience, log, .. } => TestOutcome::Hang { seconds: patience.as_secs(), log },
         Cause::GuestDied(reason) | Cause::Protocol(reason) => TestOutcome::GuestDied { reason },
         Cause::QemuDied(reason) | Cause::ModelDied(reason) => TestOutcome::Broken { reason },

@@ -39,7 +39,7 @@ pub enum TestOutcome {
     /// The guest's kernel stopped.
     BugCheck {
         /// The report.
-        report: BugCheck,
+        report: Box<BugCheck>,
     },
     /// The guest went away without a word.
     GuestDied {
@@ -80,7 +80,7 @@ impl TestOutcome {
     pub fn against(self, expected: Option<&Expected>) -> (Self, Option<BugCheck>) {
         let Some(expected) = expected else { return (self, None) };
         match self {
-            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => (Self::Passed, Some(report)),
+            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => (Self::Passed, Some(*report)),
             Self::Passed => {
                 let reason = format!("expected bug check {:#x}, the guest is still alive", expected.code);
                 (Self::Failed { file: String::new(), line: 0, reason }, None)
@@ -220,9 +220,9 @@ impl TestRecord {
 
     /// The bug check that it ended in, be it meant to or not.
     #[must_use]
-    pub const fn stopped_by(&self) -> Option<&BugCheck> {
+    pub fn stopped_by(&self) -> Option<&BugCheck> {
         match &self.outcome {
-            TestOutcome::BugCheck { report } => Some(report),
+            TestOutcome::BugCheck { report } => Some(report.as_ref()),
             _ => self.bug_check.as_ref(),
         }
     }

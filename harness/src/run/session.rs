@@ -282,11 +282,19 @@ impl<'a> Session<'a> {
     }
 
     fn bug_check(&mut self, code: u32, parameters: [u64; 4], module: &str, offset: u64) -> Box<BugCheck> {
-        let mut frames: Vec<(String, u64)> = Vec::new();
+        let (mut frames, mut modules, mut registers) = (Vec::new(), Vec::new(), None);
         let deadline = Instant::now() + BUG_CHECK;
         let complete = loop {
             match self.boot.next(deadline) {
-                Event::Said(Said::BugCheckFrame { module, offset }) if frames.len() < MOST_LINES => frames.push((module, offset)),
+                Event::Said(Said::BugCheckFrame { module, offset, is_return }) if frames.len() < MOST_LINES => {
+                    frames.push(if is_return {
+                        self.symbols.caller(&module, offset)
+                    } else {
+                        self.symbols.place(&module, offset)
+                    });
+                }
+                Event::Said(Said::BugCheckRegisters(found)) => registers = Some(found),
+                Event::Said(Said::BugCheckModule(module)) if modules.len() < MOST_LINES => modules.push(module),
                 Event::Said(Said::BugCheckEnd) => break true,
                 Event::Said(_) => {}
                 _ => break false,
@@ -297,7 +305,9 @@ impl<'a> Session<'a> {
             name: name_of(code).map(str::to_owned),
             parameters,
             at: self.symbols.place(module, offset),
-            frames: frames.iter().map(|(module, offset)| self.symbols.place(module, *offset)).collect(),
+            frames,
+            registers,
+            modules,
             complete,
         })
     }

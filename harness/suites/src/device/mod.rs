@@ -3,6 +3,7 @@
 mod events;
 mod faults;
 mod limits;
+mod machine;
 mod power;
 mod transfer;
 
@@ -18,6 +19,10 @@ use crate::nt::{self, File, NTSTATUS, Opening};
 use crate::relay::{DEADLINE, Relay};
 use events::{
     a_buffer_too_short_for_an_event_is_refused, a_reader_can_be_cancelled, an_event_reaches_its_reader, events_keep_their_order,
+};
+use machine::{
+    a_pulled_device_ends_its_requests, an_ejected_device_leaves_and_comes_back, the_end_of_a_request_calls_the_program_back,
+    the_system_sleeps_and_wakes,
 };
 use transfer::{
     a_bad_user_address_is_a_status, a_payload_beyond_the_largest_is_refused, direct_input, direct_output,
@@ -60,6 +65,10 @@ const ORDINARY: &[Test] = tests!(device {
     events_keep_their_order: "20 events come to 20 readers in order, with rising sequence and time",
     a_reader_can_be_cancelled: "a reader that waits for an event can be cancelled",
     a_buffer_too_short_for_an_event_is_refused: "an output buffer shorter than an event is refused",
+    the_end_of_a_request_calls_the_program_back: "a request with an APC routine calls it in the thread that waits alertably",
+    the_system_sleeps_and_wakes: "the system sleeps until a timer wakes it, and the device works as before",
+    an_ejected_device_leaves_and_comes_back: "a device whose slot's button is pressed leaves in order, and works when it is put back",
+    a_pulled_device_ends_its_requests: "a device that is pulled takes its requests along, and works when it is put back",
     a_bad_user_address_is_a_status: "buffers that are not the program's end in a status, never in a crash",
 });
 

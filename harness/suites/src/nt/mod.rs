@@ -3,16 +3,20 @@
 //! Files and events are handles that close themselves; an asynchronous request owns its buffers until the system has let go of
 //! them, so that a test can drop anything at any time.
 
+mod apc;
 mod file;
 mod heap;
 mod ntdll;
+mod power;
 mod process;
 mod request;
 #[cfg(target_os = "windows")]
 mod startup;
 
+pub use apc::control_with_call_back;
 pub use file::{File, Opening};
 pub use heap::Heap;
+pub use power::sleep_system_for;
 pub use process::{Deadline, Thread, exit_process, give_way, interrupt_time, sleep, sleep_system, system_name};
 pub use request::{Orphan, Pending, raw_control};
 pub use wdf_sys::NTSTATUS;

@@ -50,6 +50,11 @@ ntdll! {
     fn NtDelayExecution(Alertable: BOOLEAN, DelayInterval: *mut i64) -> NTSTATUS;
     fn NtInitiatePowerAction(SystemAction: u32, LightestSystemState: u32, Flags: u32, Asynchronous: BOOLEAN) -> NTSTATUS;
     fn NtYieldExecution() -> NTSTATUS;
+    fn NtCreateTimer(TimerHandle: *mut HANDLE, DesiredAccess: u32, ObjectAttributes: *mut OBJECT_ATTRIBUTES, TimerType: i32) -> NTSTATUS;
+    fn NtSetTimer(
+        TimerHandle: HANDLE, DueTime: *mut i64, TimerApcRoutine: *mut c_void, TimerContext: *mut c_void, ResumeTimer: BOOLEAN,
+        Period: i32, PreviousState: *mut BOOLEAN,
+    ) -> NTSTATUS;
     fn NtQueryPerformanceCounter(PerformanceCounter: *mut i64, PerformanceFrequency: *mut i64) -> NTSTATUS;
     fn NtAllocateVirtualMemory(
         ProcessHandle: HANDLE, BaseAddress: *mut *mut c_void, ZeroBits: usize, RegionSize: *mut usize, AllocationType: u32, Protect: u32,

@@ -97,6 +97,8 @@ pub(crate) fn join(idle: *mut Thread) {
 /// The functions that drivers call.
 #[allow(missing_docs, non_snake_case, clippy::missing_safety_doc, reason = "names and meaning are the DDI documentation's")]
 mod exported {
+    use wdf_sys::NTSTATUS;
+
     use super::*;
 
     #[unsafe(no_mangle)]
@@ -139,6 +141,26 @@ mod exported {
     #[unsafe(no_mangle)]
     pub unsafe extern "win64" fn KeQueryGroupAffinity(GroupNumber: u16) -> usize {
         if GroupNumber == 0 { active() as usize } else { 0 }
+    }
+
+    /// A processor's `PROCESSOR_NUMBER` by its index among all; there is one group.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "win64" fn KeGetProcessorNumberFromIndex(ProcIndex: u32, ProcNumber: *mut [u8; 4]) -> NTSTATUS {
+        if by_number(ProcIndex).is_none() {
+            return NTSTATUS::INVALID_PARAMETER;
+        }
+        // SAFETY: the caller's promise: four bytes.
+        unsafe { ProcNumber.write([0, 0, ProcIndex as u8, 0]) };
+        NTSTATUS::SUCCESS
+    }
+
+    /// A processor's index by its `PROCESSOR_NUMBER`; the largest number for one that there is not.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "win64" fn KeGetProcessorIndexFromNumber(ProcNumber: *const [u8; 4]) -> u32 {
+        // SAFETY: the caller's promise: a processor number.
+        let [low, high, number, _] = unsafe { ProcNumber.read() };
+        let is_known = (low, high) == (0, 0) && by_number(u32::from(number)).is_some();
+        if is_known { u32::from(number) } else { u32::MAX }
     }
 
     /// `ProcNumber` is a `PROCESSOR_NUMBER`: group, number, reserved.

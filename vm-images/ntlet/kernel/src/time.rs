@@ -173,9 +173,17 @@ pub unsafe extern "win64" fn KeQueryInterruptTimePrecise(QpcTimeStamp: *mut u64)
     uptime()
 }
 
+/// Time that the system has slept, in units of 100 ns.
+static SLEPT: AtomicU64 = AtomicU64::new(0);
+
+/// The system has slept for so long.
+pub(crate) fn slept(time: u64) {
+    SLEPT.fetch_add(time, Ordering::Relaxed);
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn KeQueryUnbiasedInterruptTime() -> u64 {
-    uptime()
+    uptime() - SLEPT.load(Ordering::Relaxed)
 }
 
 #[unsafe(no_mangle)]

@@ -13,7 +13,7 @@ use channel::{FromGuest, MAX_FRAME};
 
 use crate::dispatcher::thread;
 use crate::entry::ExceptionFrame;
-use crate::exception::back_trace;
+use crate::exception::back_trace::{self, Frame};
 use crate::exception::registers::{RBP, RSP, Registers};
 use crate::hal::{Ending, HIGH_LEVEL, Irql};
 use crate::loader::modules::{self, place};
@@ -106,12 +106,12 @@ struct Report {
 impl Report {
     /// The address to blame: where the registers are, or else the first driver on the stack.
     fn culprit(&self) -> usize {
-        let in_driver = |&address: &usize| modules::find(address).is_some_and(|module| module.slot() != modules::IMAGE);
+        let in_driver = |frame: &Frame| modules::find(frame.address).is_some_and(|module| module.slot() != modules::IMAGE);
         let here = self.registers.rip as usize;
         if self.is_exact {
             return here;
         }
-        back_trace::from(&self.registers).find(in_driver).unwrap_or(here)
+        back_trace::from(&self.registers).find(in_driver).map_or(here, |frame| frame.address)
     }
 
     fn write_text(&self) {
@@ -123,8 +123,8 @@ impl Report {
         let id = unsafe { current.as_ref() }.map_or(0, |thread| thread.id());
         say(format_args!("*** at {}, IRQL {}, thread {id}", place(self.culprit()), self.irql));
         self.write_registers();
-        for (number, address) in back_trace::from(&self.registers).enumerate() {
-            say(format_args!("  #{number:<2} {}", place(address)));
+        for (number, frame) in back_trace::from(&self.registers).enumerate() {
+            say(format_args!("  #{number:<2} {}", place(frame.address)));
         }
         for module in modules::all() {
             let (base, end, stamp) = (module.base(), module.base() + module.size(), module.time_stamp());
@@ -156,9 +156,15 @@ impl Report {
         }
         let (module, offset) = place(self.culprit()).parts();
         send(&FromGuest::BugCheck { code: self.code, parameters: self.parameters, module, offset });
-        for address in back_trace::from(&self.registers) {
+        for Frame { address, is_return } in back_trace::from(&self.registers) {
             let (module, offset) = place(address).parts();
-            send(&FromGuest::BugCheckFrame { module, offset });
+            send(&FromGuest::BugCheckFrame { module, offset, is_return });
+        }
+        let Registers { general, rip, rflags, .. } = self.registers;
+        send(&FromGuest::BugCheckRegisters { general, rip, rflags });
+        for module in modules::all() {
+            let (base, size) = (module.base() as u64, module.size() as u64);
+            send(&FromGuest::BugCheckModule { name: module.name(), base, size, time_stamp: module.time_stamp() });
         }
         send(&FromGuest::BugCheckEnd);
     }

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use wdf_sys::wdm::constants::bug_check;
 
-use super::thread;
+use super::{asleep, thread};
 use crate::bug_check::bug_check;
 use crate::hal::DISPATCH_LEVEL;
 use crate::processors::{self, Processor};
@@ -66,6 +66,20 @@ impl Clock {
         self.arm(deadline);
     }
 
+    /// The system wakes: what was due meanwhile is due now, and nothing is late for having slept. Called on the clock's processor.
+    pub(super) fn wake(&self, now: u64) {
+        self.armed.store(NEVER, Ordering::Relaxed);
+        self.answered();
+        if self.next_tick.load(Ordering::Relaxed) != NEVER {
+            self.next_tick.store(now + TICK, Ordering::Relaxed);
+        }
+    }
+
+    /// The system is awake: the clock goes on. Called on the clock's processor.
+    pub(super) fn go_on(&self) {
+        self.arm(self.next_tick.load(Ordering::Relaxed).min(self.timer_deadline.load(Ordering::Relaxed)));
+    }
+
     /// Asks for an interrupt at `deadline`, unless an earlier one is coming. Called on the clock's processor.
     fn arm(&self, deadline: u64) {
         let interrupts = hal().disable_interrupts();
@@ -94,6 +108,13 @@ pub(crate) fn interrupt() {
     let clock = &processor.clock;
     let now = hal().uptime();
     clock.armed.store(NEVER, Ordering::Relaxed);
+    if let Some(until) = asleep::until() {
+        // Whoever wakes the processor sees to its clock.
+        if now < until {
+            hal().arm_clock(until);
+        }
+        return;
+    }
     let mut has_work = false;
     if now >= clock.timer_deadline.load(Ordering::Relaxed) {
         clock.timer_deadline.store(NEVER, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 //! Interrupt routines never take it; they queue a DPC. What drivers call is in the other files of this folder.
 
 pub mod apc;
+pub(crate) mod asleep;
 pub(crate) mod clock;
 pub mod critical_region;
 pub mod device_queue;

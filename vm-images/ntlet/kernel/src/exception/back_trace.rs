@@ -17,23 +17,36 @@ const ENTRY_WORDS: u64 = 48;
 /// Largest frame that a frame pointer may span.
 const LARGEST_FRAME: u64 = 16 << 10;
 
-/// Addresses from the innermost outwards, the first being where the registers are.
-pub(crate) fn from(registers: &Registers) -> impl Iterator<Item = usize> {
-    let mut next = Some(*registers);
+/// A place on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Its address.
+    pub(crate) address: usize,
+    /// The address is one to return to: the call is before it, maybe as the last instruction of another function.
+    pub(crate) is_return: bool,
+}
+
+/// Places from the innermost outwards, the first being where the registers are.
+pub(crate) fn from(registers: &Registers) -> impl Iterator<Item = Frame> {
+    let mut next = Some((*registers, false));
     (0..MOST).map_while(move |_| {
-        let registers = next?;
+        let (registers, is_return) = next?;
         next = caller(&KernelMemory, &registers);
-        Some(registers.rip as usize)
+        Some(Frame { address: registers.rip as usize, is_return })
     })
 }
 
-fn caller(memory: &impl Memory, registers: &Registers) -> Option<Registers> {
+/// Who called, or was interrupted; whether it was a call.
+fn caller(memory: &impl Memory, registers: &Registers) -> Option<(Registers, bool)> {
     let mut exact = *registers;
     if unwind(memory, &mut exact, 0).is_some() && exact.rsp() > registers.rsp() && modules::find(exact.rip as usize).is_some() {
-        return Some(exact);
+        return Some((exact, true));
     }
-    let interrupted = interrupted(memory, registers);
-    interrupted.or_else(|| by_frame_pointer(memory, registers)).or_else(|| by_search(memory, registers))
+    if let Some(interrupted) = interrupted(memory, registers) {
+        return Some((interrupted, false));
+    }
+    let found = by_frame_pointer(memory, registers).or_else(|| by_search(memory, registers));
+    found.map(|found| (found, true))
 }
 
 /// What an interrupt interrupted, if the registers are those in the machine's entry: the processor's own frame lies right above, and
@@ -104,7 +117,7 @@ fn is_return_address(memory: &impl Memory, address: u64) -> bool {
 mod exported {
     use core::ffi::c_void;
 
-    use super::{Registers, from};
+    use super::{Frame, Registers, from};
 
     #[unsafe(no_mangle)]
     pub unsafe extern "win64" fn RtlCaptureStackBackTrace(
@@ -117,7 +130,7 @@ mod exported {
         let here = Registers::here();
         let addresses = from(&here).skip(FramesToSkip as usize + 1).take(FramesToCapture as usize);
         let (mut count, mut hash) = (0u16, 0u32);
-        for address in addresses {
+        for Frame { address, .. } in addresses {
             // SAFETY: the caller's promise: room for as many addresses as it asks for.
             unsafe { BackTrace.add(usize::from(count)).write(core::ptr::with_exposed_provenance_mut(address)) };
             hash = hash.wrapping_add(address as u32);

@@ -75,6 +75,7 @@ exports! { LISTS =
     }
     plain processors {
         KeQueryMaximumProcessorCount KeQueryMaximumProcessorCountEx KeQueryActiveGroupCount KeQueryGroupAffinity
+        KeGetProcessorNumberFromIndex KeGetProcessorIndexFromNumber
     }
     checked interrupt {
         IoConnectInterruptEx IoDisconnectInterruptEx IoConnectInterrupt IoDisconnectInterrupt IoReportInterruptActive

@@ -6,6 +6,11 @@ exports! { LISTS =
     checked object::exports {
         ObReferenceObjectByHandle ObReferenceObjectByPointer ObfReferenceObject ObfDereferenceObject ObReferenceObjectByName ZwClose
     }
+    plain object::tagged {
+        ObfReferenceObjectWithTag ObfDereferenceObjectWithTag ObDereferenceObjectDeferDeleteWithTag
+        ObReferenceObjectByHandleWithTag ObReferenceObjectByPointerWithTag ZwCreateEvent IoCreateNotificationEvent
+        IoCreateSynchronizationEvent
+    }
     plain object::exports { ObDereferenceObjectDeferDelete }
     data object::exports {
         "IoDeviceObjectType" = IoDeviceObjectType, "IoDriverObjectType" = IoDriverObjectType, "IoFileObjectType" = IoFileObjectType,
@@ -22,6 +27,8 @@ exports! { LISTS =
     }
     checked io::irp { IoAllocateIrp IoFreeIrp IoInitializeIrp IoReuseIrp }
     checked io::call { IofCallDriver IoSetCompletionRoutineEx }
+    plain io::error_log { IoAllocateErrorLogEntry IoFreeErrorLogEntry IoWriteErrorLogEntry }
+    plain io::wait { IoForwardIrpSynchronously }
     checked io::complete { IofCompleteRequest }
     checked io::cancel { IoCancelIrp IoAcquireCancelSpinLock IoReleaseCancelSpinLock }
     plain io::cancel_safe_queue {
@@ -46,8 +53,13 @@ exports! { LISTS =
         MmAllocateContiguousMemory MmAllocateContiguousMemorySpecifyCache MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache
     }
     checked memory::probe { MmIsAddressValid ProbeForRead ProbeForWrite }
+    plain memory::paging {
+        MmLockPagableDataSection MmLockPagableSectionByHandle MmUnlockPagableImageSection MmPageEntireDriver MmResetDriverPaging
+        MmSizeOfMdl MmQuerySystemSize MmIsThisAnNtAsSystem
+    }
     checked dma { IoGetDmaAdapter }
     checked pnp::events { IoInvalidateDeviceRelations IoInvalidateDeviceState IoReportTargetDeviceChangeAsynchronous }
+    plain pnp::events { IoRequestDeviceEject }
     checked pnp::interface { IoRegisterDeviceInterface IoSetDeviceInterfaceState IoGetDeviceInterfaces }
     checked pnp::notification { IoRegisterPlugPlayNotification IoUnregisterPlugPlayNotificationEx }
     plain pnp::notification { IoUnregisterPlugPlayNotification }
@@ -58,5 +70,6 @@ exports! { LISTS =
         ZwOpenKey ZwCreateKey ZwQueryValueKey ZwSetValueKey ZwDeleteKey ZwDeleteValueKey ZwEnumerateKey ZwEnumerateValueKey
     }
     plain registry::keys { ZwQueryKey ZwFlushKey }
+    plain registry::paths { RtlCheckRegistryKey RtlCreateRegistryKey RtlWriteRegistryValue RtlDeleteRegistryValue }
     checked registry::query { RtlQueryRegistryValues }
 }

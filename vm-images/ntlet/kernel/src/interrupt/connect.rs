@@ -189,6 +189,31 @@ unsafe fn connect_line_based(parameters: &LineBased) -> NTSTATUS {
     }
 }
 
+/// Connects the one interrupt that a device has, for the executive's own drivers.
+///
+/// # Safety
+/// `routine` may be called with `context`, at the interrupt's IRQL, until the object is disconnected.
+pub(crate) unsafe fn connect_device(
+    pdo: *mut DEVICE_OBJECT,
+    routine: PKSERVICE_ROUTINE,
+    context: *mut c_void,
+) -> Result<*mut KINTERRUPT, NTSTATUS> {
+    let mut interrupt = null_mut();
+    let line = LineBased {
+        version: CONNECT_LINE_BASED,
+        pdo,
+        interrupt: &raw mut interrupt,
+        routine,
+        context,
+        lock: null_mut(),
+        synchronize_irql: 0,
+        floating_save: 0,
+    };
+    // SAFETY: the caller's promise; the object's place is a local.
+    let status = unsafe { connect_line_based(&line) };
+    if status.is_success() { Ok(interrupt) } else { Err(status) }
+}
+
 unsafe fn connect_message_based(parameters: &mut MessageBased) -> NTSTATUS {
     let assigned = device_interrupts(parameters.pdo.addr());
     let messages: Vec<Assigned> = assigned.iter().copied().filter(|one| matches!(one.source, Source::Message(_))).collect();

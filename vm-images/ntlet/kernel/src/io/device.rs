@@ -266,11 +266,17 @@ pub(crate) unsafe fn open(device: *mut DEVICE_OBJECT) -> Result<(), NTSTATUS> {
 /// [`open`] succeeded for the device before.
 pub(crate) unsafe fn close(device: *mut DEVICE_OBJECT) {
     // SAFETY: the caller's promise; the fields are guarded by the lock.
-    let is_gone = unsafe {
+    let (is_gone, is_awaited) = unsafe {
         let _guard = DATABASE.lock();
         (*device).ReferenceCount -= 1;
-        (*device).ReferenceCount == 0 && (*state(device)).is_deleted && (*device).AttachedDevice.is_null()
+        let is_last = (*device).ReferenceCount == 0;
+        let state = &*state(device);
+        (is_last && state.is_deleted && (*device).AttachedDevice.is_null(), is_last && state.is_removed)
     };
+    if is_awaited {
+        // SAFETY: the device is alive: its creator's reference is given back below at the earliest.
+        unsafe { crate::pnp::events::last_handle_closed(device) };
+    }
     if is_gone {
         // SAFETY: `IoDeleteDevice` left the creator's reference to the last close.
         unsafe { object::dereference(device.cast()) };

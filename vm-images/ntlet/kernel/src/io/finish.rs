@@ -1,5 +1,5 @@
-//! The end of a request of a thread, in that thread: data and status go back to where the caller wants them, events are set,
-//! everything the request held is given up.
+//! The end of a request of a thread, in that thread: data and status go back to where the caller wants them, events are set, the
+//! caller is called back, everything the request held is given up.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -60,6 +60,7 @@ pub(crate) unsafe fn finish(irp: *mut IRP) -> NTSTATUS {
         if !block.status().is_error() || is_pending {
             write_status(irp, &block);
             signal(irp, file, block);
+            call_back(irp);
         }
         if !file.is_null() && (*irp).Flags & IRP_CREATE_OPERATION == 0 {
             object::dereference(file.cast());
@@ -138,6 +139,25 @@ unsafe fn signal(irp: *mut IRP, file: *mut FILE_OBJECT, block: IO_STATUS_BLOCK) 
             if let Some((port, key, context)) = packet::trailer(irp).and_then(|trailer| trailer.port.take()) {
                 completion_port::post(&port, completion_port::Packet { key, context, block });
             }
+        }
+    }
+}
+
+/// Queues the caller's own function to its thread, which runs it when it next waits alertably.
+///
+/// # Safety
+/// As [`finish`].
+unsafe fn call_back(irp: *mut IRP) {
+    // SAFETY: the caller's promise; the current thread is the caller's.
+    unsafe {
+        let asked = (*irp).Overlay.AsynchronousParameters;
+        let routine = asked.UserApcRoutine.map_or(0, |routine| routine as usize as u64);
+        if routine == 0 || (*irp).RequestorMode != USER_MODE || (*irp).Flags & IRP_CREATE_OPERATION != 0 {
+            return;
+        }
+        let arguments = [asked.UserApcContext.addr() as u64, (*irp).UserIosb.addr() as u64, 0];
+        if let Err(status) = crate::system_call::apc::queue((*irp).Tail.Overlay.Thread.cast(), routine, arguments) {
+            crate::log!("the program is not called back for a request: {status}");
         }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod complete;
 pub(crate) mod completion_port;
 pub(crate) mod device;
 pub(crate) mod driver;
+pub(crate) mod error_log;
 pub(crate) mod file;
 pub(crate) mod finish;
 pub(crate) mod irp;

@@ -140,10 +140,6 @@ fn perform(
 }
 
 fn prepare(target: &Target, is_granted: impl Fn(u32) -> bool) -> Result<(ObjectRef, Option<ObjectRef>), NTSTATUS> {
-    if target.apc_routine != 0 {
-        crate::log!("a program asked for a completion APC, which ntlet does not deliver");
-        return Err(NTSTATUS::NOT_SUPPORTED);
-    }
     // The block is read and written back: it must be both.
     // SAFETY: in kernel mode the block is the caller's.
     unsafe {
@@ -154,6 +150,10 @@ fn prepare(target: &Target, is_granted: impl Fn(u32) -> bool) -> Result<(ObjectR
     let state = file::state(&entry.object).ok_or(NTSTATUS::OBJECT_TYPE_MISMATCH)?;
     if !state.is_open {
         return Err(NTSTATUS::INVALID_HANDLE);
+    }
+    // Documented: a file tells of its requests by its port or by APCs, not both.
+    if target.apc_routine != 0 && state.port.lock().is_some() {
+        return Err(NTSTATUS::INVALID_PARAMETER);
     }
     if target.mode == USER_MODE && !is_granted(entry.access) {
         return Err(NTSTATUS::ACCESS_DENIED);
@@ -193,6 +193,8 @@ unsafe fn build(
         (*irp).RequestorMode = target.mode;
         (*irp).UserIosb = target.block;
         (*irp).Flags = IRP_DEFER_IO_COMPLETION;
+        (*irp).Overlay.AsynchronousParameters.UserApcRoutine =
+            core::mem::transmute::<usize, wdf_sys::wdm::PIO_APC_ROUTINE>(target.apc_routine);
         (*irp).Overlay.AsynchronousParameters.UserApcContext = core::ptr::with_exposed_provenance_mut(target.apc_context);
         (*irp).UserEvent = event.as_ref().map_or(null_mut(), |event| event.body().cast::<KEVENT>());
         if let Some(trailer) = packet::trailer(irp) {

@@ -4,10 +4,10 @@ use alloc::string::String;
 use core::ffi::c_void;
 use core::ptr::null_mut;
 
-use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
 use wdf_sys::wdm::{DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, set_completion_routine};
+use wdf_sys::{BOOLEAN, NTSTATUS};
 
 use super::{call, device, irp as packet};
 use crate::hal;
@@ -57,6 +57,40 @@ pub(crate) unsafe fn send(
         crate::object::dereference(top.cast());
         block
     }
+}
+
+/// Passes an IRP down as it is and waits for its end; the IRP is the caller's again, its current location unchanged.
+///
+/// # Safety
+/// The IRP is the caller's and has a location left; `device` is alive. At `PASSIVE_LEVEL`.
+pub(crate) unsafe fn forward(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the caller's promise; the event is a local that outlives the wait.
+    unsafe {
+        wdf_sys::wdm::copy_current_stack_location_to_next(irp);
+        let mut done = KEVENT::zeroed();
+        KeInitializeEvent(&raw mut done, NOTIFICATION_EVENT, 0);
+        set_completion_routine(irp, Some(on_done), (&raw mut done).cast());
+        let location = wdf_sys::wdm::current_stack_location(irp);
+        let function = ((*location).MajorFunction, (*location).MinorFunction);
+        let _ = call::IofCallDriver(device, irp);
+        wait(&raw mut done, device, irp, function, Patience::Endless);
+        (*irp).IoStatus.status()
+    }
+}
+
+/// # Safety
+/// As the documentation of IoForwardIrpSynchronously demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoForwardIrpSynchronously(DeviceObject: *mut DEVICE_OBJECT, Irp: *mut IRP) -> BOOLEAN {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Documented: FALSE when there is no location for the driver below.
+        if (*Irp).CurrentLocation <= 1 {
+            return 0;
+        }
+        let _ = forward(DeviceObject, Irp);
+    }
+    1
 }
 
 /// # Safety

@@ -3,5 +3,6 @@
 pub(crate) mod contiguous;
 pub(crate) mod map;
 pub mod mdl;
+pub(crate) mod paging;
 pub mod probe;
 pub(crate) mod user;

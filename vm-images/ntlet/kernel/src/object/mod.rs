@@ -7,6 +7,7 @@ pub(crate) mod directory;
 pub(crate) mod exports;
 pub(crate) mod handle;
 pub(crate) mod name;
+pub(crate) mod tagged;
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::vec::Vec;

@@ -21,7 +21,7 @@ pub(crate) fn bus(guard: &Guard, bus: &Arc<Node>) {
     if bus.stage() != Stage::Started || depth(bus) > MAX_DEPTH {
         return;
     }
-    let Some(reported) = irps::query_bus_relations(bus.pdo()) else { return };
+    let Some(reported) = irps::query_relations(bus.pdo(), BUS_RELATIONS) else { return };
     let gone: Vec<Arc<Node>> = {
         let state = bus.state.lock();
         let is_reported = |child: &Arc<Node>| reported.iter().any(|pdo| pdo.body().cast() == child.pdo());
@@ -30,11 +30,20 @@ pub(crate) fn bus(guard: &Guard, bus: &Arc<Node>) {
     for child in gone {
         remove::surprise(guard, &child);
     }
+    let is_waiting = |path: &str| {
+        let state = bus.state.lock();
+        state.children.iter().any(|child| child.instance_path == path)
+    };
     let mut new = Vec::new();
     for pdo in reported {
         // SAFETY: the bus returned a reference to the device.
         if unsafe { node::of(pdo.body().cast()) }.is_none() {
             let description = describe(&pdo, bus);
+            if is_waiting(&description.instance_path) {
+                // The bus is looked at again when the last handle of the old device has been closed.
+                crate::log!("{}: new, while the one before is still open: it has to wait", description.instance_path);
+                continue;
+            }
             let child = Node::create(pdo, Some(bus.clone()), description);
             bus.state.lock().children.push(child.clone());
             new.push(child);

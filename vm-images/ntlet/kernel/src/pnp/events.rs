@@ -1,14 +1,18 @@
 //! What drivers ask of the PnP manager from anywhere: done later, by a worker, in order.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ffi::c_void;
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::DEVICE_OBJECT;
-use wdf_sys::wdm::constants::BUS_RELATIONS;
+use wdf_sys::wdm::constants::{BUS_RELATIONS, EJECTION_RELATIONS, IRP_MN_EJECT};
 
-use super::node::Stage;
-use super::{engine, enumerate, node, root, start};
+use super::engine::Guard;
+use super::node::{Node, Stage};
+use super::{engine, enumerate, irps, node, remove, root, start};
+use crate::io::device;
 use crate::lock::SpinLock;
 use crate::object::ObjectRef;
 
@@ -21,6 +25,10 @@ enum Event {
     State(ObjectRef),
     /// Remove the device by surprise, and find it again.
     Reenumerate(ObjectRef),
+    /// Remove the device in order and let it go.
+    Eject(ObjectRef),
+    /// The last handle of a device that was pulled has been closed.
+    Closed(ObjectRef),
 }
 
 /// Most events that wait: a driver may ask in a loop.
@@ -44,7 +52,11 @@ fn run() {
     let guard = engine::lock();
     loop {
         let Some(event) = EVENTS.lock().pop_front() else { return };
-        let (Event::Relations(device) | Event::State(device) | Event::Reenumerate(device)) = &event;
+        let (Event::Relations(device)
+        | Event::State(device)
+        | Event::Reenumerate(device)
+        | Event::Eject(device)
+        | Event::Closed(device)) = &event;
         // SAFETY: the event has a reference to the device.
         let Some(found) = (unsafe { node::of(device.body().cast()) }) else { continue };
         match event {
@@ -54,6 +66,8 @@ fn run() {
             }
             Event::Reenumerate(_) if found.stage() == Stage::Started => root::reenumerate(&guard, &found),
             Event::State(_) | Event::Reenumerate(_) => {}
+            Event::Eject(_) => eject(&guard, &found),
+            Event::Closed(_) => remove::go_on(&guard, &found),
         }
     }
 }
@@ -67,6 +81,30 @@ pub(super) unsafe fn reenumerate(device: *mut DEVICE_OBJECT) {
     queue(Event::Reenumerate(unsafe { ObjectRef::from_borrowed(device.cast()) }));
 }
 
+/// Removes a device, and what can leave only together with it, in order; then its bus lets them go. A refusal is logged.
+fn eject(guard: &Guard, node: &Arc<Node>) {
+    let related = irps::query_relations(node.pdo(), EJECTION_RELATIONS).unwrap_or_default();
+    let mut nodes = Vec::from([node.clone()]);
+    // SAFETY: the bus returned references to the devices.
+    nodes.extend(related.iter().filter_map(|device| unsafe { node::of(device.body().cast()) }));
+    if remove::orderly(guard, &nodes).is_err() {
+        return;
+    }
+    let status = irps::simple(node.pdo(), IRP_MN_EJECT);
+    if !status.is_success() {
+        crate::log!("{}: removed, but its bus does not let it go: {status}", node.instance_path);
+    }
+}
+
+/// The last handle of a device of a stack that was pulled has been closed.
+///
+/// # Safety
+/// `device` is alive.
+pub(crate) unsafe fn last_handle_closed(device: *mut DEVICE_OBJECT) {
+    // SAFETY: the caller's promise; the reference is ours.
+    queue(Event::Closed(unsafe { ObjectRef::from_owned(device::IoGetDeviceAttachmentBaseRef(device).cast()) }));
+}
+
 /// # Safety
 /// As the documentation of IoInvalidateDeviceRelations demands.
 #[unsafe(no_mangle)]
@@ -74,6 +112,16 @@ pub(crate) unsafe extern "win64" fn IoInvalidateDeviceRelations(DeviceObject: *m
     if Type == BUS_RELATIONS && !DeviceObject.is_null() {
         // SAFETY: the caller's promise.
         queue(Event::Relations(unsafe { ObjectRef::from_borrowed(DeviceObject.cast()) }));
+    }
+}
+
+/// # Safety
+/// As the documentation of IoRequestDeviceEject demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoRequestDeviceEject(PhysicalDeviceObject: *mut DEVICE_OBJECT) {
+    if !PhysicalDeviceObject.is_null() {
+        // SAFETY: the caller's promise.
+        queue(Event::Eject(unsafe { ObjectRef::from_borrowed(PhysicalDeviceObject.cast()) }));
     }
 }
 

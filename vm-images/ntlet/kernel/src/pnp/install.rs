@@ -87,7 +87,7 @@ pub(crate) fn install(node: &Node) -> Result<bool, NTSTATUS> {
     let matches = packages.iter().filter_map(|package| {
         best_match(&package.inf, SYSTEM, &node.hardware_ids, &node.compatible_ids).map(|found| (package, found))
     });
-    let Some((package, found)) = matches.min_by_key(|(_, found)| found.rank) else { return Ok(false) };
+    let Some((package, found)) = matches.min_by_key(|(_, found)| found.rank) else { return install_built_in(node) };
     let installation = match Installation::read(&package.inf, &found.install_section) {
         Ok(installation) => installation,
         Err(error) => {
@@ -97,6 +97,15 @@ pub(crate) fn install(node: &Node) -> Result<bool, NTSTATUS> {
     };
     apply(node, package, &found, &installation)?;
     Ok(true)
+}
+
+/// Bridges to other PCI buses need no INF of the archive, as on Windows.
+fn install_built_in(node: &Node) -> Result<bool, NTSTATUS> {
+    let is_bridge = node.compatible_ids.iter().any(|id| id == "PCI\\CC_0604");
+    if is_bridge {
+        registry::set_string(&node.key(), "Service", super::pci::SERVICE)?;
+    }
+    Ok(is_bridge)
 }
 
 /// What the bus says of the device goes into its key.

@@ -115,10 +115,10 @@ pub(crate) fn query_capabilities(device: *mut DEVICE_OBJECT) -> Option<DEVICE_CA
 }
 
 /// `IRP_MN_QUERY_DEVICE_RELATIONS` for what is on a bus. `None` when the stack has no say in it.
-pub(crate) fn query_bus_relations(device: *mut DEVICE_OBJECT) -> Option<Vec<ObjectRef>> {
+pub(crate) fn query_relations(device: *mut DEVICE_OBJECT, kind: i32) -> Option<Vec<ObjectRef>> {
     let block = send(device, IRP_MN_QUERY_DEVICE_RELATIONS, |location| {
         // SAFETY: the location is the request's own.
-        unsafe { (*location).Parameters.QueryDeviceRelations.Type = BUS_RELATIONS };
+        unsafe { (*location).Parameters.QueryDeviceRelations.Type = kind };
     });
     if !block.status().is_success() || block.Information == 0 {
         return None;

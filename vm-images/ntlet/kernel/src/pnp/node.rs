@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) children: Vec<Arc<Node>>,
     pub(crate) resources: Vec<Resource>,
     pub(crate) interrupts: Vec<Assigned>,
+    /// It is to be found again when it is gone.
+    pub(crate) comes_back: bool,
     /// Services whose drivers have devices in the stack, for unloading.
     pub(crate) services: Vec<String>,
 }
@@ -98,6 +100,7 @@ impl Node {
             children: Vec::new(),
             resources: Vec::new(),
             interrupts: Vec::new(),
+            comes_back: false,
             services: Vec::new(),
         };
         let state = SpinLock::new(state);

@@ -22,7 +22,12 @@ const INCLUDE_EXISTING: u32 = 1;
 
 const INTERFACE_ARRIVAL: GUID = GUID::new((0xcb3a_4004, 0x46f0, 0x11d0, [0xb0, 0x8f, 0x00, 0x60, 0x97, 0x13, 0x05, 0x3f]));
 const INTERFACE_REMOVAL: GUID = GUID::new((0xcb3a_4005, 0x46f0, 0x11d0, [0xb0, 0x8f, 0x00, 0x60, 0x97, 0x13, 0x05, 0x3f]));
-const TARGET_REMOVE_COMPLETE: GUID = GUID::new((0xcb3a_400a, 0x46f0, 0x11d0, [0xb0, 0x8f, 0x00, 0x60, 0x97, 0x13, 0x05, 0x3f]));
+pub(crate) const TARGET_QUERY_REMOVE: GUID =
+    GUID::new((0xcb3a_4006, 0x46f0, 0x11d0, [0xb0, 0x8f, 0x00, 0x60, 0x97, 0x13, 0x05, 0x3f]));
+pub(crate) const TARGET_REMOVE_CANCELLED: GUID =
+    GUID::new((0xcb3a_4007, 0x46f0, 0x11d0, [0xb0, 0x8f, 0x00, 0x60, 0x97, 0x13, 0x05, 0x3f]));
+pub(crate) const TARGET_REMOVE_COMPLETE: GUID =
+    GUID::new((0xcb3a_400a, 0x46f0, 0x11d0, [0xb0, 0x8f, 0x00, 0x60, 0x97, 0x13, 0x05, 0x3f]));
 
 /// What somebody wants to know about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,12 +145,13 @@ pub(crate) unsafe extern "win64" fn IoUnregisterPlugPlayNotification(Notificatio
     unsafe { IoUnregisterPlugPlayNotificationEx(NotificationEntry) }
 }
 
-fn call(entry: &Entry, structure: *mut c_void) {
+fn call(entry: &Entry, structure: *mut c_void) -> NTSTATUS {
     // SAFETY: the callback was registered with this type; the structure lives until it returns.
     unsafe {
         let callback = core::mem::transmute::<usize, PDRIVER_NOTIFICATION_CALLBACK_ROUTINE>(entry.callback);
-        if let Some(callback) = callback {
-            let _ = callback(structure, core::ptr::with_exposed_provenance_mut(entry.context));
+        match callback {
+            Some(callback) => callback(structure, core::ptr::with_exposed_provenance_mut(entry.context)),
+            None => NTSTATUS::SUCCESS,
         }
     }
 }
@@ -159,7 +165,8 @@ fn tell_interface(entry: &Entry, class: &GUID, link: &[u16], is_arrival: bool) {
         class: *class,
         link: &raw mut link,
     };
-    call(entry, (&raw mut change).cast());
+    // There is nothing to refuse.
+    let _ = call(entry, (&raw mut change).cast());
 }
 
 /// An arrival or a departure that a worker has yet to tell.
@@ -187,8 +194,8 @@ extern "win64" fn tell_all(change: *mut c_void) {
     }
 }
 
-/// Tells everybody who watches a device that it is gone.
-pub(crate) fn target_removed(pdo: *mut DEVICE_OBJECT) {
+/// Tells everybody who watches a device what happens to it. The first refusal ends it.
+pub(crate) fn tell_target(pdo: *mut DEVICE_OBJECT, event: &GUID) -> NTSTATUS {
     let entries = ENTRIES.lock().clone();
     for entry in &entries {
         if let Subject::Target(device, file) = entry.subject
@@ -197,10 +204,14 @@ pub(crate) fn target_removed(pdo: *mut DEVICE_OBJECT) {
             let mut change = TargetChange {
                 version: 1,
                 size: size_of::<TargetChange>() as u16,
-                event: TARGET_REMOVE_COMPLETE,
+                event: *event,
                 file: core::ptr::with_exposed_provenance_mut(file),
             };
-            call(entry, (&raw mut change).cast());
+            let status = call(entry, (&raw mut change).cast());
+            if !status.is_success() {
+                return status;
+            }
         }
     }
+    NTSTATUS::SUCCESS
 }

@@ -6,66 +6,105 @@ use alloc::vec::Vec;
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::DEVICE_OBJECT;
 use wdf_sys::wdm::constants::*;
-use wdf_sys::wdm::functions::KeDelayExecutionThread;
 
 use super::engine::Guard;
 use super::node::{Node, Problem, Stage};
-use super::{interface, irps, notification, service, start};
-use crate::hal;
+use super::{enumerate, interface, irps, notification, root, service, start};
 use crate::io::device;
 
-/// How long a removed device may stay open, in units of 100 ns, before its removal is put off.
-const OPEN_DEADLINE: u64 = 60 * 10_000_000;
-
-/// Removes a device that is there, and everything below it. A driver may refuse; so does an open handle.
-pub(crate) fn orderly(_guard: &Guard, node: &Arc<Node>) -> Result<(), NTSTATUS> {
-    let mut list = node.descendants();
+/// Removes devices that are there, and everything below them. A driver may refuse; so does an open handle.
+pub(crate) fn orderly(_guard: &Guard, nodes: &[Arc<Node>]) -> Result<(), NTSTATUS> {
+    let mut list: Vec<Arc<Node>> = nodes.iter().flat_map(Node::descendants).collect();
     list.reverse();
     for (index, member) in list.iter().enumerate() {
         if !matches!(member.stage(), Stage::Added | Stage::Started) {
             continue;
         }
-        let mut status = irps::simple(member.pdo(), IRP_MN_QUERY_REMOVE_DEVICE);
-        if status.is_success() && is_open(member.pdo()) {
-            status = NTSTATUS::DEVICE_BUSY;
-        }
+        let status = query(member);
         if !status.is_success() {
             crate::log!("{}: not removed: {status}", member.instance_path);
             for asked in list[..=index].iter().rev() {
                 irps::simple(asked.pdo(), IRP_MN_CANCEL_REMOVE_DEVICE).ok().ok();
+                notification::tell_target(asked.pdo(), &notification::TARGET_REMOVE_CANCELLED).ok().ok();
             }
             return Err(status);
         }
     }
     for member in &list {
         finish(member);
+        notification::tell_target(member.pdo(), &notification::TARGET_REMOVE_COMPLETE).ok().ok();
     }
     Ok(())
 }
 
-/// Removes a device that has gone, and everything below it.
-pub(crate) fn surprise(_guard: &Guard, node: &Arc<Node>) {
-    surprise_unlocked(node);
+/// Whether a device may go: asks those who watch it, who may close their handles now, then its drivers.
+fn query(node: &Node) -> NTSTATUS {
+    let mut status = notification::tell_target(node.pdo(), &notification::TARGET_QUERY_REMOVE);
+    if status.is_success() {
+        status = irps::simple(node.pdo(), IRP_MN_QUERY_REMOVE_DEVICE);
+    }
+    if status.is_success() && is_open(node.pdo()) { NTSTATUS::DEVICE_BUSY } else { status }
+}
+
+/// Removes a device that has gone, and everything below it: told at once, removed when nobody has it open any more. Whether it is
+/// removed already.
+pub(crate) fn surprise(_guard: &Guard, node: &Arc<Node>) -> bool {
+    surprise_unlocked(node)
 }
 
 /// As [`surprise`], for callers that hold the lock already without having it at hand.
-pub(crate) fn surprise_unlocked(node: &Arc<Node>) {
-    let list = node.descendants();
-    for member in &list {
+pub(crate) fn surprise_unlocked(node: &Arc<Node>) -> bool {
+    for member in &node.descendants() {
         if member.stage() == Stage::Started {
             member.set_stage(Stage::SurpriseRemoved);
             set_removed(member.pdo());
             irps::simple(member.pdo(), IRP_MN_SURPRISE_REMOVAL).ok().ok();
             interface::disable_all(member.pdo());
-            notification::target_removed(member.pdo());
+            notification::tell_target(member.pdo(), &notification::TARGET_REMOVE_COMPLETE).ok().ok();
             member.state.lock().problem = Some(Problem::DeviceGone);
         }
     }
-    for member in list.iter().rev() {
-        // The last request comes when nobody has the device open any more.
-        wait_until_closed(member);
-        finish(member);
+    finish_closed(node)
+}
+
+/// The last handle of a device that was pulled has been closed: removes what waited for that, and looks for what waits in its place.
+pub(crate) fn go_on(guard: &Guard, node: &Arc<Node>) {
+    let is_pulled = |node: &&Arc<Node>| node.stage() == Stage::SurpriseRemoved;
+    let chain = core::iter::successors(Some(node), |node| node.parent.as_ref());
+    let Some(top) = chain.take_while(is_pulled).last() else { return };
+    if !finish_closed(top) {
+        return;
     }
+    let comes_back = top.state.lock().comes_back;
+    match &top.parent {
+        _ if comes_back => root::come_back(guard, top),
+        Some(bus) => enumerate::bus(guard, bus),
+        None => {}
+    }
+}
+
+/// Removes a device that has gone and everything below it, children first, as far as nobody has it open; whether that is all of it.
+fn finish_closed(node: &Arc<Node>) -> bool {
+    let children = node.state.lock().children.clone();
+    let mut is_all = true;
+    for child in &children {
+        is_all &= finish_closed(child);
+    }
+    if !is_all || node.stage() == Stage::SurpriseRemoved && is_open(node.pdo()) {
+        crate::log!("{}: pulled, and still open: its removal waits for the last handle", node.instance_path);
+        return false;
+    }
+    let was_removed = node.stage() == Stage::Removed;
+    finish(node);
+    if was_removed {
+        // Its bus is told once more, now that it has seen for itself that the device is gone.
+        irps::simple(node.pdo(), IRP_MN_REMOVE_DEVICE).ok().ok();
+    }
+    if let Some(parent) = &node.parent {
+        parent.state.lock().children.retain(|child| !Arc::ptr_eq(child, node));
+    }
+    node.forget();
+    true
 }
 
 /// Opening any device of the stack fails from now on.
@@ -95,18 +134,6 @@ fn is_open(pdo: *mut DEVICE_OBJECT) -> bool {
     count != 0
 }
 
-fn wait_until_closed(node: &Node) {
-    let started = hal().uptime();
-    while is_open(node.pdo()) {
-        if hal().uptime().saturating_sub(started) > OPEN_DEADLINE {
-            return crate::log!("{}: still open {} s after it was pulled", node.instance_path, OPEN_DEADLINE / 10_000_000);
-        }
-        let mut interval = -10_000;
-        // SAFETY: the current thread is at PASSIVE_LEVEL.
-        let _ = unsafe { KeDelayExecutionThread(KERNEL_MODE, 0, &raw mut interval) };
-    }
-}
-
 /// `IRP_MN_REMOVE_DEVICE`, and what the node held is given back.
 fn finish(node: &Arc<Node>) {
     let stage = node.stage();
@@ -124,12 +151,6 @@ fn finish(node: &Arc<Node>) {
         core::mem::take(&mut state.services)
     };
     interface::forget(node.pdo());
-    if stage == Stage::SurpriseRemoved
-        && let Some(parent) = &node.parent
-    {
-        parent.state.lock().children.retain(|child| !Arc::ptr_eq(child, node));
-        node.forget();
-    }
     let names: Vec<_> = services.into_iter().rev().collect();
     names.iter().for_each(|name| service::unload_if_idle(name));
 }
@@ -138,7 +159,7 @@ fn finish(node: &Arc<Node>) {
 pub(crate) fn all(guard: &Guard, root: &Arc<Node>) {
     let children = root.state.lock().children.clone();
     for child in children.iter().rev() {
-        if let Err(status) = orderly(guard, child) {
+        if let Err(status) = orderly(guard, core::slice::from_ref(child)) {
             crate::log!("{}: stays until the end: {status}", child.instance_path);
         }
     }

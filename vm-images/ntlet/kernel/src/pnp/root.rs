@@ -98,11 +98,18 @@ pub(crate) fn add(root: &Arc<Node>, device_id: &str, hardware_ids: &[&str]) -> R
 
 /// Removes a device as if it had been pulled, and puts a new one of the same name in its place.
 pub(super) fn reenumerate(guard: &Guard, node: &Arc<Node>) {
+    crate::log!("{}: removed and found again, as its driver wishes", node.instance_path);
+    node.state.lock().comes_back = true;
+    if remove::surprise(guard, node) {
+        come_back(guard, node);
+    }
+}
+
+/// Puts a new device in the place of one that [`reenumerate`] has removed, once that is gone.
+pub(super) fn come_back(guard: &Guard, node: &Arc<Node>) {
     let Some(parent) = &node.parent else { return };
     // SAFETY: only devices of this driver hand out the interface that leads here; the node keeps its device.
     let mut contents = unsafe { (**(*node.pdo()).DeviceExtension.cast::<*const RootDevice>()).clone() };
-    crate::log!("{}: removed and found again, as its driver wishes", node.instance_path);
-    remove::surprise(guard, node);
     let Some(restarts) = contents.restarts.next(crate::hal().uptime()) else {
         return crate::log!("{}: {} restarts in a short time are enough; it stays away", node.instance_path, Restarts::MOST);
     };

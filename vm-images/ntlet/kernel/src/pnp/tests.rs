@@ -237,10 +237,10 @@ fn a_driver_may_refuse_removal_and_is_told_that_it_does_not_come() {
         let guard = engine::lock();
         journal();
         ANSWERS.lock()[1] = NTSTATUS::UNSUCCESSFUL;
-        assert_eq!(remove::orderly(&guard, &node), Err(NTSTATUS::UNSUCCESSFUL));
+        assert_eq!(remove::orderly(&guard, core::slice::from_ref(&node)), Err(NTSTATUS::UNSUCCESSFUL));
         assert_eq!(journal(), ["IRP_MN_QUERY_REMOVE_DEVICE", "IRP_MN_CANCEL_REMOVE_DEVICE"]);
         ANSWERS.lock()[1] = NTSTATUS::SUCCESS;
-        assert_eq!(remove::orderly(&guard, &node), Ok(()));
+        assert_eq!(remove::orderly(&guard, core::slice::from_ref(&node)), Ok(()));
         assert_eq!(journal(), ["IRP_MN_QUERY_REMOVE_DEVICE", "IRP_MN_REMOVE_DEVICE"]);
         let mut command = [0; 2];
         crate::hal().pci_read(ADDRESS, 4, &mut command);

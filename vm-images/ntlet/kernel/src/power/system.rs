@@ -1,4 +1,4 @@
-//! System power: every device to sleep and back, and off at the end.
+//! System power: every device to sleep, the processors too, and everything back; and off at the end.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -7,9 +7,11 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::{DEVICE_OBJECT, IO_STACK_LOCATION, POWER_STATE};
 
+use crate::dispatcher::asleep;
 use crate::io::wait::{self, Patience};
 use crate::pnp::engine::{self, Guard};
 use crate::pnp::node::{Node, Stage};
+use crate::system_call::timer;
 
 /// How long a stack may take.
 const PATIENCE: Patience = Patience::Seconds(super::request::DEADLINE, bug_check::DRIVER_POWER_STATE_FAILURE);
@@ -38,7 +40,8 @@ fn send(device: *mut DEVICE_OBJECT, minor: u8, state: i32, action: i32) -> NTSTA
     unsafe { wait::send(device, (IRP_MJ_POWER, minor), NTSTATUS::NOT_SUPPORTED, PATIENCE, fill).status() }
 }
 
-/// Asks every device whether the system may sleep, puts it to sleep, and wakes it again. A device that refuses ends it.
+/// Asks every device whether the system may sleep, puts them and the processors to sleep, and wakes all of it when a timer of a program
+/// says so. A device that refuses ends it.
 pub(crate) fn sleep_and_wake(_guard: &Guard, state: i32) -> Result<(), NTSTATUS> {
     let nodes = started();
     for node in nodes.iter().rev() {
@@ -55,6 +58,11 @@ pub(crate) fn sleep_and_wake(_guard: &Guard, state: i32) -> Result<(), NTSTATUS>
         if !status.is_success() {
             crate::log!("{}: not asleep: {status}", node.instance_path);
         }
+    }
+    match timer::next_wake() {
+        Some(until) => asleep::sleep(until),
+        // This machine has no button that it listens to.
+        None => crate::log!("no timer is to wake the system: it wakes at once"),
     }
     wake(&nodes);
     Ok(())

@@ -22,6 +22,10 @@ const NTDLL: &str = "ntdll.dll";
 const STUB: usize = 16;
 /// Offset of the stub that ends a thread with its result.
 const EXIT_STUB: usize = 0;
+/// Offset of `KiUserApcDispatcher`.
+const APC_STUB: usize = STUB;
+/// Offset of the first service's stub.
+const FIRST_SERVICE: usize = 4 * STUB;
 /// Subsystems of programs: native, windowed, console.
 const SUBSYSTEMS: [u16; 3] = [1, 2, 3];
 
@@ -119,6 +123,7 @@ fn load(space: &Space, image: &Image<'_>, process: &Process) -> Result<u64, Load
     space.write(stub_base, &code)?;
     space.protect(stub_base, code.len() as u64, Protection::ReadExecute)?;
     process.exit_stub.store((stub_base as usize) + EXIT_STUB, Ordering::Release);
+    process.apc_stub.store((stub_base as usize) + APC_STUB, Ordering::Release);
     space.write(base, &memory)?;
     space.protect(base, u64::from(image.header_size), Protection::Read)?;
     for section in image.sections() {
@@ -136,14 +141,21 @@ fn protection(section: &Section) -> Protection {
     }
 }
 
-/// The code that stands for `ntdll.dll`: the end of a thread, then one stub a service.
+/// The code that stands for `ntdll.dll`: the end of a thread, user APCs, then one stub a service.
 fn stubs() -> Vec<u8> {
     let mut bytes = Vec::new();
     // A thread's function has returned: mov edx, eax; mov r10, -2 (this thread); mov eax, number; syscall.
     bytes.extend([0x89, 0xc2, 0x49, 0xc7, 0xc2, 0xfe, 0xff, 0xff, 0xff, 0xb8]);
     bytes.extend(system_call::number("NtTerminateThread").unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend([0x0f, 0x05]);
-    bytes.resize(STUB, 0xcc);
+    bytes.resize(APC_STUB, 0xcc);
+    // A user APC, its arguments and its function at the start of the context that RSP points to: mov rcx, [rsp]; mov rdx, [rsp + 8];
+    // mov r8, [rsp + 16]; mov r9, rsp; call [rsp + 24]; mov r10, rsp; mov dl, 1; mov eax, number; syscall.
+    bytes.extend([0x48, 0x8b, 0x0c, 0x24, 0x48, 0x8b, 0x54, 0x24, 0x08, 0x4c, 0x8b, 0x44, 0x24, 0x10, 0x4c, 0x8b, 0xcc]);
+    bytes.extend([0xff, 0x54, 0x24, 0x18, 0x4c, 0x8b, 0xd4, 0xb2, 0x01, 0xb8]);
+    bytes.extend(system_call::number("NtContinue").unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend([0x0f, 0x05]);
+    bytes.resize(FIRST_SERVICE, 0xcc);
     for number in 0..system_call::count() {
         // mov r10, rcx; mov eax, number; syscall; ret.
         bytes.extend([0x4c, 0x8b, 0xd1, 0xb8]);
@@ -159,7 +171,7 @@ fn stub_offset(module: &str, symbol: Symbol<'_>) -> Result<u64, LoadError> {
     let missing = || LoadError::Missing(module.into(), symbol.to_string());
     let Symbol::Name(name) = symbol else { return Err(missing()) };
     let number = Some(name).filter(|_| module.eq_ignore_ascii_case(NTDLL)).and_then(system_call::number).ok_or_else(missing)?;
-    Ok((u64::from(number) + 1) * STUB as u64)
+    Ok(FIRST_SERVICE as u64 + u64::from(number) * STUB as u64)
 }
 
 /// The process environment block, as far as programs look into it.
@@ -190,7 +202,7 @@ mod tests {
         let number = system_call::number("NtCreateFile").unwrap();
         assert_eq!(code[at..at + 4], [0x4c, 0x8b, 0xd1, 0xb8]);
         assert_eq!(code[at + 4..at + 8], number.to_le_bytes());
-        assert_eq!(code.len(), STUB * (system_call::count() as usize + 1));
+        assert_eq!(code.len(), FIRST_SERVICE + STUB * system_call::count() as usize);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Process {
     locked_pages: AtomicUsize,
     peb: AtomicUsize,
     exit_stub: AtomicUsize,
+    /// Where a thread is sent to run a user APC.
+    pub(crate) apc_stub: AtomicUsize,
 }
 
 /// A thread of a process, and the regions that go with it.
@@ -81,6 +83,7 @@ impl Process {
             locked_pages: AtomicUsize::new(0),
             peb: AtomicUsize::new(0),
             exit_stub: AtomicUsize::new(0),
+            apc_stub: AtomicUsize::new(0),
         };
         let object = ObjectRef::new(&PROCESS, process)?;
         // SAFETY: nobody else knows the process yet, and its body stays where it is.

@@ -2,6 +2,7 @@
 //! the executive itself reads and writes.
 
 pub(crate) mod keys;
+pub(crate) mod paths;
 pub(crate) mod query;
 pub(crate) mod tree;
 

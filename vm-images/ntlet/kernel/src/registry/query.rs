@@ -14,7 +14,7 @@ use crate::object::name;
 
 const RELATIVE_MASK: u32 = 0xff;
 const RELATIVE_HANDLE: u32 = 0x4000_0000;
-const RELATIVE_OPTIONAL: u32 = 0x8000_0000;
+pub(super) const RELATIVE_OPTIONAL: u32 = 0x8000_0000;
 
 const QUERY_SUBKEY: u32 = 0x01;
 const QUERY_TOPKEY: u32 = 0x02;
@@ -93,7 +93,7 @@ pub(crate) unsafe extern "win64" fn RtlQueryRegistryValues(
 ///
 /// # Safety
 /// `path` is a terminated string, or the handle that `relative` announces.
-unsafe fn base(relative: u32, path: *const u16) -> Result<KeyId, NTSTATUS> {
+pub(super) unsafe fn base(relative: u32, path: *const u16) -> Result<KeyId, NTSTATUS> {
     if relative & RELATIVE_HANDLE != 0 {
         return keys::key_of(path.cast_mut().cast());
     }
@@ -121,7 +121,7 @@ unsafe fn base(relative: u32, path: *const u16) -> Result<KeyId, NTSTATUS> {
 
 /// # Safety
 /// `text` is null or terminated.
-unsafe fn terminated<'a>(text: *const u16) -> &'a [u16] {
+pub(super) unsafe fn terminated<'a>(text: *const u16) -> &'a [u16] {
     if text.is_null() {
         return &[];
     }

@@ -11,6 +11,7 @@ use wdf_sys::wdm::functions::{
 use wdf_sys::wdm::{FILE_OBJECT, KEVENT, KWAIT_BLOCK};
 
 use super::file::name;
+use super::timer::TIMER;
 use super::{Arguments, get, put, put_optional, status};
 use crate::dispatcher::thread::THREAD;
 use crate::io::completion_port::IO_COMPLETION;
@@ -117,7 +118,7 @@ fn waitable(object: &ObjectRef) -> Result<*mut c_void, NTSTATUS> {
         // SAFETY: the reference keeps the file alive.
         return Ok(unsafe { (&raw mut (*file).Event).cast() });
     }
-    if [&EVENT, &THREAD, &PROCESS, &IO_COMPLETION].iter().any(|kind| object.is(kind)) {
+    if [&EVENT, &TIMER, &THREAD, &PROCESS, &IO_COMPLETION].iter().any(|kind| object.is(kind)) {
         return Ok(object.body());
     }
     Err(NTSTATUS::OBJECT_TYPE_MISMATCH)

@@ -2,15 +2,16 @@
 //!
 //! The numbers are ntlet's own: programs call through `ntdll.dll`, whose stubs are made when a program is loaded.
 
+pub(crate) mod apc;
 mod event;
 mod file;
 mod memory;
 mod process;
 mod time;
+pub(crate) mod timer;
 
 use wdf_sys::NTSTATUS;
 
-use crate::dispatcher::thread;
 use crate::entry::SystemCallFrame;
 use crate::memory::user;
 use wdf_sys::wdm::constants::USER_MODE;
@@ -30,52 +31,67 @@ type Arguments = [u64; MAX_ARGUMENTS];
 struct Service {
     name: &'static str,
     arguments: usize,
-    run: fn(&Arguments) -> NTSTATUS,
+    run: Run,
+}
+
+/// What a service does.
+#[derive(Debug)]
+enum Run {
+    /// Its work; the result is its status.
+    Plain(fn(&Arguments) -> NTSTATUS),
+    /// It says where the program goes on.
+    Resuming(fn(&mut SystemCallFrame, &Arguments) -> NTSTATUS),
 }
 
 macro_rules! services {
-    ($($name:ident/$arguments:literal = $function:path,)*) => {
+    ($($name:ident/$arguments:literal = $kind:ident $function:path,)*) => {
         static SERVICES: &[Service] =
-            &[$(Service { name: stringify!($name), arguments: $arguments, run: $function },)*];
+            &[$(Service { name: stringify!($name), arguments: $arguments, run: Run::$kind($function) },)*];
     };
 }
 
 services! {
-    NtClose/1 = file::close,
-    NtCreateFile/11 = file::create,
-    NtOpenFile/6 = file::open,
-    NtDeviceIoControlFile/10 = file::device_control,
-    NtReadFile/9 = file::read,
-    NtWriteFile/9 = file::write,
-    NtCancelIoFile/2 = file::cancel,
-    NtCancelIoFileEx/3 = file::cancel_ex,
-    NtCancelSynchronousIoFile/3 = file::cancel_synchronous,
-    NtQueryInformationFile/5 = file::query_information,
-    NtSetInformationFile/5 = file::set_information,
-    NtCreateIoCompletion/4 = file::create_port,
-    NtSetIoCompletion/5 = file::post_to_port,
-    NtRemoveIoCompletion/5 = file::remove_from_port,
-    NtCreateEvent/5 = event::create,
-    NtSetEvent/2 = event::set,
-    NtResetEvent/2 = event::reset,
-    NtClearEvent/1 = event::clear,
-    NtWaitForSingleObject/3 = event::wait_one,
-    NtWaitForMultipleObjects/5 = event::wait_many,
-    NtDelayExecution/2 = time::delay,
-    NtYieldExecution/0 = time::yield_processor,
-    NtQuerySystemTime/1 = time::system_time,
-    NtQueryPerformanceCounter/2 = time::performance_counter,
-    NtTestAlert/0 = time::test_alert,
-    NtDisplayString/1 = process::display_string,
-    NtCreateThreadEx/11 = process::create_thread,
-    NtTerminateThread/2 = process::terminate_thread,
-    NtTerminateProcess/2 = process::terminate_process,
-    NtQueryInformationProcess/5 = process::query_process,
-    NtQuerySystemInformation/4 = process::query_system,
-    NtInitiatePowerAction/4 = process::initiate_power_action,
-    NtAllocateVirtualMemory/6 = memory::allocate,
-    NtFreeVirtualMemory/4 = memory::free,
-    NtProtectVirtualMemory/5 = memory::protect,
+    NtClose/1 = Plain file::close,
+    NtCreateFile/11 = Plain file::create,
+    NtOpenFile/6 = Plain file::open,
+    NtDeviceIoControlFile/10 = Plain file::device_control,
+    NtReadFile/9 = Plain file::read,
+    NtWriteFile/9 = Plain file::write,
+    NtCancelIoFile/2 = Plain file::cancel,
+    NtCancelIoFileEx/3 = Plain file::cancel_ex,
+    NtCancelSynchronousIoFile/3 = Plain file::cancel_synchronous,
+    NtQueryInformationFile/5 = Plain file::query_information,
+    NtSetInformationFile/5 = Plain file::set_information,
+    NtCreateIoCompletion/4 = Plain file::create_port,
+    NtSetIoCompletion/5 = Plain file::post_to_port,
+    NtRemoveIoCompletion/5 = Plain file::remove_from_port,
+    NtCreateEvent/5 = Plain event::create,
+    NtSetEvent/2 = Plain event::set,
+    NtResetEvent/2 = Plain event::reset,
+    NtClearEvent/1 = Plain event::clear,
+    NtWaitForSingleObject/3 = Plain event::wait_one,
+    NtWaitForMultipleObjects/5 = Plain event::wait_many,
+    NtCreateTimer/4 = Plain timer::create,
+    NtSetTimer/7 = Plain timer::set,
+    NtCancelTimer/2 = Plain timer::cancel,
+    NtDelayExecution/2 = Plain time::delay,
+    NtYieldExecution/0 = Plain time::yield_processor,
+    NtQuerySystemTime/1 = Plain time::system_time,
+    NtQueryPerformanceCounter/2 = Plain time::performance_counter,
+    NtTestAlert/0 = Plain apc::test_alert,
+    NtQueueApcThread/5 = Plain apc::queue_to_thread,
+    NtContinue/2 = Resuming apc::resume,
+    NtDisplayString/1 = Plain process::display_string,
+    NtCreateThreadEx/11 = Plain process::create_thread,
+    NtTerminateThread/2 = Plain process::terminate_thread,
+    NtTerminateProcess/2 = Plain process::terminate_process,
+    NtQueryInformationProcess/5 = Plain process::query_process,
+    NtQuerySystemInformation/4 = Plain process::query_system,
+    NtInitiatePowerAction/4 = Plain process::initiate_power_action,
+    NtSetSystemPowerState/3 = Plain process::initiate_power_action,
+    NtAllocateVirtualMemory/6 = Plain memory::allocate,
+    NtFreeVirtualMemory/4 = Plain memory::free,
+    NtProtectVirtualMemory/5 = Plain memory::protect,
 }
 
 /// Number of a service, for the stubs of `ntdll.dll`.
@@ -93,14 +109,15 @@ pub(crate) fn dispatch(frame: &mut SystemCallFrame) {
     let status = usize::try_from(frame.rax).ok().and_then(|number| SERVICES.get(number)).map_or(
         NTSTATUS::INVALID_SYSTEM_SERVICE,
         |service| match arguments(frame, service.arguments) {
-            Ok(arguments) => (service.run)(&arguments),
+            Ok(arguments) => match service.run {
+                Run::Plain(run) => run(&arguments),
+                Run::Resuming(run) => run(frame, &arguments),
+            },
             Err(status) => status,
         },
     );
     frame.rax = u64::from(status.bits());
-    if let Some(apc) = thread::before_user_mode() {
-        crate::log!("a user APC (routine {:#x}) was queued to a program, which ntlet does not deliver", apc.routine);
-    }
+    apc::before_user_mode(frame);
 }
 
 /// The arguments, those on the program's stack by copy.

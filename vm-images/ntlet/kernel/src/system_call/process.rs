@@ -106,7 +106,7 @@ pub(super) fn terminate_process(arguments: &Arguments) -> NTSTATUS {
 /// `PowerActionSleep`.
 const ACTION_SLEEP: u32 = 2;
 
-/// Puts every device to sleep and wakes it again at once: what a system without a wake source can do.
+/// `NtInitiatePowerAction` and `NtSetSystemPowerState`: returns when the system has slept and is awake again.
 pub(super) fn initiate_power_action(arguments: &Arguments) -> NTSTATUS {
     let (action, state) = (arguments[0] as u32, arguments[1] as u32 as i32);
     if action != ACTION_SLEEP || !(POWER_SYSTEM_SLEEPING1..=POWER_SYSTEM_SLEEPING3).contains(&state) {

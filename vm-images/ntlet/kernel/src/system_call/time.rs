@@ -37,8 +37,3 @@ pub(super) fn performance_counter(arguments: &Arguments) -> NTSTATUS {
     let (counter, frequency) = hal().performance_counter();
     status(put(arguments[0], &counter).and_then(|()| put_optional(arguments[1], &frequency)))
 }
-
-pub(super) fn test_alert(_: &Arguments) -> NTSTATUS {
-    // Nobody alerts threads of programs: there are no user APCs.
-    NTSTATUS::SUCCESS
-}

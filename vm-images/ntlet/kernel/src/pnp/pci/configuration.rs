@@ -14,6 +14,7 @@ pub(crate) const COMMAND_NO_INTX: u16 = 1 << 10;
 
 const CAPABILITY_POWER: u8 = 0x01;
 const CAPABILITY_MSI: u8 = 0x05;
+const CAPABILITY_EXPRESS: u8 = 0x10;
 const CAPABILITY_MSIX: u8 = 0x11;
 
 /// One function's configuration space.
@@ -71,6 +72,12 @@ pub(crate) struct Msi {
     pub(crate) messages: u16,
     /// The address has two halves.
     pub(crate) is_64_bit: bool,
+}
+
+impl core::fmt::Debug for Configuration<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Configuration").field(&self.address).finish()
+    }
 }
 
 impl Configuration<'_> {
@@ -231,11 +238,61 @@ impl Configuration<'_> {
         self.write_16(offset + 2, control | 1);
     }
 
-    /// Moves the function between D0 and D3 through its power management capability, if it has one.
-    pub(crate) fn set_power(&self, is_on: bool) {
-        if let Some(offset) = self.capability(CAPABILITY_POWER) {
-            let control = self.read_16(offset + 4) & !3;
-            self.write_16(offset + 4, control | if is_on { 0 } else { 3 });
+    /// Offset of the PCI Express capability of a port with a slot whose card may come and go.
+    pub(crate) fn slot(&self) -> Option<u16> {
+        const HAS_SLOT: u16 = 0x0100;
+        const HOT_PLUG: u32 = 0x40;
+        let express = self.capability(CAPABILITY_EXPRESS)?;
+        let has_slot = self.read_16(express + 2) & HAS_SLOT != 0;
+        (has_slot && self.read_32(express + 0x14) & HOT_PLUG != 0).then_some(express)
+    }
+
+    /// Whether a slot says when it has carried out a command.
+    pub(crate) fn slot_confirms_commands(&self, express: u16) -> bool {
+        const NO_COMMAND_COMPLETED: u32 = 1 << 18;
+        self.read_32(express + 0x14) & NO_COMMAND_COMPLETED == 0
+    }
+
+    /// Whether there is somebody at the other end of a port's link. A port that cannot tell is believed to have one.
+    pub(crate) fn link_is_up(&self, express: u16) -> bool {
+        const CAN_TELL: u32 = 1 << 20;
+        const IS_ACTIVE: u16 = 1 << 13;
+        self.read_32(express + 0x0c) & CAN_TELL == 0 || self.read_16(express + 0x12) & IS_ACTIVE != 0
+    }
+
+    /// Whether a register is where it was placed: a card that was changed has forgotten it.
+    pub(crate) fn is_placed(&self, bar: &Bar) -> bool {
+        let offset = 0x10 + 4 * u16::from(bar.index);
+        let flags = if bar.kind == BarKind::Port { 3 } else { 15 };
+        let is_wide = matches!(bar.kind, BarKind::Memory { is_64_bit: true, .. });
+        self.read_32(offset) & !flags == bar.start as u32 && (!is_wide || self.read_32(offset + 4) == (bar.start >> 32) as u32)
+    }
+
+    /// Moves the function between D0 and D3 through its power management capability, if it has one. Whether it came from D3: it must
+    /// then be left alone for ten milliseconds.
+    pub(crate) fn set_power(&self, is_on: bool) -> bool {
+        let Some(offset) = self.capability(CAPABILITY_POWER) else { return false };
+        let control = self.read_16(offset + 4);
+        let wanted = control & !3 | if is_on { 0 } else { 3 };
+        if wanted != control {
+            self.write_16(offset + 4, wanted);
         }
+        is_on && control & 3 == 3
+    }
+
+    /// Registers that software has set and that a function loses in D3: cache line and latency, the line, and the controls of its
+    /// PCI Express capability.
+    pub(crate) fn settings(&self) -> Vec<(u16, u16)> {
+        let express = self.capability(CAPABILITY_EXPRESS);
+        let controls = express.into_iter().flat_map(|offset| [0x08, 0x10, 0x28].map(|register| offset + register));
+        [0x0c, 0x3c].into_iter().chain(controls).map(|offset| (offset, self.read_16(offset))).collect()
+    }
+
+    /// Puts them back.
+    pub(crate) fn restore(&self, settings: &[(u16, u16)]) {
+        settings
+            .iter()
+            .filter(|(offset, value)| self.read_16(*offset) != *value)
+            .for_each(|(offset, value)| self.write_16(*offset, *value));
     }
 }

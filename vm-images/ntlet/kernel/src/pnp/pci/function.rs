@@ -8,14 +8,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::*;
-use wdf_sys::wdm::functions::PoStartNextPowerIrp;
+use wdf_sys::wdm::functions::{KeDelayExecutionThread, PoStartNextPowerIrp};
 use wdf_sys::wdm::{
     DEVICE_CAPABILITIES, DEVICE_OBJECT, DRIVER_OBJECT, IO_STACK_LOCATION, IRP, PNP_BUS_INFORMATION, current_stack_location,
 };
 
+use super::bus::Bus;
 use super::configuration::*;
 use super::identity::{self, Identity};
-use super::{Role, complete_with, pool_copy, pool_strings};
+use super::{Role, complete_with, pool_copy, pool_strings, window};
 use crate::hal::{Caching, InterruptMessage, PciAddress};
 use crate::interrupt::Source;
 use crate::io::{device, irp as packet};
@@ -36,6 +37,10 @@ const MAX_MESSAGES: u32 = 64;
 /// Bytes of configuration space.
 const CONFIGURATION_SIZE: u32 = 4096;
 
+/// How long a function that comes from D3 must be left alone, in units of 100 ns.
+const D3_RECOVERY: i64 = 10 * 10_000;
+const CAPABILITY_EJECT_SUPPORTED: u32 = 1 << 3;
+const CAPABILITY_REMOVABLE: u32 = 1 << 4;
 const CAPABILITY_UNIQUE_ID: u32 = 1 << 6;
 
 /// A PCI function.
@@ -43,6 +48,8 @@ const CAPABILITY_UNIQUE_ID: u32 = 1 << 6;
 pub(super) struct Function {
     pub(super) address: PciAddress,
     identity: Identity,
+    /// The device of the bus that it is on.
+    parent: *mut DEVICE_OBJECT,
     bars: Vec<Bar>,
     msi_x: Option<MsiX>,
     msi: Option<Msi>,
@@ -52,41 +59,73 @@ pub(super) struct Function {
     /// What interrupts were programmed, to do it again after D3.
     messages: SpinLock<Vec<InterruptMessage>>,
     is_started: AtomicBool,
+    /// What else of its configuration is to be as it was after D3.
+    settings: SpinLock<Vec<(u16, u16)>>,
 }
+
+// SAFETY: the bus's device outlives those of its functions, everything that changes is atomic or behind a lock.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
 
 /// Whether a device object is the function with that identity at that address.
 pub(super) fn is_still(object: &ObjectRef, address: PciAddress, identity: &Identity) -> bool {
+    of(object).is_some_and(|function| function.address == address && function.identity == *identity && function.is_present())
+}
+
+/// The function of a device object of a bus's list.
+fn of(object: &ObjectRef) -> Option<&Function> {
     // SAFETY: the bus keeps references to devices of this driver only.
     match unsafe { super::role(object.body().cast()) } {
-        Role::Function(function) => {
-            function.address == address && function.identity == *identity && function.is_present.load(Ordering::Acquire)
-        }
-        Role::Bus(_) => false,
+        Role::Function(function) => Some(function),
+        Role::Bus(_) => None,
     }
 }
 
 /// Notes that the function does not answer any more.
 pub(super) fn set_absent(object: &ObjectRef) {
-    // SAFETY: as above.
-    if let Role::Function(function) = unsafe { super::role(object.body().cast()) } {
+    if let Some(function) = of(object) {
         function.is_present.store(false, Ordering::Release);
     }
 }
 
+/// Notes that the function does not answer any more, if another card or none is in its place.
+pub(super) fn set_absent_if_changed(object: &ObjectRef) {
+    let is_same = |function: &Function| {
+        let configuration = function.configuration();
+        let identity = configuration.header().and_then(|header| Identity::read(&header));
+        let mut placed = function.bars.iter().filter(|bar| bar.start != 0);
+        identity == Some(function.identity) && placed.all(|bar| configuration.is_placed(bar))
+    };
+    if of(object).is_some_and(|function| !is_same(function)) {
+        set_absent(object);
+    }
+}
+
+/// Addresses that the registers of a function have.
+pub(super) fn occupied(object: &ObjectRef) -> Vec<core::ops::Range<u64>> {
+    let placed = of(object).into_iter().flat_map(|function| &function.bars).filter(|bar| bar.start != 0);
+    placed.map(window::occupied).collect()
+}
+
 impl Function {
-    /// A device object for a function that was found.
+    /// A device object for a function that was found; `place` finds places for the registers that have none.
     ///
     /// # Safety
-    /// `driver` is this driver's object.
+    /// `driver` is this driver's object, `parent` the device of the function's bus.
     pub(super) unsafe fn create(
         driver: *mut DRIVER_OBJECT,
+        parent: *mut DEVICE_OBJECT,
         configuration: Configuration<'_>,
         identity: Identity,
+        place: impl FnOnce(&mut [Bar]),
     ) -> Option<ObjectRef> {
-        let bars = configuration.bars(if identity.header == 0 { 6 } else { 2 });
+        let mut bars = configuration.bars(if identity.header == 0 { 6 } else { 2 });
+        place(&mut bars);
         let function = Self {
             address: configuration.address,
             identity,
+            parent,
             msi_x: configuration.msi_x(&bars),
             msi: configuration.msi(),
             pin: configuration.read_8(0x3d),
@@ -94,6 +133,7 @@ impl Function {
             is_present: AtomicBool::new(true),
             messages: SpinLock::new(Vec::new()),
             is_started: AtomicBool::new(false),
+            settings: SpinLock::new(Vec::new()),
         };
         let parameters = device::Parameters {
             extension: size_of::<*const Role>() as u32,
@@ -123,6 +163,19 @@ impl Function {
         Configuration { hal: crate::hal(), address: self.address }
     }
 
+    pub(super) fn is_present(&self) -> bool {
+        self.is_present.load(Ordering::Acquire)
+    }
+
+    /// The bus that it is on.
+    fn bus(&self) -> Option<&Bus> {
+        // SAFETY: the bus's device outlives those of its functions.
+        match unsafe { super::role(self.parent) } {
+            Role::Bus(bus) => Some(bus),
+            Role::Function(_) => None,
+        }
+    }
+
     /// Number of the bus behind a bridge.
     pub(super) fn secondary_bus(&self) -> u8 {
         self.configuration().read_8(0x19)
@@ -136,11 +189,17 @@ impl Function {
             let location = current_stack_location(irp);
             match (*location).MinorFunction {
                 IRP_MN_START_DEVICE => packet::complete(irp, self.start(device), 0),
-                IRP_MN_QUERY_REMOVE_DEVICE
-                | IRP_MN_CANCEL_REMOVE_DEVICE
-                | IRP_MN_QUERY_STOP_DEVICE
-                | IRP_MN_CANCEL_STOP_DEVICE
-                | IRP_MN_DEVICE_ENUMERATED => packet::complete(irp, NTSTATUS::SUCCESS, 0),
+                IRP_MN_CANCEL_REMOVE_DEVICE => {
+                    self.bus().into_iter().for_each(Bus::eject_refused);
+                    packet::complete(irp, NTSTATUS::SUCCESS, 0)
+                }
+                IRP_MN_EJECT => {
+                    let status = self.bus().map_or(NTSTATUS::NOT_SUPPORTED, Bus::eject);
+                    packet::complete(irp, status, 0)
+                }
+                IRP_MN_QUERY_REMOVE_DEVICE | IRP_MN_QUERY_STOP_DEVICE | IRP_MN_CANCEL_STOP_DEVICE | IRP_MN_DEVICE_ENUMERATED => {
+                    packet::complete(irp, NTSTATUS::SUCCESS, 0)
+                }
                 IRP_MN_STOP_DEVICE | IRP_MN_SURPRISE_REMOVAL => {
                     self.stop();
                     packet::complete(irp, NTSTATUS::SUCCESS, 0)
@@ -191,6 +250,12 @@ impl Function {
                 IRP_MN_QUERY_DEVICE_RELATIONS if (*location).Parameters.QueryDeviceRelations.Type == TARGET_DEVICE_RELATION => {
                     target_relation(device, irp)
                 }
+                IRP_MN_QUERY_DEVICE_RELATIONS if (*location).Parameters.QueryDeviceRelations.Type == EJECTION_RELATIONS => {
+                    match self.bus().filter(|bus| bus.has_slot()) {
+                        Some(bus) => complete_with(irp, bus.list(|object| object.body().cast() != device)),
+                        None => unanswered(irp),
+                    }
+                }
                 IRP_MN_QUERY_INTERFACE => super::interface::query(self, device, irp, location),
                 IRP_MN_READ_CONFIG | IRP_MN_WRITE_CONFIG => self.access_configuration(irp, location),
                 _ => unanswered(irp),
@@ -220,6 +285,9 @@ impl Function {
         unsafe {
             // Instance ids are unique on their bus only.
             (*capabilities).Flags &= !CAPABILITY_UNIQUE_ID;
+            if self.bus().is_some_and(Bus::has_slot) {
+                (*capabilities).Flags |= CAPABILITY_EJECT_SUPPORTED | CAPABILITY_REMOVABLE;
+            }
             (*capabilities).Address = u32::from(self.address.device) << 16 | u32::from(self.address.function);
             (*capabilities).DeviceState = [POWER_DEVICE_D3; 7];
             (*capabilities).DeviceState[0] = POWER_DEVICE_UNSPECIFIED;
@@ -242,7 +310,8 @@ impl Function {
     /// allow, its line in their place where there is one.
     fn requirements(&self, device: *mut DEVICE_OBJECT) -> Vec<u8> {
         let mut choices = Vec::new();
-        if self.identity.header == 0 {
+        // Of the bridges only those are asked that interrupt: their slots do.
+        if self.identity.header == 0 || self.is_slot() {
             for bar in &self.bars {
                 choices.push(Vec::from([match bar.kind {
                     BarKind::Port => Requirement::Port { start: bar.start, length: bar.length as u32 },
@@ -271,6 +340,11 @@ impl Function {
         requirements_list(&choices, PCI_BUS, u32::from(self.address.bus), slot)
     }
 
+    /// Whether it is a port with a slot behind it.
+    pub(super) fn is_slot(&self) -> bool {
+        self.identity.is_bridge() && self.configuration().slot().is_some()
+    }
+
     fn line(&self) -> Option<Requirement> {
         let gsi = if self.pin == 0 { None } else { crate::hal().pci_line(self.address, self.pin) };
         gsi.map(|gsi| Requirement::Line { gsi, shared: true, latched: false })
@@ -280,6 +354,9 @@ impl Function {
     fn message_count(&self, device: *mut DEVICE_OBJECT) -> u32 {
         // SAFETY: the device is the one that got the request.
         let Some(node) = (unsafe { node::of(device) }) else { return 0 };
+        if self.is_slot() {
+            return u32::from(self.msi_x.is_some() || self.msi.is_some());
+        }
         let key = alloc::format!("{}\\Interrupt Management\\MessageSignaledInterruptProperties", node.parameters_key());
         if registry::get_number(&key, "MSISupported").unwrap_or(0) == 0 {
             return 0;
@@ -295,7 +372,7 @@ impl Function {
 
     /// Programs the function with what it was assigned.
     fn start(&self, device: *mut DEVICE_OBJECT) -> NTSTATUS {
-        if !self.is_present.load(Ordering::Acquire) {
+        if !self.is_present() {
             return NTSTATUS::NO_SUCH_DEVICE;
         }
         // SAFETY: the device is the one that got the request.
@@ -313,12 +390,14 @@ impl Function {
     /// Registers placed and decoded, bus mastering on, interrupts programmed: what D0 means.
     fn enable(&self) -> NTSTATUS {
         let configuration = self.configuration();
-        configuration.set_power(true);
-        if self.identity.is_bridge() {
-            configuration.change_command(COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER, 0);
-            return NTSTATUS::SUCCESS;
+        if configuration.set_power(true) {
+            let mut interval = -D3_RECOVERY;
+            // SAFETY: requests come to this driver at PASSIVE_LEVEL, as its devices say.
+            let _ = unsafe { KeDelayExecutionThread(KERNEL_MODE, 0, &raw mut interval) };
         }
-        let mut decode = COMMAND_MASTER;
+        configuration.restore(&self.settings.lock());
+        // A bridge passes on what its windows say, whatever it has itself.
+        let mut decode = COMMAND_MASTER | if self.identity.is_bridge() { COMMAND_IO | COMMAND_MEMORY } else { 0 };
         for bar in self.bars.iter().filter(|bar| bar.start != 0) {
             configuration.place(bar);
             decode |= if bar.kind == BarKind::Port { COMMAND_IO } else { COMMAND_MEMORY };
@@ -364,16 +443,13 @@ impl Function {
 
     /// No interrupts, no bus mastering, no decoding.
     fn stop(&self) {
-        if self.is_started.swap(false, Ordering::AcqRel) && self.is_present.load(Ordering::Acquire) {
+        if self.is_started.swap(false, Ordering::AcqRel) && self.is_present() {
             self.disable();
         }
         self.messages.lock().clear();
     }
 
     fn disable(&self) {
-        if self.identity.is_bridge() {
-            return;
-        }
         let configuration = self.configuration();
         if let Some(msi_x) = &self.msi_x {
             configuration.enable_msi_x(msi_x, false);
@@ -381,14 +457,17 @@ impl Function {
         if let Some(msi) = &self.msi {
             configuration.enable_msi(msi, None);
         }
-        configuration.change_command(0, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER);
+        // What lies behind a bridge may still be at work.
+        if !self.identity.is_bridge() {
+            configuration.change_command(0, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER);
+        }
     }
 
     /// # Safety
     /// As [`Self::pnp`].
     unsafe fn remove(&self, device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         self.stop();
-        let is_gone = !self.is_present.load(Ordering::Acquire);
+        let is_gone = !self.is_present();
         // SAFETY: the caller's promise. A function that is still there keeps its device object: it can be started again.
         unsafe {
             let status = packet::complete(irp, NTSTATUS::SUCCESS, 0);
@@ -406,6 +485,9 @@ impl Function {
         unsafe {
             let access = (*location).Parameters.ReadWriteConfig;
             let end = access.Offset.checked_add(access.Length);
+            if !self.is_present() {
+                return packet::complete(irp, NTSTATUS::NO_SUCH_DEVICE, 0);
+            }
             if access.WhichSpace != PCI_WHICHSPACE_CONFIG || access.Buffer.is_null() {
                 return packet::complete(irp, NTSTATUS::INVALID_DEVICE_REQUEST, 0);
             }
@@ -446,7 +528,7 @@ impl Function {
     }
 
     fn set_power(&self, state: i32) {
-        if !self.is_present.load(Ordering::Acquire) {
+        if !self.is_present() {
             return;
         }
         if state == POWER_DEVICE_D0 {
@@ -455,6 +537,7 @@ impl Function {
                 crate::log!("{}: not back in D0: {status}", identity::location(self.address));
             }
         } else {
+            *self.settings.lock() = self.configuration().settings();
             self.disable();
             self.configuration().set_power(false);
         }

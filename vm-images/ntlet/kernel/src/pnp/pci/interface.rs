@@ -101,7 +101,7 @@ unsafe extern "win64" fn set_bus_data(context: *mut c_void, kind: u32, buffer: *
     unsafe {
         let device: *mut DEVICE_OBJECT = core::ptr::from_ref(from_context::<DEVICE_OBJECT>(context)).cast_mut();
         let (Role::Function(function), Some((offset, length))) = (super::role(device), clip(offset, length)) else { return 0 };
-        if kind != PCI_WHICHSPACE_CONFIG {
+        if kind != PCI_WHICHSPACE_CONFIG || !function.is_present() {
             return 0;
         }
         crate::hal().pci_write(function.address, offset, core::slice::from_raw_parts(buffer.cast(), length));
@@ -116,7 +116,7 @@ unsafe extern "win64" fn get_bus_data(context: *mut c_void, kind: u32, buffer: *
     unsafe {
         let device: *mut DEVICE_OBJECT = core::ptr::from_ref(from_context::<DEVICE_OBJECT>(context)).cast_mut();
         let (Role::Function(function), Some((offset, length))) = (super::role(device), clip(offset, length)) else { return 0 };
-        if kind != PCI_WHICHSPACE_CONFIG {
+        if kind != PCI_WHICHSPACE_CONFIG || !function.is_present() {
             return 0;
         }
         crate::hal().pci_read(function.address, offset, core::slice::from_raw_parts_mut(buffer.cast(), length));

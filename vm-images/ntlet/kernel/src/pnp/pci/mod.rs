@@ -1,13 +1,16 @@
 //! The PCI bus driver: a WDM driver like any other, whose device objects for functions answer what `pci.sys` answers.
 //!
 //! [`bus`] is the functional device of a bus and finds what is on it; [`function`] is the physical device of one function;
-//! [`identity`] and [`configuration`] are what a function says about itself.
+//! [`identity`] and [`configuration`] are what a function says about itself; [`slot`] is where cards come and go, [`window`] where
+//! the registers of those that come get their place.
 
 pub(crate) mod bus;
 pub(crate) mod configuration;
 pub(crate) mod function;
 pub(crate) mod identity;
 mod interface;
+mod slot;
+mod window;
 
 use core::ffi::c_void;
 

@@ -1,0 +1,12 @@
+/* What the foreign program asks of the foreign drivers. */
+#pragma once
+#define IOCTL_CHECK CTL(0, 0)       /* run the driver's own checks: two numbers, how many and how many failed */
+#define IOCTL_ADD_ONE CTL(1, 0)     /* buffered: each byte comes back larger by one */
+#define IOCTL_SUM_IN CTL(2, 1)      /* direct in: a quarter of the sum of the output buffer's bytes, locked for reading, is the information */
+#define IOCTL_FILL_OUT CTL(3, 2)    /* direct out: the output buffer is filled with 0x5a */
+#define IOCTL_NEITHER CTL(4, 3)     /* neither: reads a byte of the input's address, writes it to the output's */
+#define IOCTL_HOLD CTL(5, 0)        /* waits in a cancel-safe queue */
+#define IOCTL_RELEASE CTL(6, 0)     /* completes what waits */
+#define IOCTL_MISBEHAVE CTL(7, 0)   /* one number: how */
+
+enum misbehaviour { OVERRUN = 1, FREE_TWICE, SPIN, COMPLETE_TWICE, TOUCH_AT_DISPATCH, RECURSE, WRONG_IRQL, SMASH_STACK, WRITE_CODE, RUN_DATA, RAISE };
