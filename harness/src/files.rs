@@ -21,13 +21,21 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(45 * 60);
 /// # Errors
 /// The disk's.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_whole_by(path, |file| file.write_all(content))
+}
+
+/// As [`write_whole`], with what `write` puts into the file.
+///
+/// # Errors
+/// The disk's, and those of `write`.
+pub fn write_whole_by(path: &Path, mut write: impl FnMut(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unnamed = rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o644));
     let Ok(unnamed) = unnamed else {
-        return write_then_rename(path, content);
+        return write_then_rename(path, &mut write);
     };
     let mut file = File::from(unnamed);
-    file.write_all(content)?;
+    write(&mut file)?;
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     // A file without a name leaves nothing behind when we are killed; only replacing needs a second name for an instant.
     match rustix::fs::linkat(CWD, &source, CWD, path, AtFlags::SYMLINK_FOLLOW) {
@@ -37,14 +45,14 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
             rustix::fs::linkat(CWD, &source, CWD, &second, AtFlags::SYMLINK_FOLLOW)?;
             fs::rename(&second, path)
         }
-        Err(_) => write_then_rename(path, content),
+        Err(_) => write_then_rename(path, &mut write),
     }
 }
 
 /// For file systems without unnamed files.
-fn write_then_rename(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_then_rename(path: &Path, write: &mut impl FnMut(&mut File) -> io::Result<()>) -> io::Result<()> {
     let second = temporary_name(path);
-    let result = fs::write(&second, content).and_then(|()| fs::rename(&second, path));
+    let result = File::create(&second).and_then(|mut file| write(&mut file)).and_then(|()| fs::rename(&second, path));
     if result.is_err() {
         let _ = fs::remove_file(&second);
     }
@@ -152,7 +160,7 @@ mod tests {
     fn the_fallback_without_unnamed_files_also_writes_whole_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
-        write_then_rename(&path, b"content").unwrap();
+        write_then_rename(&path, &mut |file| file.write_all(b"content")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"content");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -6,7 +6,8 @@
 //! - [`setup`]: what a run needs and where it comes from. [`build`]: drivers, suite and guest image.
 //! - [`run`]: one run: which tests, in which boots, with which outcomes. [`report`]: what a run leaves behind.
 //! - [`qemu`], [`device`]: the two processes of a boot; [`slot`]: where the one sits in the other. [`run::boot`]: both of them and the guest, watched together.
-//! - [`symbols`], [`bugcheck`]: what an address and a bug check code mean.
+//! - [`symbols`], [`bugcheck`]: what an address and a bug check code mean. [`memory`], [`dump`]: the guest's memory, and crash dumps.
+//! - [`mod@kd`]: a kernel debugger.
 //! - [`child`], [`guard`], [`tool`], [`interrupt`]: processes that never outlive the harness.
 //! - [`error`], [`console`], [`files`], [`places`], [`pvh`]: small things that everybody uses.
 
@@ -16,10 +17,14 @@ pub mod child;
 pub mod commands;
 pub mod console;
 pub mod device;
+pub mod dump;
 pub mod error;
 pub mod files;
 pub mod guard;
 pub mod interrupt;
+pub mod kd;
+pub mod memory;
+pub mod modules;
 pub mod places;
 pub mod project;
 pub mod pvh;

@@ -28,6 +28,8 @@ pub struct Machine<'a> {
     pub processors: u32,
     /// Memory in MiB.
     pub memory: u32,
+    /// The file that is the guest's memory, of that size.
+    pub memory_file: BorrowedFd<'a>,
     /// The image to boot by PVH.
     pub image: &'a Path,
     /// The kernel's command line.
@@ -65,7 +67,7 @@ impl Machine<'_> {
 
     /// The descriptors that QEMU must inherit.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut descriptors = vec![self.com1, self.com2, self.monitor];
+        let mut descriptors = vec![self.memory_file, self.com1, self.com2, self.monitor];
         descriptors.extend(self.archive);
         descriptors.extend(self.device.map(|door| door.socket));
         descriptors
@@ -89,7 +91,8 @@ impl Machine<'_> {
         add("-smp", self.processors.to_string());
         add("-m", format!("{}M", self.memory));
         // The device model maps the guest's memory, so it must be a shared file.
-        add("-object", format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory));
+        let path = format!("/proc/self/fd/{}", self.memory_file.as_raw_fd());
+        add("-object", format!("memory-backend-file,id=memory,size={}M,mem-path={path},share=on", self.memory));
         for (name, line) in [("com1", self.com1), ("com2", self.com2)] {
             add("-chardev", format!("socket,id={name},fd={}", line.as_raw_fd()));
             add("-serial", format!("chardev:{name}"));
@@ -182,6 +185,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             processors: 2,
             memory: 256,
+            memory_file: file.as_fd(),
             image: Path::new("ntlet"),
             append: "suite=suite.exe",
             archive: None,
@@ -199,7 +203,7 @@ mod tests {
         {
             machine.device = Some(Door { socket: file.as_fd(), transport });
             assert_eq!((says(&machine, driver), says(&machine, &path)), (1, 1), "{driver}");
-            assert_eq!(machine.descriptors().len(), 4);
+            assert_eq!(machine.descriptors().len(), 5);
         }
     }
 

@@ -55,6 +55,12 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
+    /// Where the last build left them; they may be missing or old.
+    #[must_use]
+    pub fn built(places: &Places) -> Self {
+        Self::of(places)
+    }
+
     fn of(places: &Places) -> Self {
         let windows = places.guest_target().join(WINDOWS).join("guest");
         Self {

@@ -1,6 +1,7 @@
 //! What a user can ask for.
 
 pub mod config;
+pub mod debug;
 pub mod doctor;
 mod guest;
 pub mod image;
@@ -12,6 +13,7 @@ pub mod rerun;
 pub mod run;
 pub mod serve;
 pub mod test;
+pub mod triage;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,6 +45,10 @@ pub enum Command {
     Image(image::Arguments),
     /// Writes a new driver with its device model and tests, which builds and runs at once.
     New(new::Arguments),
+    /// Boots a guest for a debugger, and says how to connect one.
+    Debug(debug::Arguments),
+    /// Says in ten lines what a crash dump tells.
+    Triage(triage::Arguments),
     /// Shows each need, where it was found, and what to do where it is missing.
     Doctor(doctor::Arguments),
 }
@@ -90,6 +96,8 @@ fn perform(command: Command) -> Outcome<Exit> {
         Command::Package(arguments) => package::perform(&arguments, &interrupt),
         Command::Image(arguments) => image::perform(&arguments, &interrupt),
         Command::New(arguments) => new::perform(&arguments, &interrupt),
+        Command::Debug(arguments) => debug::perform(&arguments, &interrupt),
+        Command::Triage(arguments) => triage::perform(&arguments),
         Command::Doctor(arguments) => doctor::perform(&arguments, &interrupt),
     }
 }

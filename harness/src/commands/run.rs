@@ -88,6 +88,9 @@ pub struct Arguments {
     /// Seconds after which a test that still runs is called SLOW.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub slow: u64,
+    /// Write a crash dump for expected bug checks, too.
+    #[arg(long)]
+    pub dump: bool,
     /// Show where the time went.
     #[arg(long)]
     pub timings: bool,
@@ -152,9 +155,9 @@ pub struct Finished {
 }
 
 /// What is booted, and the facts about it for the report.
-struct Prepared {
-    rig: Rig,
-    symbols: Symbols,
+pub(super) struct Prepared {
+    pub(super) rig: Rig,
+    pub(super) symbols: Symbols,
     check: Option<Subject>,
     hashes: BTreeMap<String, String>,
     timings: Timings,
@@ -298,6 +301,7 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
         check: None,
         shard,
         list: arguments.list,
+        dump: arguments.dump,
         seed: arguments.seed.unwrap_or_default(),
         span: arguments.span,
         jobs: arguments.jobs.unwrap_or(NonZeroUsize::MIN),
@@ -350,7 +354,7 @@ fn listed(test: &Listed, is_json: bool) -> String {
     .to_string()
 }
 
-fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Outcome<Prepared> {
+pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Outcome<Prepared> {
     let mut timings = Timings::default();
     let mut began = Instant::now();
     let mut span = |timings: &mut Timings, name: &str| timings.add(name, std::mem::replace(&mut began, Instant::now()).elapsed());

@@ -21,6 +21,7 @@ use super::log::GuestLog;
 use crate::child::Child;
 use crate::device::{Model, Running, Transport};
 use crate::interrupt::{Interrupt, poll_until};
+use crate::memory::GuestMemory;
 use crate::qemu::{Machine, device_options};
 use crate::qmp::{Qmp, QmpError};
 use crate::setup::accelerator::Accelerator;
@@ -105,6 +106,7 @@ pub struct Boot<'a> {
     started: Instant,
     command: Vec<String>,
     folder: PathBuf,
+    memory: GuestMemory,
 }
 
 impl<'a> Boot<'a> {
@@ -129,11 +131,13 @@ impl<'a> Boot<'a> {
         let (log, com1) = UnixStream::pair().map_err(of_qemu)?;
         let (channel, com2) = UnixStream::pair().map_err(of_qemu)?;
         let append = if mission.verifier { rig.append.clone() } else { format!("{} verifier=off", rig.append) };
+        let memory = GuestMemory::new(rig.memory).map_err(of_qemu)?;
         let (monitor, qemus_monitor) = UnixStream::pair().map_err(of_qemu)?;
         let machine = Machine {
             accelerator: rig.accelerator,
             processors: rig.processors,
             memory: rig.memory,
+            memory_file: memory.as_fd(),
             image: &rig.image,
             append: &append,
             archive: rig.archive.as_ref().map(OwnedFd::as_fd),
@@ -159,7 +163,36 @@ impl<'a> Boot<'a> {
             started,
             command,
             folder: logs.folder.to_path_buf(),
+            memory,
         })
+    }
+
+    /// The guest's memory, which stays after QEMU has gone.
+    #[must_use]
+    pub const fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// Hands COM1 over to somebody else: nothing of it goes into the log any more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn take_com1(&mut self) -> io::Result<UnixStream> {
+        self.log.hand_over()
+    }
+
+    /// QEMU's monitor.
+    pub fn monitor(&mut self) -> &mut Qmp {
+        &mut self.monitor
+    }
+
+    /// After a bug check: lets the guest finish what it does at its end and end QEMU, or ends QEMU.
+    pub fn finish_bug_check(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !matches!(self.next(deadline), Event::QemuEnded(_) | Event::ModelEnded(_) | Event::Interrupted(_) | Event::Deadline)
+        {
+        }
+        self.qemu.kill();
     }
 
     /// Sends a message to the guest.

@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use channel::Expected;
 use chrono::{SecondsFormat, Utc};
 
 use super::boot::{Boot, Logs, Mission, Rig};
@@ -18,6 +20,8 @@ use super::record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble};
 use super::session::{Cause, Session};
 use super::watch::{Event, Watcher};
 use super::{Findings, Request, outcome_of};
+use crate::console::note;
+use crate::dump::{DumpError, triage};
 use crate::error::{AtPath as _, Exit, Outcome, Problem};
 use crate::interrupt::Interrupt;
 use crate::report::folder::{BootFolder, RunFolder};
@@ -27,6 +31,11 @@ use crate::symbols::Symbols;
 const PULSE: Duration = Duration::from_millis(100);
 /// A further guest is booted when the others have had so much time and there is still something to do: about what a boot takes.
 const WORTH_A_BOOT: Duration = Duration::from_millis(400);
+
+/// Most crash dumps of one run.
+const MOST_DUMPS: usize = 4;
+/// How long a guest may take from the report of a bug check to its end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A run under way.
 #[derive(Debug)]
@@ -39,6 +48,7 @@ pub struct Run<'a> {
     pub(super) watcher: &'a dyn Watcher,
     board: Mutex<Board>,
     changed: Condvar,
+    dumps: AtomicUsize,
 }
 
 /// What the guests' threads share.
@@ -68,7 +78,8 @@ impl<'a> Run<'a> {
         timings: Timings,
     ) -> Self {
         let board = Board { findings: Findings { timings, ..Findings::default() }, ..Board::default() };
-        Self { rig, request, folder, symbols, interrupt, watcher, board: Mutex::new(board), changed: Condvar::new() }
+        let (board, changed) = (Mutex::new(board), Condvar::new());
+        Self { rig, request, folder, symbols, interrupt, watcher, board, changed, dumps: AtomicUsize::new(0) }
     }
 
     /// Boots until there is nothing left to do. The watcher is told each result when it is known.
@@ -346,6 +357,7 @@ impl Guest<'_, '_> {
     /// From hello to goodbye, or to whatever comes between. Returns in words why the boot ended.
     fn converse(&mut self) -> String {
         if let Err(cause) = self.meet().and_then(|()| self.list()) {
+            self.dump(&cause, None);
             return self.run.stop(&cause);
         }
         let mut fresh = true;
@@ -360,7 +372,10 @@ impl Guest<'_, '_> {
         self.run.time(format!("boot {}: shutdown", self.number), began.elapsed());
         match farewell {
             Ok(remark) => remark.unwrap_or_else(|| "ordered shutdown".to_owned()),
-            Err(cause) => self.run.stop(&cause),
+            Err(cause) => {
+                self.dump(&cause, None);
+                self.run.stop(&cause)
+            }
         }
     }
 
@@ -423,6 +438,7 @@ impl Guest<'_, '_> {
         let (outcome, guest_us, over) = match done {
             Ok(done) => (done.verdict.into(), Some(done.duration / 10), None),
             Err(cause) => {
+                self.dump(&cause, test.expects.as_ref());
                 let ended = self.after(&cause);
                 (outcome_of(cause), None, Some(ended))
             }
@@ -442,6 +458,23 @@ impl Guest<'_, '_> {
         };
         run.record(turn, record);
         over.map_or(Ok(()), Err)
+    }
+
+    /// Writes a crash dump into the boot's folder, if this is a bug check that nobody expects, or the user wants one of every bug check.
+    fn dump(&mut self, cause: &Cause, expected: Option<&Expected>) {
+        let Cause::BugCheck(report) = cause else { return };
+        let is_expected = expected.is_some_and(|expected| expected.matches(report.code, &report.parameters));
+        if is_expected && !self.run.request.dump || self.run.dumps.fetch_add(1, Ordering::Relaxed) >= MOST_DUMPS {
+            return;
+        }
+        let began = Instant::now();
+        let to = self.session.boot().folder().join(triage::DUMP);
+        match self.session.dump(&self.run.rig.image, &to, LAST_WORDS) {
+            // Somebody else's image leaves no header: it has said what it has to say.
+            Ok(()) | Err(DumpError::NoSymbol) => {}
+            Err(error) => note(format!("[rig] no crash dump: {error}")),
+        }
+        self.run.time(format!("boot {}: crash dump", self.number), began.elapsed());
     }
 
     /// What a boot's end in the middle of a test means for the run. Returns in words why it ended.

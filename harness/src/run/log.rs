@@ -56,6 +56,15 @@ impl GuestLog {
         }
     }
 
+    /// Hands the line over to somebody else; this log is at its end.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn hand_over(&mut self) -> io::Result<UnixStream> {
+        self.open = false;
+        self.line.try_clone()
+    }
+
     /// Whether the guest's end is still open.
     #[must_use]
     pub const fn is_open(&self) -> bool {

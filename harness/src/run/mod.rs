@@ -41,6 +41,8 @@ pub struct Request {
     pub shard: Option<Shard>,
     /// Only list what would run.
     pub list: bool,
+    /// Write crash dumps of expected bug checks, too.
+    pub dump: bool,
     /// Seed from which every test's seed follows.
     pub seed: u64,
     /// Guests that run side by side, at most.
@@ -69,6 +71,7 @@ impl Default for Request {
             only: None,
             shard: None,
             list: false,
+            dump: false,
             seed: 0,
             jobs: NonZeroUsize::MIN,
             retries: 0,

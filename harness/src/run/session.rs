@@ -1,5 +1,6 @@
 //! What harness and guest say to each other in one boot: hello, the list, test after test, goodbye.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use channel::{Ask, Expected, LogLevel, PROTOCOL_VERSION, ToGuest};
@@ -9,6 +10,7 @@ use super::link::{Needs, Said, Verdict};
 use super::record::Figure;
 use crate::bugcheck::{BugCheck, name_of};
 use crate::child::describe;
+use crate::dump::DumpError;
 use crate::qemu::Ending;
 use crate::report::folder::{DEVICE_LOG, QEMU_LOG, last_words};
 use crate::symbols::Symbols;
@@ -310,6 +312,28 @@ impl<'a> Session<'a> {
             modules,
             complete,
         })
+    }
+
+    /// QEMU's monitor.
+    pub fn monitor(&mut self) -> &mut crate::qmp::Qmp {
+        self.boot.monitor()
+    }
+
+    /// Waits for whatever the guest does by itself, when no test runs.
+    ///
+    /// # Errors
+    /// Why the boot ended.
+    pub fn idle(&mut self, deadline: Instant) -> Result<(), Cause> {
+        self.message(deadline).map(drop)
+    }
+
+    /// Writes the crash dump of a guest that has bug checked, once it has ended or has had its time. Its memory stays when it has gone.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn dump(&mut self, image: &Path, to: &Path, patience: Duration) -> Result<(), DumpError> {
+        self.boot.finish_bug_check(patience);
+        crate::dump::write(self.boot.memory(), image, to)
     }
 
     /// How a process died, and its last words.

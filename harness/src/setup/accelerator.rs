@@ -17,6 +17,7 @@ use crate::child::{Child, Waited, describe};
 use crate::error::{AtPath as _, Outcome, Problem};
 use crate::files::write_whole;
 use crate::interrupt::Interrupt;
+use crate::memory::GuestMemory;
 use crate::places::Places;
 use crate::pvh::Script;
 use crate::qemu::{Ending, Machine};
@@ -163,10 +164,13 @@ fn time(qemu: &Qemu, accelerator: Accelerator, image: &Path, interrupt: &Interru
 
 fn boot(qemu: &Qemu, accelerator: Accelerator, image: &Path) -> std::io::Result<Child> {
     let ((_log, com1), (_channel, com2), (_ours, monitor)) = (UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?);
+    const MEMORY: u32 = 32;
+    let memory = GuestMemory::new(MEMORY)?;
     let machine = Machine {
         accelerator,
         processors: 1,
-        memory: 32,
+        memory: MEMORY,
+        memory_file: memory.as_fd(),
         image,
         append: "",
         archive: None,

@@ -12,7 +12,7 @@ use crate::entry::Boot;
 use crate::hal::{DISPATCH_LEVEL, Hal};
 use crate::loader::modules::{self, Description};
 use crate::lock::InterruptLock;
-use crate::{dispatcher, log, processors, time, work};
+use crate::{dispatcher, kd, log, processors, time, work};
 
 /// Priority of the thread that boots the rest of the system.
 const BOOT_PRIORITY: u8 = 9;
@@ -98,6 +98,11 @@ pub fn is_ready_for_processors() -> bool {
 pub(crate) fn start(boot: Boot, main: fn(&Boot)) -> ! {
     HAL.set(boot.hal);
     STARTED.set(Started { boot, main });
+    let (base, size) = boot.image;
+    let image = Description { name: "ntlet", base, size, code: (0, size as u32), functions: (0, 0), time_stamp: 0 };
+    let added = modules::add(&image);
+    debug_assert!(added.is_some_and(|module| module.slot() == modules::IMAGE));
+    kd::start(&boot);
     let (free, total) = boot.hal.memory();
     log!(
         "ntlet {}: {} processors, {} of {} MiB free, command line \"{}\"",
@@ -107,12 +112,9 @@ pub(crate) fn start(boot: Boot, main: fn(&Boot)) -> ! {
         total >> 8,
         boot.command_line
     );
-    let (base, size) = boot.image;
-    let image = Description { name: "ntlet", base, size, code: (0, size as u32), functions: (0, 0), time_stamp: 0 };
-    let added = modules::add(&image);
-    debug_assert!(added.is_some_and(|module| module.slot() == modules::IMAGE));
     time::start();
     dispatcher::start_processor();
+    kd::greet();
     boot.hal.set_irql(DISPATCH_LEVEL);
     if let Err(status) = start_threads() {
         panic!("no memory for the first threads: {status}");

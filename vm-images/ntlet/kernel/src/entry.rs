@@ -108,12 +108,26 @@ pub fn clock_interrupt() {
 
 /// A device interrupt; at `vector >> 4`, interrupts enabled. The machine acknowledges it after this returns.
 pub fn device_interrupt(vector: u8) {
+    if crate::kd::interrupt(vector) {
+        return;
+    }
     crate::interrupt::dispatch(vector);
 }
 
 /// A processor exception, in kernel or user mode. Returns when the interrupted code can go on with `frame`.
 pub fn exception(frame: &mut ExceptionFrame) {
     crate::exception::handle(frame);
+}
+
+/// This processor is to stand still until the one that a debugger has stopped goes on: it does so before this returns. With
+/// `frame` as the debugger left it.
+pub fn held(frame: &mut ExceptionFrame) {
+    crate::kd::held(frame);
+}
+
+/// This processor is about to stop for good, because another one reports a bug check. What it was doing is kept for the dump.
+pub fn stopped(frame: &ExceptionFrame) {
+    crate::kd::keep_registers(frame);
 }
 
 /// A system call from user mode, interrupts enabled, at `PASSIVE_LEVEL`.

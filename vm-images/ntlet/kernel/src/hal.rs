@@ -275,7 +275,12 @@ pub trait Hal: Sync {
     /// The wired interrupt (global system interrupt number) of a function's INTx pin (1 to 4).
     fn pci_line(&self, address: PciAddress, pin: u8) -> Option<u32>;
 
-    // Console and end.
+    // Debugger, console and end.
+
+    /// What a debugger and crash dumps need besides. `None`: this machine has no debugger.
+    fn debug(&self) -> Option<&dyn crate::kd::DebugMachine> {
+        None
+    }
 
     /// Writes to the log (COM1). The caller serialises.
     fn log(&self, bytes: &[u8]);

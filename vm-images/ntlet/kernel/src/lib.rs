@@ -21,6 +21,7 @@ pub mod entry;
 pub mod exception;
 pub mod exports;
 pub mod interrupt;
+pub mod kd;
 pub mod lists;
 pub mod loader;
 pub mod lookaside;

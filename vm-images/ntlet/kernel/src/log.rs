@@ -67,8 +67,9 @@ impl Cutter<'_> {
             self.begin();
         }
         self.line.push(b'\n');
-        if let Some(hal) = try_hal() {
-            hal.log(&self.line.bytes[..self.line.length]);
+        let line = &self.line.bytes[..self.line.length];
+        if let Some(hal) = try_hal().filter(|_| !crate::kd::print(line)) {
+            hal.log(line);
         }
         self.start = 0;
     }

@@ -3,6 +3,8 @@
 use core::ffi::c_void;
 use core::mem::offset_of;
 
+use kd::context::{Context, ProcessorState};
+
 /// Processor control region: GS base in kernel mode. Only the fields that inlined DDIs read have names.
 #[derive(Debug)]
 #[repr(C, align(4096))]
@@ -24,7 +26,15 @@ pub struct Kpcr {
     pub next_thread: *mut c_void,
     /// This processor's idle thread.
     pub idle_thread: *mut c_void,
-    reserved3: [u8; 0x1000 - 0x1a0 - 0x40],
+    reserved3: [u8; 4],
+    /// Number.
+    pub number: u32,
+    reserved4: [u8; 0x280 - 0x1a8],
+    /// Registers, while a debugger or a bug check holds the processor.
+    pub state: ProcessorState,
+    /// Address of the context in it, for debuggers that look for one here.
+    pub context: *const Context,
+    reserved5: [u8; 0x1000 - 0x848 - 0x40],
     /// The machine's own words, at the end of the page.
     pub machine: [u64; 8],
 }
@@ -36,5 +46,8 @@ const _: () = {
     assert!(offset_of!(Kpcr, mxcsr) == 0x180);
     assert!(offset_of!(Kpcr, current_thread) == 0x188);
     assert!(offset_of!(Kpcr, idle_thread) == 0x198);
+    assert!(offset_of!(Kpcr, number) == 0x1a4);
+    assert!(offset_of!(Kpcr, state) == 0x280);
+    assert!(offset_of!(Kpcr, context) == 0x840);
     assert!(offset_of!(Kpcr, machine) == 0xfc0);
 };

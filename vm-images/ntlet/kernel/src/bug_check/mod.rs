@@ -18,7 +18,7 @@ use crate::exception::registers::{RBP, RSP, Registers};
 use crate::hal::{Ending, HIGH_LEVEL, Irql};
 use crate::loader::modules::{self, place};
 use crate::lock::InterruptLock;
-use crate::{log, try_hal};
+use crate::{kd, log, try_hal};
 
 pub use callbacks::*;
 
@@ -88,9 +88,12 @@ pub(crate) fn report(code: u32, parameters: [u64; 4], origin: Origin<'_>) -> ! {
         Origin::Registers(registers) => *registers,
     };
     let report = Report { code, parameters, irql, registers, is_exact: !matches!(origin, Origin::Here) };
+    kd::note_bug_check(code, parameters, &report.registers);
     report.write_text();
+    kd::stop_for_bug_check(code, parameters, true);
     report.send();
     callbacks::run();
+    kd::stop_for_bug_check(code, parameters, false);
     hal.end(Ending::BugCheck)
 }
 

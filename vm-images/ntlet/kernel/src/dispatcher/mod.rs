@@ -255,6 +255,7 @@ pub(crate) fn yield_now() -> bool {
 pub(crate) fn start_processor() {
     let idle = thread::create_idle_thread();
     processors::join(idle);
+    crate::kd::join();
 }
 
 /// What an idle thread does for ever: waits for interrupts, which bring the work.

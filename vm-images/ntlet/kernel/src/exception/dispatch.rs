@@ -44,6 +44,19 @@ impl ExceptionRecord {
         Self { code, flags: 0, nested: null_mut(), address, parameter_count: 0, parameters: [0; 15] }
     }
 
+    /// As a debugger gets it.
+    pub(crate) fn for_debugger(&self) -> kd::wire::ExceptionRecord {
+        kd::wire::ExceptionRecord {
+            code: self.code.bits(),
+            flags: self.flags,
+            record: self.nested.expose_provenance() as u64,
+            address: self.address,
+            parameter_count: self.parameter_count,
+            padding: 0,
+            parameters: self.parameters,
+        }
+    }
+
     /// One that software raised and that cannot be continued.
     pub(crate) fn raised(code: NTSTATUS, address: u64) -> Self {
         Self { flags: NONCONTINUABLE, ..Self::new(code, address) }

@@ -60,6 +60,9 @@ const FLOAT_MULTIPLE_TRAPS: NTSTATUS = NTSTATUS(0xc000_02b5_u32 as i32);
 
 /// A processor exception. Returns to go on with `frame`.
 pub(crate) fn handle(frame: &mut ExceptionFrame) {
+    if is_the_debuggers(frame) {
+        return;
+    }
     if frame.cs & 3 != 0 {
         return crate::process::user_exception(frame, status_of(frame).unwrap_or(NTSTATUS::ILLEGAL_INSTRUCTION));
     }
@@ -68,8 +71,11 @@ pub(crate) fn handle(frame: &mut ExceptionFrame) {
         vector::NMI => fatal(frame, bug_check::NMI_HARDWARE_FAILURE, [0x4f4454, 0, 0, 0]),
         vector::MACHINE_CHECK => fatal(frame, bug_check::MACHINE_CHECK_EXCEPTION, [0, 0, 0, 0]),
         vector::FAIL_FAST => fatal(frame, bug_check::KERNEL_SECURITY_CHECK_FAILURE, [frame.rcx, frame.rsp, 0, 0]),
-        // A step over the instruction and the byte that follows it: there is no debugger to serve.
-        vector::DEBUG_SERVICE => frame.rip += 1,
+        // Goes on behind the byte that follows the instruction.
+        vector::DEBUG_SERVICE => {
+            crate::kd::service(frame);
+            frame.rip += 1;
+        }
         vector::PAGE_FAULT => page_fault(frame),
         _ => match status_of(frame) {
             Some(status) => {
@@ -83,6 +89,23 @@ pub(crate) fn handle(frame: &mut ExceptionFrame) {
             None => fatal(frame, bug_check::UNEXPECTED_KERNEL_MODE_TRAP, [frame.vector, frame.error_code, frame.rip, 0]),
         },
     }
+}
+
+/// Shows breakpoints and single steps to the debugger before anybody else; whether it has dealt with this one.
+fn is_the_debuggers(frame: &mut ExceptionFrame) -> bool {
+    let (status, size) = match frame.vector {
+        vector::BREAKPOINT => (NTSTATUS::BREAKPOINT, 1),
+        vector::DEBUG => (NTSTATUS::SINGLE_STEP, 0),
+        _ => return false,
+    };
+    // A debugger sees the breakpoint's own address.
+    frame.rip -= size;
+    let record = kd::wire::ExceptionRecord::new(status.bits(), frame.rip);
+    let is_dealt_with = crate::kd::exception(frame, &record, true);
+    if !is_dealt_with {
+        frame.rip += size;
+    }
+    is_dealt_with
 }
 
 /// The status that an exception becomes.
@@ -187,6 +210,7 @@ fn give_to_handlers(frame: &mut ExceptionFrame, status: NTSTATUS, information: [
                 ..old
             };
         }
+        None if crate::kd::exception(frame, &record.for_debugger(), false) => {}
         None => unhandled(status, &record, Origin::Exception(frame)),
     }
 }

@@ -10,6 +10,8 @@ pub mod runtime;
 
 use core::ffi::c_void;
 
+pub(crate) use runtime::{address_limits, set_debugger_enabled, set_debugger_present};
+
 /// One exported name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Export {

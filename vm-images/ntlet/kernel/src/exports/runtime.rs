@@ -8,6 +8,7 @@
 
 use core::arch::global_asm;
 use core::ffi::c_void;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::{RTL_OSVERSIONINFOW, UNICODE_STRING};
@@ -167,8 +168,8 @@ pub(crate) fn is_leaf(address: usize) -> bool {
     ((&raw const ntlet_leaves_begin).addr()..(&raw const ntlet_leaves_end).addr()).contains(&address)
 }
 
-pub(super) static DEBUGGER_ENABLED: u8 = 0;
-pub(super) static DEBUGGER_NOT_PRESENT: u8 = 1;
+pub(super) static DEBUGGER_ENABLED: AtomicU8 = AtomicU8::new(0);
+pub(super) static DEBUGGER_NOT_PRESENT: AtomicU8 = AtomicU8::new(1);
 /// The upper bits mark a free (not a checked) build.
 pub(super) static BUILD_NUMBER: u32 = 0xf000_0000 | crate::time::VERSION.2;
 pub(super) static SAFE_BOOT_MODE: u32 = 0;
@@ -401,4 +402,19 @@ mod tests {
             assert_eq!(c_atoi(c"  -42x".as_ptr().cast()), -42);
         }
     }
+}
+
+/// `MmUserProbeAddress`, `MmHighestUserAddress`, `MmSystemRangeStart`: where the numbers lie.
+pub(crate) fn address_limits() -> [*const usize; 3] {
+    [&raw const USER_PROBE_ADDRESS, &raw const HIGHEST_USER_ADDRESS, &raw const SYSTEM_RANGE_START]
+}
+
+/// There is a line to a debugger.
+pub(crate) fn set_debugger_enabled() {
+    DEBUGGER_ENABLED.store(1, Ordering::Relaxed);
+}
+
+/// A debugger answers, or does not any more.
+pub(crate) fn set_debugger_present(is_present: bool) {
+    DEBUGGER_NOT_PRESENT.store(u8::from(!is_present), Ordering::Relaxed);
 }

@@ -180,6 +180,7 @@ fn register(name: &str, image: &Image<'_>, start: NonNull<u8>, functions: (u32, 
     }
     let discardable = protect(name, image, start);
     let entry = if image.entry == 0 { 0 } else { base + image.entry as usize };
+    crate::kd::loaded(&module);
     Ok(Loaded { module, entry, discardable })
 }
 
@@ -230,6 +231,7 @@ impl Loaded {
 /// Nothing of it runs or is called any more.
 pub unsafe fn unload(loaded: Loaded) {
     let module = loaded.module;
+    crate::kd::unloading(&module);
     check_nothing_is_pending(&module);
     EXPORTERS.lock().retain(|(exporter, _)| exporter.slot() != module.slot());
     pool::leak_report(module.slot());

@@ -177,7 +177,9 @@ pub(crate) fn add(description: &Description<'_>) -> Option<Module> {
     slot.function_count.store(description.functions.1, Ordering::Relaxed);
     slot.time_stamp.store(description.time_stamp, Ordering::Relaxed);
     slot.size.store(description.size, Ordering::Release);
-    Some(Module { slot: index, base: description.base, size: description.size })
+    let module = Module { slot: index, base: description.base, size: description.size };
+    crate::kd::module_list::insert(&module);
+    Some(module)
 }
 
 /// Whether an address lies where a module was that has been unloaded, and none is now.
@@ -199,6 +201,7 @@ pub(crate) fn name_unloaded(address: usize) {
 
 /// Takes a module off the table.
 pub(crate) fn remove(module: &Module) {
+    crate::kd::module_list::remove(module);
     {
         let name = module.name().as_bytes();
         let mut old = Unloaded { name: [0; NAME], length: name.len(), base: module.base, size: module.size };

@@ -43,7 +43,7 @@ unsafe extern "win64" fn print(format: *const u8, arguments: *const u64) -> u32 
         Ok(text) => text,
         Err(error) => core::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or(""),
     };
-    if !text.is_empty() {
+    if !text.is_empty() && !crate::kd::print(text.as_bytes()) {
         crate::log::write(format_args!("{text}"));
     }
     0
@@ -94,7 +94,9 @@ pub unsafe extern "win64" fn vDbgPrintExWithPrefix(
                 prefix.push(char::from_u32(u32::from(unit)).unwrap_or('?'));
             }
         });
-        crate::log::write(format_args!("{prefix}"));
+        if !crate::kd::print(prefix.as_bytes()) {
+            crate::log::write(format_args!("{prefix}"));
+        }
     }
     0
 }

@@ -4,6 +4,7 @@
 //! and its end.
 
 mod image;
+pub(crate) mod list;
 pub(crate) mod space;
 pub(crate) mod thread;
 
@@ -28,6 +29,7 @@ use crate::lock::SpinLock;
 use crate::object::handle::{HandleTable, KERNEL_HANDLES};
 use crate::object::{ObjectRef, ObjectType};
 pub(crate) use image::start;
+use list::Links;
 use space::Space;
 
 /// Processes.
@@ -49,6 +51,7 @@ pub(crate) struct Process {
     exit_stub: AtomicUsize,
     /// Where a thread is sent to run a user APC.
     pub(crate) apc_stub: AtomicUsize,
+    links: Links,
 }
 
 /// A thread of a process, and the regions that go with it.
@@ -62,6 +65,12 @@ struct Member {
 unsafe impl Send for Process {}
 // SAFETY: as above.
 unsafe impl Sync for Process {}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.links.leave();
+    }
+}
 
 /// Process that system threads belong to. Made at first use, never freed.
 static SYSTEM: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
@@ -84,8 +93,11 @@ impl Process {
             peb: AtomicUsize::new(0),
             exit_stub: AtomicUsize::new(0),
             apc_stub: AtomicUsize::new(0),
+            links: Links::new(),
         };
         let object = ObjectRef::new(&PROCESS, process)?;
+        // SAFETY: the body of the object just made, which stays where it is.
+        unsafe { (*object.body().cast::<Self>()).links.join() };
         // SAFETY: nobody else knows the process yet, and its body stays where it is.
         unsafe { KeInitializeEvent(object.body().cast(), NOTIFICATION_EVENT, 0) };
         Ok(object)

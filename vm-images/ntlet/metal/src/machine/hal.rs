@@ -245,6 +245,10 @@ impl Hal for Machine {
         pci::line(address, pin)
     }
 
+    fn debug(&self) -> Option<&dyn kernel::kd::DebugMachine> {
+        Some(self)
+    }
+
     fn log(&self, bytes: &[u8]) {
         COM1.write(bytes);
     }

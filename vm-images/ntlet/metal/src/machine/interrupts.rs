@@ -1,16 +1,20 @@
 //! What happens when an interrupt comes: raising the IRQL, telling the executive, acknowledging. And who has which vector.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::sync::Lock;
 use super::{apic, cpu, io_apic, processor, shoot_down, time, upcall};
+use crate::layout::MAX_PROCESSORS;
 use crate::vectors::{self, Vectors};
+use kernel::entry::ExceptionFrame;
 use kernel::hal::{CLOCK_LEVEL, Irql};
 
 static VECTORS: Lock<Vectors> = Lock::new(Vectors::new());
 const NOBODY: u32 = u32::MAX;
 /// The processor that has stopped all others.
 static FREEZER: AtomicU32 = AtomicU32::new(NOBODY);
+/// Processors that have been sent a request to stand still for a debugger, and have not received it.
+static HOLDS: [AtomicBool; MAX_PROCESSORS] = [const { AtomicBool::new(false) }; MAX_PROCESSORS];
 
 /// Entry for interrupts that are no exceptions; called by `traps`, interrupts masked, and left the same way.
 pub(super) extern "win64" fn interrupt_entry(vector: u64) {
@@ -56,11 +60,34 @@ fn tell_of_clock() {
 }
 
 /// Entry for non-maskable interrupts. Whether one of the machine's own purposes explains it; else it is the executive's.
-pub(super) fn non_maskable_interrupt() -> bool {
+pub(super) fn non_maskable_interrupt(frame: &mut ExceptionFrame) -> bool {
     if is_frozen() && !is_freezer() {
+        if processor::current().is_known.load(Ordering::Relaxed) {
+            upcall::stopped(frame);
+        }
         cpu::halt_for_ever();
     }
-    shoot_down::answer_insistence()
+    // Two purposes may have merged into one interrupt.
+    let is_answer = shoot_down::answer_insistence();
+    let own = processor::current();
+    let is_held = HOLDS[own.index as usize].swap(false, Ordering::AcqRel);
+    if is_held {
+        upcall::held(frame);
+    }
+    is_answer || is_held
+}
+
+/// Asks every other processor that the executive knows to stand still. Returns the mask of those asked.
+pub(super) fn hold_others() -> u64 {
+    let own = processor::current().index;
+    let known = |processor: &&processor::Processor| processor.index != own && processor.is_known.load(Ordering::Relaxed);
+    processor::all().filter(known).fold(0, |mask, other| {
+        // One that has not answered the last request yet will answer this one.
+        if !HOLDS[other.index as usize].swap(true, Ordering::AcqRel) {
+            apic::send_nmi(other.apic_id);
+        }
+        mask | 1 << other.index
+    })
 }
 
 /// Stops every other processor for good. When two do it at the same time, the first stops the second.

@@ -12,6 +12,8 @@ use crate::paging::{WRITABLE, WRITE_THROUGH};
 
 static FRAMES: Once<Lock<FrameAllocator<'static>>> = Once::new();
 static ROOT: AtomicU64 = AtomicU64::new(0);
+/// The loader's word on what is ordinary memory.
+static MAP: Once<BootInfo> = Once::new();
 
 /// Rights of a kernel page that can be read and written, and those of one that can be executed or only read.
 const DATA: u64 = PRESENT | WRITABLE | ACCESSED | DIRTY | GLOBAL | NO_EXECUTE;
@@ -33,6 +35,27 @@ pub(crate) fn root() -> u64 {
 
 fn frames() -> &'static Lock<FrameAllocator<'static>> {
     FRAMES.get()
+}
+
+/// Ordinary memory, firmware's and the image's included.
+pub(crate) fn map() -> impl Iterator<Item = Region> {
+    MAP.get().memory()
+}
+
+/// Whether ordinary memory lies at a physical address.
+pub(crate) fn is_ordinary(physical: u64) -> bool {
+    map().any(|region| (region.start..region.end).contains(&physical))
+}
+
+/// Where a physical address of ordinary memory can be read: in the direct map, or in the image.
+pub(crate) fn alias(physical: u64) -> Option<u64> {
+    if !is_ordinary(physical) {
+        return None;
+    }
+    [DIRECT_BASE, IMAGE_BASE].into_iter().find_map(|base| {
+        let address = base.checked_add(physical)?;
+        paging::translate(&DirectTables, root(), address).filter(|found| found.physical == physical).map(|_| address)
+    })
 }
 
 /// Free and total frames.
@@ -143,6 +166,7 @@ pub(crate) fn start(info: &BootInfo) {
         frames.reserve(taken.start / PAGE, taken.end.div_ceil(PAGE));
     }
     FRAMES.set(Lock::new(frames));
+    MAP.set(info.clone());
     let root = build_tables(info).expect("there is memory for the kernel's page tables");
     ROOT.store(root, Ordering::Relaxed);
     // SAFETY: the new tables map the image and the boot stack in it where the old ones did.

@@ -75,9 +75,20 @@ impl fmt::Write for Serial {
 /// Keeps lines of two processors apart.
 static WRITING: AtomicBool = AtomicBool::new(false);
 
-/// Writes one line to the log, in the log's format, without the executive's help.
+/// COM1 belongs to a debugger.
+static IS_DEBUGGERS: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing but the debugger's packets may be on COM1.
+pub(crate) fn leave_to_debugger() {
+    IS_DEBUGGERS.store(true, Ordering::Relaxed);
+}
+
+/// Writes one line to the log, in the log's format, without the executive's help. Nothing, when the line is a debugger's.
 pub(crate) fn log(text: fmt::Arguments<'_>) {
     use fmt::Write;
+    if IS_DEBUGGERS.load(Ordering::Relaxed) {
+        return;
+    }
     let micros = super::time::uptime() / 10;
     let processor = super::processor::try_current().map_or(0, |processor| processor.index);
     // Whoever writes may have stopped for good in the middle of its line: then a spoilt line is better than none.

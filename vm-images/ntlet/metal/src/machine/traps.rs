@@ -289,8 +289,8 @@ extern "win64" fn exception_entry(registers: &mut TrapFrame) {
 /// An exception that may come at any instruction, on a stack of its own.
 extern "win64" fn critical_entry(registers: &mut TrapFrame) {
     let mut frame = to_exception_frame(registers);
-    if frame.vector == NMI && interrupts::non_maskable_interrupt() {
-        return;
+    if frame.vector == NMI && interrupts::non_maskable_interrupt(&mut frame) {
+        return from_exception_frame(registers, &frame);
     }
     tell_executive(&mut frame);
     from_exception_frame(registers, &frame);

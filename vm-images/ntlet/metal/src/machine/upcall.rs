@@ -2,12 +2,14 @@
 
 #[cfg(not(feature = "self-test"))]
 pub(crate) use kernel::{
-    entry::{clock_interrupt, device_interrupt, exception, software_interrupt, start, start_processor, system_call},
+    entry::{
+        clock_interrupt, device_interrupt, exception, held, software_interrupt, start, start_processor, stopped, system_call,
+    },
     is_ready_for_processors,
 };
 
 #[cfg(feature = "self-test")]
 pub(crate) use crate::self_test::{
-    clock_interrupt, device_interrupt, exception, is_ready_for_processors, software_interrupt, start, start_processor,
-    system_call,
+    clock_interrupt, device_interrupt, exception, held, is_ready_for_processors, software_interrupt, start, start_processor,
+    stopped, system_call,
 };

@@ -227,6 +227,10 @@ pub(crate) fn device_interrupt(vector: u8) {
     }
 }
 
+pub(crate) fn held(_: &mut ExceptionFrame) {}
+
+pub(crate) fn stopped(_: &ExceptionFrame) {}
+
 pub(crate) fn exception(frame: &mut ExceptionFrame) {
     if frame.cs & 3 != 0 {
         programs::exception(frame);
