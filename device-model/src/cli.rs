@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::fault::{Kind, Plan};
+use crate::trace::replay::{Mode, Rules};
 
 /// Devices in Rust that stand in for PCI hardware.
 #[derive(Debug, Parser)]
@@ -48,6 +49,24 @@ struct Serve {
     /// TOML file that says which faults to inject, and when.
     #[arg(long, value_name = "PLAN")]
     faults: Option<PathBuf>,
+    /// File to write a trace of all that the device is asked and does to.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// What the trace shall say of the recording, as NAME=VALUE; can be given again.
+    #[arg(long, value_name = "NAME=VALUE", requires = "record", value_parser = note)]
+    note: Vec<(String, String)>,
+    /// For device `trace`: the trace to replay.
+    #[arg(long, value_name = "TRACE", required_if_eq("device", "trace"), conflicts_with_all = ["record", "faults"])]
+    replay: Option<PathBuf>,
+    /// How strictly a replay compares the driver with the recorded one: strict, ordered or lenient.
+    #[arg(long, value_enum, requires = "replay", default_value = "ordered")]
+    mode: Mode,
+    /// TOML file that says what a lenient replay lets pass.
+    #[arg(long, value_name = "FILE", requires = "replay")]
+    rules: Option<PathBuf>,
+    /// File for the verdict of a replay, in JSON. Status 1 says that the driver diverged, too.
+    #[arg(long, value_name = "FILE", requires = "replay")]
+    verdict: Option<PathBuf>,
     /// Serve without giving up access to files, networks and programs: for strace and the like.
     #[arg(long)]
     no_sandbox: bool,
@@ -61,6 +80,8 @@ struct Serve {
 pub enum DeviceKind {
     /// The relay hardware.
     Relay,
+    /// A recorded device.
+    Trace,
 }
 
 /// The transports this program has.
@@ -76,7 +97,7 @@ pub enum Transport {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Task {
     /// Serve a device.
-    Serve(Configuration),
+    Serve(Box<Configuration>),
     /// Nothing more: a plan of faults was to be checked, and it is one.
     Nothing,
 }
@@ -96,10 +117,29 @@ pub struct Configuration {
     pub die_with_parent: Option<Option<u32>>,
     /// Faults to inject.
     pub faults: Plan,
+    /// What to replay.
+    pub replay: Option<Replay>,
+    /// Where to write a trace.
+    pub record: Option<PathBuf>,
+    /// What the trace says of the recording.
+    pub notes: Vec<(String, String)>,
     /// Whether to give up what serving does not need.
     pub sandbox: bool,
     /// What to log.
     pub log: LevelFilter,
+}
+
+/// A replay: what, how strictly, and where its verdict goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The trace.
+    pub trace: PathBuf,
+    /// How strictly.
+    pub mode: Mode,
+    /// What a lenient replay lets pass.
+    pub rules: Rules,
+    /// Where the verdict goes.
+    pub verdict: Option<PathBuf>,
 }
 
 /// A command line that makes no configuration.
@@ -111,6 +151,9 @@ pub enum UsageError {
     /// Longer than a socket's path can be.
     #[error("--socket: {0} is longer than the 107 bytes that a socket's path can have; choose a shorter one")]
     SocketPath(PathBuf),
+    /// No rules.
+    #[error("--rules {0}: {1}")]
+    Rules(PathBuf, String),
     /// No plan of faults.
     #[error("{0}: {1}")]
     Faults(PathBuf, String),
@@ -125,7 +168,9 @@ impl TryFrom<Arguments> for Task {
     fn try_from(arguments: Arguments) -> Result<Self, UsageError> {
         match arguments.command {
             Command::Check { transport, plan } => read_plan(&plan, |kind| possible_on(transport, kind)).map(|_| Self::Nothing),
-            Command::Serve(arguments) => Configuration::try_from(arguments).map(Self::Serve),
+            Command::Serve(arguments) => {
+                Configuration::try_from(arguments).map(|configuration| Self::Serve(Box::new(configuration)))
+            }
         }
     }
 }
@@ -134,15 +179,31 @@ impl TryFrom<Serve> for Configuration {
     type Error = UsageError;
 
     fn try_from(arguments: Serve) -> Result<Self, UsageError> {
-        let Serve { device, transport, socket, listen_fd, die_with_parent, faults, no_sandbox, log } = arguments;
+        let Serve { device, transport, socket, listen_fd, die_with_parent, faults, record, note: notes, .. } = arguments;
+        let Serve { replay, mode, rules, verdict, no_sandbox, log, .. } = arguments;
         let socket = socket.unwrap_or_else(|| PathBuf::from(format!("fd:{}", listen_fd.unwrap_or(-1))));
         let level = level(&log)?;
         if socket.as_os_str().len() > 107 {
             return Err(UsageError::SocketPath(socket));
         }
         let faults = faults.map_or_else(|| Ok(Plan::default()), |plan| read_plan(&plan, |kind| possible_on(transport, kind)))?;
-        Ok(Self { device, transport, socket, listen_fd, die_with_parent, faults, sandbox: !no_sandbox, log: level })
+        let rules = rules.map_or_else(|| Ok(Rules::default()), read_rules)?;
+        let replay = replay.map(|trace| Replay { trace, mode, rules, verdict });
+        let sandbox = !no_sandbox;
+        Ok(Self { device, transport, socket, listen_fd, die_with_parent, faults, replay, record, notes, sandbox, log: level })
     }
+}
+
+fn read_rules(path: PathBuf) -> Result<Rules, UsageError> {
+    let wrong = |reason: String| UsageError::Rules(path.clone(), reason);
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    Rules::from_toml(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Take a note of the command line apart.
+fn note(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a note is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 pub(crate) fn level(name: &str) -> Result<LevelFilter, UsageError> {
@@ -170,7 +231,7 @@ mod tests {
     fn configuration(words: &str) -> Result<Configuration, UsageError> {
         let words = ["device-model"].into_iter().chain(words.split_whitespace());
         match Arguments::try_parse_from(words).expect("clap takes it").try_into()? {
-            Task::Serve(configuration) => Ok(configuration),
+            Task::Serve(configuration) => Ok(*configuration),
             Task::Nothing => panic!("nothing to serve"),
         }
     }

@@ -44,6 +44,9 @@ pub trait Device: Send {
     /// The driver has written bytes `touched` of the body of a live capability.
     fn write_capability(&mut self, _index: usize, _touched: Range<usize>, _body: &mut [u8], _bus: &mut dyn Bus) {}
 
+    /// Configuration space has been read or written, as `data` says. For whoever records it: the PCI function has done what there is to do.
+    fn config_accessed(&mut self, _write: bool, _offset: usize, _data: &[u8], _now: u64) {}
+
     /// Parts of BARs that the guest may read straight from shared memory, without asking the device.
     fn shared_areas(&self) -> Vec<SharedArea<'_>> {
         Vec::new()

@@ -13,4 +13,5 @@ pub mod relay;
 pub mod sandbox;
 pub mod serve;
 pub mod testing;
+pub mod trace;
 pub mod virtio;

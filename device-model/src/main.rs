@@ -1,12 +1,16 @@
 //! The `device-model` program: one device on one socket. Exit status 0 after a clean stop, 2 for a wrong command line, 3 when the
-//! environment does not let it serve.
+//! environment does not let it serve; 1 when a driver did something else than the trace that it met.
 
-use std::io::IsTerminal;
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{BufReader, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use device_model::cli::{Arguments, Configuration, DeviceKind, Task, Transport};
+use device_model::cli::{Arguments, Configuration, DeviceKind, Replay, Task, Transport};
 use device_model::device::Device;
 use device_model::fault::{Faulty, FaultyVirtio, Plan};
 use device_model::pci::Function;
@@ -14,10 +18,18 @@ use device_model::process;
 use device_model::relay::RelayDevice;
 use device_model::sandbox;
 use device_model::serve::{SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
+use device_model::trace::replay::{ReplayVirtio, Story, Verdict};
+use device_model::trace::{Compression, Reader, Recorder, RecordingVirtio, Trace, virtio_header};
+use device_model::virtio::VirtioDevice;
 use device_model::virtio::pci::VirtioPci;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::eventfd::EventFd;
 
 const BAD_USAGE: u8 = 2;
 const BAD_ENVIRONMENT: u8 = 3;
+
+/// The driver did something else than recorded.
+const DIVERGED: u8 = 1;
 
 fn main() -> ExitCode {
     // clap itself ends the process with status 2.
@@ -32,7 +44,7 @@ fn main() -> ExitCode {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_max_level(configuration.log).with_ansi(colours).with_writer(std::io::stderr).init();
     match serve(&configuration) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit,
         Err(error) => {
             eprintln!("device-model: {error}");
             ExitCode::from(BAD_ENVIRONMENT)
@@ -40,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(configuration: &Configuration) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(configuration: &Configuration) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let stop = process::stop_signals()?;
     process::survive_shortened_memory()?;
     if let Some(expected) = configuration.die_with_parent {
@@ -50,40 +62,116 @@ fn serve(configuration: &Configuration) -> Result<(), Box<dyn std::error::Error>
         Some(fd) => (inherited(fd)?, None),
         None => listen(&configuration.socket).map(|(listener, file)| (listener, Some(file)))?,
     };
+    let trace = configuration.record.as_ref().map(|path| begin_trace(path, configuration)).transpose()?;
     let begin = || -> Result<(), Box<dyn std::error::Error>> {
         if configuration.sandbox {
             sandbox::enter(socket_file.as_ref().map(SocketFile::path))?;
         }
         Ok(announce(&configuration.socket, &invitation_to(configuration))?)
     };
+    if let Some(replay) = &configuration.replay {
+        return tell(replay, configuration.transport, listener, begin, stop.as_fd());
+    }
     match (configuration.transport, configuration.device) {
+        (_, DeviceKind::Trace) => return Err("a recorded device needs --replay TRACE".into()),
         (Transport::VfioUser, DeviceKind::Relay) => {
             let mut server = vfio_user::Server::new();
-            server.add("relay", listener, Function::new(relay(&configuration.faults)?)?)?;
+            server.add("relay", listener, Function::new(relay(&configuration.faults, trace.as_ref())?)?)?;
             begin()?;
             server.run(stop.as_fd())?;
         }
         (Transport::VhostUser, DeviceKind::Relay) => {
             begin()?;
             let plan = &configuration.faults;
-            if plan.faults.is_empty() {
-                vhost_user::serve(&listener, RelayDevice::new, stop.as_fd())?;
-            } else {
-                vhost_user::serve(&listener, || FaultyVirtio::new(RelayDevice::new(), plan), stop.as_fd())?;
+            let faulty = || FaultyVirtio::new(RelayDevice::new(), plan);
+            match (&trace, plan.faults.is_empty()) {
+                (None, true) => vhost_user::serve(&listener, RelayDevice::new, stop.as_fd())?,
+                (None, false) => vhost_user::serve(&listener, faulty, stop.as_fd())?,
+                (Some(trace), _) => vhost_user::serve(&listener, || RecordingVirtio::new(faulty(), trace.clone()), stop.as_fd())?,
             }
         }
     }
+    if let Some(trace) = trace {
+        trace.finish().map_err(|error| format!("the trace cannot be finished: {error}"))?;
+    }
     tracing::info!("stopped");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The relay hardware on PCI, with the faults of the plan if it has any.
-fn relay(plan: &Plan) -> std::io::Result<Box<dyn Device>> {
+fn relay(plan: &Plan, trace: Option<&Trace>) -> std::io::Result<Box<dyn Device>> {
     let device = RelayDevice::with_status_page()?;
+    let Some(trace) = trace else { return Ok(on_pci(device, plan)) };
+    // What is recorded is what the driver sees: faults are inside.
+    let recorded = RecordingVirtio::new(FaultyVirtio::new(device, plan), trace.clone());
+    Ok(Box::new(Recorder::beside_chains(Faulty::new(VirtioPci::new(recorded), plan), trace.clone())))
+}
+
+fn on_pci(device: impl VirtioDevice + 'static, plan: &Plan) -> Box<dyn Device> {
     if plan.faults.is_empty() {
-        return Ok(Box::new(VirtioPci::new(device)));
+        return Box::new(VirtioPci::new(device));
     }
-    Ok(Box::new(Faulty::new(VirtioPci::new(FaultyVirtio::new(device, plan)), plan)))
+    Box::new(Faulty::new(VirtioPci::new(FaultyVirtio::new(device, plan)), plan))
+}
+
+/// Open the trace, before files are out of reach.
+fn begin_trace(path: &Path, configuration: &Configuration) -> Result<Trace, String> {
+    let mut header = virtio_header("relay", RelayDevice::new());
+    header.notes.extend(configuration.notes.iter().cloned());
+    File::create(path)
+        .and_then(|file| Trace::new(file, &header, Compression::None))
+        .map_err(|error| format!("--record {}: {error}", path.display()))
+}
+
+/// Serve a recorded device until the driver diverges or all is over.
+fn tell(
+    replay: &Replay,
+    transport: Transport,
+    listener: UnixListener,
+    begin: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>,
+    stop: BorrowedFd<'_>,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let named = |error: &dyn std::fmt::Display| format!("--replay {}: {error}", replay.trace.display());
+    let file = File::open(&replay.trace).map_err(|error| named(&error))?;
+    let mut reader = Reader::new(BufReader::new(file)).map_err(|error| named(&error))?;
+    let story = Arc::new(Story::read(&mut reader).map_err(|error| named(&error))?);
+    let mut report = replay.verdict.as_ref().map(File::create).transpose()?;
+    let verdict = Verdict::new()?;
+    let device = || ReplayVirtio::new(story.clone(), replay.mode, replay.rules.clone(), verdict.clone());
+    let first = device().ok_or_else(|| named(&"it is no trace of a virtio device, and only those can be replayed so far"))?;
+    let ready = either(stop, verdict.divergence())?;
+    match transport {
+        Transport::VfioUser => {
+            let mut server = vfio_user::Server::new();
+            server.add("trace", listener, Function::new(Box::new(VirtioPci::new(first)))?)?;
+            begin()?;
+            server.run(ready.as_fd())?;
+        }
+        Transport::VhostUser => {
+            first.abandon();
+            begin()?;
+            vhost_user::serve(&listener, || device().expect("the first could be made"), ready.as_fd())?;
+        }
+    }
+    // The device is gone, so that it has said its last word.
+    let outcome = verdict.outcome();
+    outcome.lines().iter().for_each(|line| eprintln!("{line}"));
+    if let Some(report) = &mut report {
+        serde_json::to_writer(report, &outcome)?;
+    }
+    Ok(if outcome.diverged { ExitCode::from(DIVERGED) } else { ExitCode::SUCCESS })
+}
+
+/// A descriptor that is readable when one of two is.
+fn either(stop: BorrowedFd<'_>, other: &EventFd) -> std::io::Result<OwnedFd> {
+    let both = Epoll::new()?;
+    for fd in [stop.as_raw_fd(), other.as_raw_fd()] {
+        both.ctl(ControlOperation::Add, fd, EpollEvent::new(EventSet::IN, 0))?;
+    }
+    // SAFETY: the descriptor is a new one of this process, and the epoll object that owned it is forgotten.
+    let owned = unsafe { OwnedFd::from_raw_fd(both.as_raw_fd()) };
+    std::mem::forget(both);
+    Ok(owned)
 }
 
 /// How to connect. Whoever hands down a socket that listens already knows better.

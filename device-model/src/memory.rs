@@ -128,11 +128,18 @@ pub fn shared_file(size: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// Told of each access to guest memory, before it is made.
+pub trait Watch: std::fmt::Debug + Send + Sync {
+    /// The device is about to read or write here.
+    fn accessed(&self, address: u64, length: usize, write: bool);
+}
+
 /// All guest memory that a device can reach. Cheap to share, replaced as a whole when a mapping comes or goes.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     // Sorted by base, disjoint.
     regions: Vec<Region>,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl Memory {
@@ -154,12 +161,18 @@ impl Memory {
         regions.extend_from_slice(&self.regions[..at]);
         regions.push(region);
         regions.extend_from_slice(&self.regions[at..]);
-        Ok(Self { regions })
+        Ok(Self { regions, watch: self.watch.clone() })
     }
 
     /// This memory without the region that begins at `base`.
     pub fn without(&self, base: u64) -> Self {
-        Self { regions: self.regions.iter().filter(|region| region.base != base).cloned().collect() }
+        let regions = self.regions.iter().filter(|region| region.base != base).cloned().collect();
+        Self { regions, watch: self.watch.clone() }
+    }
+
+    /// The same memory with a watch on it.
+    pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
+        Self { regions: self.regions.clone(), watch: Some(watch) }
     }
 
     /// The memory of a `vm-memory` table of mappings.
@@ -202,6 +215,9 @@ impl GuestMemory for Memory {
         count: usize,
         access: Permissions,
     ) -> Result<impl GuestMemorySliceIterator<'a, ()>, GuestMemoryError> {
+        if let Some(watch) = &self.watch {
+            watch.accessed(addr.0, count, access.has_write());
+        }
         Ok(Slices { memory: self, address: addr.0, left: count, access })
     }
 }

@@ -38,6 +38,11 @@ proptest! {
     }
 
     #[test]
+    fn no_trace_breaks_its_reader(bytes in prop::collection::vec(small_byte(), 0..300)) {
+        fuzz::trace(&bytes);
+    }
+
+    #[test]
     fn no_text_breaks_the_reading_of_a_plan(text in ".{0,200}", kind in 0..Kind::ALL.len(), line in "[a-z]{1,11} = [-0-9a-z.\"]{0,20}") {
         let _ = Plan::from_toml(&text);
         let plan = format!("seed = 1\n[[fault]]\nkind = \"{}\"\n{line}\n", Kind::ALL[kind].name());

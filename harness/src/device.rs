@@ -94,6 +94,14 @@ impl Model {
         Self { checker: program.clone(), program, arguments, entrance: Entrance::Option, transport, takes_faults: true }
     }
 
+    /// A device that was recorded, replayed by the project's own binary.
+    #[must_use]
+    pub fn recorded(program: PathBuf, transport: Transport, replay: &[OsString]) -> Self {
+        let mut arguments = ["serve", "trace", "--transport", transport.name()].map(OsString::from).to_vec();
+        arguments.extend_from_slice(replay);
+        Self { program, arguments, entrance: Entrance::Option, transport, takes_faults: false }
+    }
+
     /// The same, logging as much as `level` says; from `debug` on a line for each command.
     #[must_use]
     pub fn logging(mut self, level: &str) -> Self {
@@ -171,9 +179,16 @@ impl Model {
         entrance: &str,
         inherit: BorrowedFd<'_>,
         faults: Option<&Path>,
+        recording: Option<&Recording>,
         log: &File,
     ) -> io::Result<(Child, Vec<String>)> {
         let mut command = self.with(entrance);
+        if let Some(recording) = recording {
+            command.arg("--record").arg(&recording.file);
+            for (name, value) in &recording.notes {
+                command.arg("--note").arg(format!("{name}={value}"));
+            }
+        }
         match faults {
             Some(plan) if self.takes_faults => drop(command.arg("--faults").arg(plan)),
             Some(_) => return Err(io::Error::other("a test needs faults in the device, and this model takes no plan of faults")),
@@ -183,6 +198,15 @@ impl Model {
         let text = crate::qemu::as_text(&command);
         Ok((Child::spawn(command, &[inherit], Signal::KILL)?, text))
     }
+}
+
+/// A trace of what the device is asked and does.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The file to write.
+    pub file: PathBuf,
+    /// What the trace says of the run.
+    pub notes: Vec<(&'static str, String)>,
 }
 
 /// A running device model.
@@ -197,19 +221,26 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `model`, with a plan of faults if there is one; what it says is appended to `log`. `folder` must be writable.
+    /// Starts `model`, with a plan of faults and a trace to write if there are any; what it says is appended to `log`. `folder` must be
+    /// writable.
     ///
     /// # Errors
     /// The system's.
-    pub fn start(model: &Model, faults: Option<&Path>, folder: &Path, log: &File) -> io::Result<Self> {
+    pub fn start(
+        model: &Model,
+        faults: Option<&Path>,
+        recording: Option<&Recording>,
+        folder: &Path,
+        log: &File,
+    ) -> io::Result<Self> {
         if model.entrance == Entrance::Path {
             let place = socket::Place::new(folder)?;
-            let (mut process, command) = model.spawn(&place.path(), place.directory(), faults, log)?;
+            let (mut process, command) = model.spawn(&place.path(), place.directory(), faults, recording, log)?;
             let door = place.door(&mut process)?;
             return Ok(Self { process, command, door, transport: model.transport });
         }
         let (listener, door) = nameless_listener(folder)?;
-        let (process, command) = model.spawn(&listener.as_raw_fd().to_string(), listener.as_fd(), faults, log)?;
+        let (process, command) = model.spawn(&listener.as_raw_fd().to_string(), listener.as_fd(), faults, recording, log)?;
         Ok(Self { process, command, door, transport: model.transport })
     }
 

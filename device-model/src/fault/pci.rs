@@ -214,6 +214,10 @@ impl<D: Device> Device for Faulty<D> {
         device.write_capability(index, touched, body, &mut bus);
     }
 
+    fn config_accessed(&mut self, write: bool, offset: usize, data: &[u8], now: u64) {
+        self.device.config_accessed(write, offset, data, now);
+    }
+
     fn shared_areas(&self) -> Vec<SharedArea<'_>> {
         self.device.shared_areas()
     }

@@ -223,4 +223,8 @@ impl<V: VirtioDevice> VirtioDevice for FaultyVirtio<V> {
     fn read_shared(&mut self, offset: u64, data: &mut [u8]) {
         self.device.read_shared(offset, data);
     }
+
+    fn tag(queue: u16, readable: &[u8]) -> Option<u64> {
+        V::tag(queue, readable)
+    }
 }

@@ -22,6 +22,8 @@ const STATUS_CAPABILITIES: u16 = 1 << 4;
 const BARS: usize = 0x10;
 const CAPABILITIES: usize = 0x34;
 const FIRST_CAPABILITY: usize = 0x40;
+/// Power management control and status: that capability is the first. Its low two bits are the power state.
+pub const POWER_CONTROL: usize = FIRST_CAPABILITY + 4;
 /// The classic capability chain ends where the extended part begins.
 const LAST_CAPABILITY: usize = 0x100;
 

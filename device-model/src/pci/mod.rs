@@ -9,7 +9,7 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use self::config::{CONFIG_SIZE, IdentityError};
+pub use self::config::{CONFIG_SIZE, IdentityError, POWER_CONTROL};
 
 use self::config::{COMMAND_MEMORY, COMMAND_PORTS, ConfigSpace, STATUS, STATUS_PIN};
 use self::msix::MsixTable;
@@ -105,6 +105,7 @@ impl Function {
         if self.pin.wanted && (offset..offset.saturating_add(data.len())).contains(&STATUS) {
             data[STATUS - offset] |= STATUS_PIN as u8;
         }
+        self.device.config_accessed(false, offset, data, link.now());
     }
 
     /// Write configuration space.
@@ -113,6 +114,7 @@ impl Function {
             return;
         }
         self.config.write(offset, data);
+        self.device.config_accessed(true, offset, data, link.now());
         if self.config.take_reset_request() {
             self.reset(link);
             return;

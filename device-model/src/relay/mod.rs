@@ -228,4 +228,10 @@ impl VirtioDevice for RelayDevice {
             status.read(offset, data);
         }
     }
+
+    fn tag(queue: u16, readable: &[u8]) -> Option<u64> {
+        // Commands and administration commands both begin with it.
+        let tag = readable.first_chunk().filter(|_| queue != QUEUE_EVENT)?;
+        Some(u64::from_le_bytes(*tag))
+    }
 }

@@ -1,6 +1,6 @@
 //! What the fuzz targets run, and what `cargo test` runs on the kept corpus: bytes in, no panic and no endless work out.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use protocol::hardware::{Opcode, QUEUE_SIZE};
@@ -12,6 +12,7 @@ use crate::relay::RelayDevice;
 use crate::serve::vfio_user::connection::{Connection, Stream};
 use crate::serve::vfio_user::message::{FLAG_ERROR, FLAG_NO_REPLY, FLAG_TYPE, HEADER_SIZE, Header, command as commands};
 use crate::serve::vfio_user::session::{Answer, Request, Session};
+use crate::trace::{MAX_DATA, Reader};
 use crate::virtio::pci::VirtioPci;
 
 /// Memory of the machine.
@@ -27,8 +28,8 @@ fn function() -> Function {
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its corpus, too.
-pub const TARGETS: [(&str, Target); 4] =
-    [("messages", messages), ("stream", stream), ("registers", registers), ("chains", chains)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("messages", messages), ("stream", stream), ("registers", registers), ("chains", chains), ("trace", trace)];
 
 /// The bytes as one client's stream, in pieces as long as the bytes themselves say.
 pub fn stream(mut data: &[u8]) {
@@ -149,4 +150,29 @@ pub fn chains(data: &[u8]) {
     }
     machine.write(BAR, STATUS, &[0]);
     assert_eq!(machine.function.next_wake(), None, "nothing is left after a reset");
+}
+
+/// The bytes as a trace, or as the content of its only block with all lengths and checksums right, so that they reach the events.
+pub fn trace(data: &[u8]) {
+    let Some((&choice, data)) = data.split_first() else { return };
+    let wrapped;
+    let bytes = match choice % 3 {
+        0 => data,
+        choice => {
+            wrapped = crate::trace::around(data, choice == 2);
+            &wrapped
+        }
+    };
+    let Ok(mut reader) = Reader::new(Cursor::new(bytes)) else { return };
+    let mut events = 0_u64;
+    while let Ok(Some(event)) = reader.next() {
+        assert!(event.what.data().len() <= MAX_DATA);
+        events += 1;
+    }
+    // Every second number could be in the index; whatever it says, reading goes on somewhere that is right.
+    for number in [0, events / 2, u64::MAX] {
+        let Ok(()) = reader.seek(number) else { continue };
+        assert!(reader.position() <= events);
+        while let Ok(Some(_)) = reader.next() {}
+    }
 }

@@ -78,6 +78,25 @@ impl Chain {
         })
     }
 
+    /// Read what the device has written, from the first device-writable byte on.
+    pub(crate) fn read_writable(&self, memory: &Memory, into: &mut [u8]) -> Result<(), Unreachable> {
+        let mut done = 0;
+        let segments = &self.segments[self.first_writable..];
+        for_each_part(segments, 0, into.len(), |address, length| {
+            memory.read_at(address, &mut into[done..done + length])?;
+            done += length;
+            Ok(())
+        })
+    }
+
+    /// Become the same chain as another.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        let Self { head, segments, first_writable, readable, writable, malformed } = other;
+        self.segments.clone_from(segments);
+        (self.head, self.first_writable, self.malformed) = (*head, *first_writable, *malformed);
+        (self.readable, self.writable) = (*readable, *writable);
+    }
+
     pub(super) fn fill(&mut self, queue_size: u16, walk: DescriptorChain<&Memory>) {
         self.head = walk.head_index();
         self.clear();

@@ -76,4 +76,12 @@ pub trait VirtioDevice: Send {
     fn read_shared(&mut self, _offset: u64, data: &mut [u8]) {
         data.fill(0);
     }
+
+    /// The tag of the request that a chain with these readable bytes carries, for whoever reads a trace.
+    fn tag(_queue: u16, _readable: &[u8]) -> Option<u64>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }

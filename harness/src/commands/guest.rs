@@ -37,7 +37,10 @@ pub(super) struct Guest {
 
 /// Puts together what the arguments ask for.
 pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Outcome<Guest> {
-    let model = arguments.device.as_ref().map(|command| Model::command(command, arguments.transport)).transpose()?;
+    let model = match &arguments.replay {
+        Some(replay) => Some(Model::recorded(build::device_model(places, interrupt)?, arguments.transport, replay)),
+        None => arguments.device.as_ref().map(|command| Model::command(command, arguments.transport)).transpose()?,
+    };
     match (&arguments.image, &arguments.package) {
         (Some(image), _) => foreign(image, model, arguments, places, interrupt),
         (None, Some(package)) => strangers(package, model, arguments, places, interrupt),

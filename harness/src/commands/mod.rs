@@ -8,11 +8,13 @@ pub mod image;
 pub mod new;
 pub mod options;
 pub mod package;
+pub mod replay;
 pub mod report;
 pub mod rerun;
 pub mod run;
 pub mod serve;
 pub mod test;
+pub mod trace;
 pub mod triage;
 
 use std::path::Path;
@@ -37,6 +39,10 @@ pub enum Command {
     Report(report::Arguments),
     /// Runs the host tests of every crate, then a run.
     Test(test::Arguments),
+    /// Boots the guest against a recorded device, and tells where the driver does something else than recorded.
+    Replay(replay::Arguments),
+    /// Looks at traces: what is in them, where two part; makes timelines and waveforms of them; imports logs.
+    Trace(trace::Arguments),
     /// Serves the relay hardware to a QEMU of your own.
     Serve(serve::Arguments),
     /// Builds and signs the driver package, or checks one.
@@ -92,6 +98,8 @@ fn perform(command: Command) -> Outcome<Exit> {
         Command::Rerun(arguments) => rerun::perform(&arguments, &interrupt),
         Command::Report(arguments) => report::perform(&arguments, &interrupt),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),
+        Command::Replay(arguments) => replay::perform(&arguments, &interrupt),
+        Command::Trace(arguments) => trace::perform(&arguments),
         Command::Serve(arguments) => serve::perform(&arguments, &interrupt),
         Command::Package(arguments) => package::perform(&arguments, &interrupt),
         Command::Image(arguments) => image::perform(&arguments, &interrupt),

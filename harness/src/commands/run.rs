@@ -71,6 +71,10 @@ pub struct Arguments {
     /// List the tests and what they are for, run none.
     #[arg(long)]
     pub list: bool,
+    /// Write a trace of what the device is asked and does into the folder of each boot.
+    #[arg(long, conflicts_with_all = ["no_device", "device"])]
+    #[serde(default)]
+    pub record: bool,
     /// Say what happens in JSON, one object a line, on standard output.
     #[arg(long)]
     pub json: bool,
@@ -143,6 +147,10 @@ pub struct Arguments {
     /// What runs the guest.
     #[command(flatten)]
     pub ground: Ground,
+    /// The device is a recorded one (`rig replay`).
+    #[arg(skip)]
+    #[serde(skip)]
+    pub replay: Option<Vec<std::ffi::OsString>>,
 }
 
 /// How a run ended.
@@ -302,6 +310,7 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
         shard,
         list: arguments.list,
         dump: arguments.dump,
+        record: arguments.record && !arguments.list,
         seed: arguments.seed.unwrap_or_default(),
         span: arguments.span,
         jobs: arguments.jobs.unwrap_or(NonZeroUsize::MIN),

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::link::{Link, Said};
 use super::log::GuestLog;
 use crate::child::Child;
-use crate::device::{Model, Running, Transport};
+use crate::device::{Model, Recording, Running, Transport};
 use crate::interrupt::{Interrupt, poll_until};
 use crate::memory::GuestMemory;
 use crate::qemu::{Machine, device_options};
@@ -63,6 +63,8 @@ pub struct Mission {
     pub verifier: bool,
     /// Plan of faults for the device model.
     pub faults: Option<PathBuf>,
+    /// Trace for the device model to write.
+    pub recording: Option<Recording>,
 }
 
 /// Where a boot's logs go.
@@ -125,7 +127,7 @@ impl<'a> Boot<'a> {
         let model = rig
             .model
             .as_ref()
-            .map(|model| Running::start(model, mission.faults.as_deref(), logs.folder, logs.device))
+            .map(|model| Running::start(model, mission.faults.as_deref(), mission.recording.as_ref(), logs.folder, logs.device))
             .transpose()
             .map_err(of_model)?;
         let (log, com1) = UnixStream::pair().map_err(of_qemu)?;

@@ -21,6 +21,7 @@ use super::session::{Cause, Session};
 use super::watch::{Event, Watcher};
 use super::{Findings, Request, outcome_of};
 use crate::console::note;
+use crate::device::Recording;
 use crate::dump::{DumpError, triage};
 use crate::error::{AtPath as _, Exit, Outcome, Problem};
 use crate::interrupt::Interrupt;
@@ -227,7 +228,9 @@ impl<'a> Run<'a> {
     }
 
     fn start(&self, needs: &Needs, folder: &BootFolder) -> Outcome<Boot<'_>> {
-        let mission = Mission { verifier: needs.verifier, faults: self.fault_plan(needs, &folder.path)? };
+        let faults = self.fault_plan(needs, &folder.path)?;
+        let recording = self.request.record.then(|| self.recording(needs, &folder.path));
+        let mission = Mission { verifier: needs.verifier, faults, recording };
         Boot::start(self.rig, &mission, &logs_of(folder), self.interrupt).map_err(|(who, error)| {
             Problem::environment(format!("{who} cannot be started"))
                 .because(error.to_string())
@@ -253,6 +256,30 @@ impl<'a> Run<'a> {
     fn of_boot(&self, number: usize, change: impl FnOnce(&mut BootRecord)) {
         if let Some(record) = self.board().findings.boots.get_mut(number - 1) {
             change(record);
+        }
+    }
+
+    /// Where a boot's trace goes, and what it says of the run.
+    fn recording(&self, needs: &Needs, folder: &Path) -> Recording {
+        let whole = |text: &Option<String>| text.clone().unwrap_or_default();
+        let boot = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Recording {
+            file: folder.join(super::TRACE),
+            notes: vec![
+                ("boot", boot),
+                (
+                    "needs",
+                    if *needs == Needs::default() {
+                        "plain".to_owned()
+                    } else {
+                        "a guest or a device of its own kind".to_owned()
+                    },
+                ),
+                ("seed", self.request.seed.to_string()),
+                ("suite", whole(&self.request.suite)),
+                ("filter", whole(&self.request.filter)),
+                ("processors", self.rig.processors.to_string()),
+            ],
         }
     }
 

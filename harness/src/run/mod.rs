@@ -28,6 +28,9 @@ use session::{Cause, Listed};
 
 pub use guests::Run;
 
+/// The trace of a boot, in the boot's folder.
+pub const TRACE: &str = "trace.rigtrace";
+
 /// Which tests to run, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -43,6 +46,8 @@ pub struct Request {
     pub list: bool,
     /// Write crash dumps of expected bug checks, too.
     pub dump: bool,
+    /// Write a trace of each boot into its folder.
+    pub record: bool,
     /// Seed from which every test's seed follows.
     pub seed: u64,
     /// Guests that run side by side, at most.
@@ -72,6 +77,7 @@ impl Default for Request {
             shard: None,
             list: false,
             dump: false,
+            record: false,
             seed: 0,
             jobs: NonZeroUsize::MIN,
             retries: 0,
