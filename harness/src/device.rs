@@ -6,6 +6,7 @@
 
 mod socket;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -50,6 +51,13 @@ impl Transport {
             Self::VfioUser => "vfio-user",
             Self::VhostUser => "vhost-user",
         }
+    }
+
+    /// Whether QEMU survives that the device is taken out of a running machine. QEMU 10.1 to 11.1 takes the MSI-X table of a vfio-user
+    /// device apart after the BAR that holds it, and dies of it.
+    #[must_use]
+    pub const fn is_removable(self) -> bool {
+        matches!(self, Self::VhostUser)
     }
 }
 
@@ -99,7 +107,18 @@ impl Model {
     pub fn recorded(program: PathBuf, transport: Transport, replay: &[OsString]) -> Self {
         let mut arguments = ["serve", "trace", "--transport", transport.name()].map(OsString::from).to_vec();
         arguments.extend_from_slice(replay);
-        Self { program, arguments, entrance: Entrance::Option, transport, takes_faults: false }
+        Self { checker: program.clone(), program, arguments, entrance: Entrance::Option, transport, takes_faults: false }
+    }
+
+    /// The same on a transport whose devices can be taken out, if it is the project's own; somebody else's stays as it is.
+    #[must_use]
+    pub fn removable(&self) -> Cow<'_, Self> {
+        if !self.takes_faults || self.transport.is_removable() {
+            return Cow::Borrowed(self);
+        }
+        let (old, transport) = (self.transport.name(), Transport::VhostUser);
+        let other = |word: &OsString| if word == old { transport.name().into() } else { word.clone() };
+        Cow::Owned(Self { arguments: self.arguments.iter().map(other).collect(), transport, ..self.clone() })
     }
 
     /// The same, logging as much as `level` says; from `debug` on a line for each command.
@@ -258,6 +277,14 @@ pub struct Door<'a> {
     pub socket: BorrowedFd<'a>,
     /// The protocol.
     pub transport: Transport,
+}
+
+impl Door<'_> {
+    /// The path by which QEMU, which inherits the descriptor, connects.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.socket.as_raw_fd())
+    }
 }
 
 /// A listening socket, and a path-only descriptor of it, after its name has been removed.

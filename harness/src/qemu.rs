@@ -126,15 +126,15 @@ impl Machine<'_> {
 /// QEMU connects by path only. The path leads through a descriptor to the socket, whose own name is already gone.
 #[must_use]
 pub fn device_options(door: Door<'_>) -> (Option<String>, Value) {
-    let path = format!("/proc/self/fd/{}", door.socket.as_raw_fd());
+    let path = door.path();
     let (chardev, device) = match door.transport {
         Transport::VfioUser => (None, json!({ "driver": "vfio-user-pci", "socket": { "type": "unix", "path": path } })),
         Transport::VhostUser => {
             let device = json!({
-                "driver": "vhost-user-test-device-pci", "chardev": "device", "virtio-id": VIRTIO_ID, "num_vqs": QUEUE_COUNT,
+                "driver": "vhost-user-test-device-pci", "chardev": slot::CHARDEV, "virtio-id": VIRTIO_ID, "num_vqs": QUEUE_COUNT,
                 "vq_size": QUEUE_SIZE, "config_size": size_of::<RelayConfig>(),
             });
-            (Some(format!("socket,id=device,path={path}")), device)
+            (Some(format!("socket,id={},path={path}", slot::CHARDEV)), device)
         }
     };
     (chardev, slot::occupant(device))

@@ -5,17 +5,24 @@
 //! ACPI methods, is for guests that run AML, and is switched off.
 
 use std::ffi::OsString;
+use std::io;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::device::Door;
 use crate::qmp::{Qmp, QmpError};
 
 /// Names of the port and of the device in it, for the monitor.
 const PORT: &str = "card-slot";
 const DEVICE: &str = "device";
+/// QEMU's name for the line to the device model.
+pub const CHARDEV: &str = "device-line";
 /// The port's place on bus 0.
 const PLACE: u32 = 0x10;
+
+/// How long QEMU may hold the line of a device that has gone.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// Ports through which any PC reads and writes configuration space.
 const CONFIG_ADDRESS: u16 = 0xcf8;
@@ -28,9 +35,6 @@ const PCI_EXPRESS: u32 = 0x10;
 const SLOT_CONTROL: u32 = 0x18;
 const INDICATOR: u32 = 0x300;
 const POWER_OFF: u32 = 0x400;
-
-/// How long the guest may take to let go of the device before it is put back.
-const LEAVE: Duration = Duration::from_secs(10);
 
 /// What the machine has so that there is a slot.
 #[must_use]
@@ -52,14 +56,16 @@ pub fn occupant(mut device: Value) -> Value {
 pub struct Slot {
     /// The device that belongs into it, as `device_add` takes it.
     device: Value,
+    /// Where QEMU finds the device model.
+    path: String,
     is_leaving: bool,
 }
 
 impl Slot {
-    /// The slot with `device` in it.
+    /// The slot with `device` in it, whose model is behind `door`.
     #[must_use]
-    pub const fn new(device: Value) -> Self {
-        Self { device, is_leaving: false }
+    pub fn new(device: Value, door: &Door<'_>) -> Self {
+        Self { device, path: door.path(), is_leaving: false }
     }
 
     /// Presses the button: the guest is asked to let go of the device.
@@ -86,15 +92,38 @@ impl Slot {
         done
     }
 
-    /// Puts the device in. One that is about to leave may finish first.
+    /// Waits a moment for a device that is about to leave; whether the slot is free.
     ///
     /// # Errors
-    /// QEMU refuses, or does not answer; or the guest does not let go of the device that is in the slot.
-    pub fn plug(&mut self, qmp: &mut Qmp) -> Result<(), QmpError> {
+    /// QEMU does not answer.
+    pub fn is_free(&mut self, qmp: &mut Qmp, moment: Duration) -> Result<bool, QmpError> {
         if self.is_leaving {
-            qmp.wait_for("DEVICE_DELETED", Instant::now() + LEAVE)?;
-            self.is_leaving = false;
+            match qmp.wait_for("DEVICE_DELETED", Instant::now() + moment) {
+                Ok(_) => self.is_leaving = false,
+                Err(QmpError::Line(error)) if error.kind() == io::ErrorKind::TimedOut => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(!self.is_leaving)
+    }
+
+    /// Puts the device into the free slot.
+    ///
+    /// # Errors
+    /// QEMU refuses, or does not answer.
+    pub fn plug(&mut self, qmp: &mut Qmp) -> Result<(), QmpError> {
+        // A line to a device model is used up with the device it served.
+        let address = json!({ "type": "unix", "data": { "path": self.path } });
+        let line = json!({ "type": "socket", "data": { "addr": address, "server": false } });
+        // QEMU reports that a device has gone an instant before it lets go of the line.
+        let deadline = Instant::now() + LET_GO;
+        while let Err(error) = qmp.execute("chardev-remove", &json!({ "id": CHARDEV })) {
+            if !matches!(error, QmpError::Refused { .. }) || Instant::now() > deadline {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        qmp.execute("chardev-add", &json!({ "id": CHARDEV, "backend": line }))?;
         qmp.execute("device_add", &self.device).map(drop)
     }
 }
@@ -205,7 +234,7 @@ mod tests {
     #[test]
     fn pulling_a_card_drops_the_slots_power_for_an_instant_while_the_guest_stands_still() {
         let (mut qmp, machine) = machine();
-        Slot::new(json!({})).unplug(&mut qmp).unwrap();
+        Slot { device: json!({}), path: String::new(), is_leaving: false }.unplug(&mut qmp).unwrap();
         drop(qmp);
         let journal = machine.join().unwrap();
         let expected = ["qmp_capabilities", "stop", "as it was", "0x8000806c 0x7c0", "0x8000806c 0xc0", "as it was", "cont"];

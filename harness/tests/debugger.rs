@@ -90,7 +90,7 @@ fn go_until(client: &mut Client, wanted: impl Fn(&Stop) -> bool) -> Stop {
     }
 }
 
-fn loads<'a>(stop: &'a Stop, name: &str) -> Option<u64> {
+fn loads(stop: &Stop, name: &str) -> Option<u64> {
     match &stop.why {
         Why::Module { path, symbols } if path.ends_with(name) && symbols.unload == 0 => Some(symbols.base),
         _ => None,

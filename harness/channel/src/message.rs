@@ -42,11 +42,13 @@ pub struct Needs<'a> {
     pub verifier: bool,
     /// Fault plan for the device model, in TOML; empty for none.
     pub faults: &'a str,
+    /// The device can be taken out of its slot and put back.
+    pub removable: bool,
 }
 
 impl Needs<'_> {
     /// What a test has that asks for nothing: the verifier, and hardware without faults.
-    pub const NOTHING: Needs<'static> = Needs { verifier: true, faults: "" };
+    pub const NOTHING: Needs<'static> = Needs { verifier: true, faults: "", removable: false };
 }
 
 /// The bug check in which a test is to end.

@@ -89,7 +89,7 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
             .so("name another with --port")
     })?;
     let port = listener.local_addr().map_or(arguments.port, |address| address.port());
-    let mission = Mission { verifier: true, faults: None };
+    let mission = Mission { verifier: true, removable: false, faults: None, recording: None };
     let mut boot = Boot::start(&prepared.rig, &mission, &logs, interrupt).map_err(|(who, error)| {
         Problem::environment(format!("{who} cannot be started")).because(error.to_string()).so("see `rig doctor`")
     })?;
@@ -121,7 +121,7 @@ fn run_arguments(arguments: &Arguments) -> Outcome<run::Arguments> {
     let Ok(super::Command::Run(defaults)) = super::Command::try_parse_from(["rig", "run"]) else {
         return Err(Problem::failed("the options of `rig run` have no defaults"));
     };
-    Ok(run::Arguments { ground: arguments.ground.clone(), vcpus: arguments.vcpus, ..defaults })
+    Ok(run::Arguments { ground: arguments.ground.clone(), vcpus: arguments.vcpus, ..*defaults })
 }
 
 /// Runs the test, or lets the guest run until it ends or a signal comes.

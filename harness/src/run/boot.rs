@@ -3,6 +3,7 @@
 //! [`Boot::next`] is the one place where a run waits. It returns what happened first: a message, the end of a process, a
 //! signal, the deadline. What a dying guest said before its end is delivered before its end is.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -19,7 +20,7 @@ use serde_json::json;
 use super::link::{Link, Said};
 use super::log::GuestLog;
 use crate::child::Child;
-use crate::device::{Model, Recording, Running, Transport};
+use crate::device::{Model, Recording, Running};
 use crate::interrupt::{Interrupt, poll_until};
 use crate::memory::GuestMemory;
 use crate::qemu::{Machine, device_options};
@@ -30,6 +31,9 @@ use crate::slot::Slot;
 
 /// How long a device model may take to end when it is asked to.
 const MODEL_FAREWELL: Duration = Duration::from_secs(2);
+/// How long a guest may take to let go of the device before it is put back, and how long nobody listens to it meanwhile.
+const LEAVE: Duration = Duration::from_secs(10);
+const MOMENT: Duration = Duration::from_millis(10);
 /// How long after one process has ended another may need to notice, before the first is blamed.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
@@ -61,6 +65,8 @@ pub struct Rig {
 pub struct Mission {
     /// The framework verifier is on.
     pub verifier: bool,
+    /// The device can be taken out and put back.
+    pub removable: bool,
     /// Plan of faults for the device model.
     pub faults: Option<PathBuf>,
     /// Trace for the device model to write.
@@ -127,7 +133,8 @@ impl<'a> Boot<'a> {
         let model = rig
             .model
             .as_ref()
-            .map(|model| Running::start(model, mission.faults.as_deref(), mission.recording.as_ref(), logs.folder, logs.device))
+            .map(|model| if mission.removable { model.removable() } else { Cow::Borrowed(model) })
+            .map(|model| Running::start(&model, mission.faults.as_deref(), mission.recording.as_ref(), logs.folder, logs.device))
             .transpose()
             .map_err(of_model)?;
         let (log, com1) = UnixStream::pair().map_err(of_qemu)?;
@@ -148,9 +155,8 @@ impl<'a> Boot<'a> {
             monitor: qemus_monitor.as_fd(),
             device: model.as_ref().map(Running::door),
         };
-        // QEMU cannot give a vhost-user device its line back once it has lost it.
-        let movable = model.as_ref().map(Running::door).filter(|door| door.transport == Transport::VfioUser);
-        let slot = movable.map(|door| Slot::new(device_options(door).1));
+        let movable = model.as_ref().map(Running::door).filter(|door| door.transport.is_removable());
+        let slot = movable.map(|door| Slot::new(device_options(door).1, &door));
         let started = Instant::now();
         let (qemu, command) = machine.start(&rig.qemu, logs.qemu).map_err(of_qemu)?;
         let file = logs.guest.try_clone().map_err(of_qemu)?;
@@ -217,6 +223,17 @@ impl<'a> Boot<'a> {
     /// QEMU's reason.
     pub fn perform(&mut self, ask: Ask) -> Result<(), QmpError> {
         let monitor = &mut self.monitor;
+        // The guest talks while it lets go of the device, and stands still when nobody listens.
+        if let (Ask::Plug, Some(slot)) = (ask, &mut self.slot) {
+            let deadline = Instant::now() + LEAVE;
+            while !slot.is_free(monitor, MOMENT)? {
+                if Instant::now() > deadline {
+                    return Err(QmpError::Nonsense(format!("the guest kept the device for {} s", LEAVE.as_secs())));
+                }
+                self.log.drain();
+                self.link.drain();
+            }
+        }
         match (ask, &mut self.slot) {
             (Ask::Wake, _) => monitor.execute("system_wakeup", &json!({})).map(drop),
             (Ask::Eject, Some(slot)) => slot.eject(monitor),

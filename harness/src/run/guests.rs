@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
     fn start(&self, needs: &Needs, folder: &BootFolder) -> Outcome<Boot<'_>> {
         let faults = self.fault_plan(needs, &folder.path)?;
         let recording = self.request.record.then(|| self.recording(needs, &folder.path));
-        let mission = Mission { verifier: needs.verifier, faults, recording };
+        let mission = Mission { verifier: needs.verifier, removable: needs.removable, faults, recording };
         Boot::start(self.rig, &mission, &logs_of(folder), self.interrupt).map_err(|(who, error)| {
             Problem::environment(format!("{who} cannot be started"))
                 .because(error.to_string())

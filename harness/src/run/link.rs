@@ -93,11 +93,13 @@ pub struct Needs {
     pub verifier: bool,
     /// Fault plan for the device model, or empty.
     pub faults: String,
+    /// The device can be taken out of its slot and put back.
+    pub removable: bool,
 }
 
 impl From<channel::Needs<'_>> for Needs {
     fn from(needs: channel::Needs<'_>) -> Self {
-        Self { verifier: needs.verifier, faults: needs.faults.to_owned() }
+        Self { verifier: needs.verifier, faults: needs.faults.to_owned(), removable: needs.removable }
     }
 }
 

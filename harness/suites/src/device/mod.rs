@@ -20,10 +20,7 @@ use crate::relay::{DEADLINE, Relay};
 use events::{
     a_buffer_too_short_for_an_event_is_refused, a_reader_can_be_cancelled, an_event_reaches_its_reader, events_keep_their_order,
 };
-use machine::{
-    a_pulled_device_ends_its_requests, an_ejected_device_leaves_and_comes_back, the_end_of_a_request_calls_the_program_back,
-    the_system_sleeps_and_wakes,
-};
+use machine::{the_end_of_a_request_calls_the_program_back, the_system_sleeps_and_wakes};
 use transfer::{
     a_bad_user_address_is_a_status, a_payload_beyond_the_largest_is_refused, direct_input, direct_output,
     more_requests_than_the_hardware_takes, raw_addresses, the_largest_payload,
@@ -31,7 +28,7 @@ use transfer::{
 
 /// The tests of this suite.
 pub(crate) fn tests() -> impl Iterator<Item = &'static Test> {
-    [ORDINARY, limits::TESTS, power::TESTS].into_iter().chain(faults::TESTS.iter().copied()).flatten()
+    [ORDINARY, limits::TESTS, power::TESTS, machine::TESTS].into_iter().chain(faults::TESTS.iter().copied()).flatten()
 }
 
 const ORDINARY: &[Test] = tests!(device {
@@ -67,8 +64,6 @@ const ORDINARY: &[Test] = tests!(device {
     a_buffer_too_short_for_an_event_is_refused: "an output buffer shorter than an event is refused",
     the_end_of_a_request_calls_the_program_back: "a request with an APC routine calls it in the thread that waits alertably",
     the_system_sleeps_and_wakes: "the system sleeps until a timer wakes it, and the device works as before",
-    an_ejected_device_leaves_and_comes_back: "a device whose slot's button is pressed leaves in order, and works when it is put back",
-    a_pulled_device_ends_its_requests: "a device that is pulled takes its requests along, and works when it is put back",
     a_bad_user_address_is_a_status: "buffers that are not the program's end in a status, never in a crash",
 });
 

@@ -353,6 +353,21 @@ pub unsafe extern "win64" fn MmGetSystemRoutineAddress(SystemRoutineName: *mut U
     core::ptr::with_exposed_provenance_mut(address)
 }
 
+/// `MmUserProbeAddress`, `MmHighestUserAddress`, `MmSystemRangeStart`: where the numbers lie.
+pub(crate) fn address_limits() -> [*const usize; 3] {
+    [&raw const USER_PROBE_ADDRESS, &raw const HIGHEST_USER_ADDRESS, &raw const SYSTEM_RANGE_START]
+}
+
+/// There is a line to a debugger.
+pub(crate) fn set_debugger_enabled() {
+    DEBUGGER_ENABLED.store(1, Ordering::Relaxed);
+}
+
+/// A debugger answers, or does not any more.
+pub(crate) fn set_debugger_present(is_present: bool) {
+    DEBUGGER_NOT_PRESENT.store(u8::from(!is_present), Ordering::Relaxed);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,19 +417,4 @@ mod tests {
             assert_eq!(c_atoi(c"  -42x".as_ptr().cast()), -42);
         }
     }
-}
-
-/// `MmUserProbeAddress`, `MmHighestUserAddress`, `MmSystemRangeStart`: where the numbers lie.
-pub(crate) fn address_limits() -> [*const usize; 3] {
-    [&raw const USER_PROBE_ADDRESS, &raw const HIGHEST_USER_ADDRESS, &raw const SYSTEM_RANGE_START]
-}
-
-/// There is a line to a debugger.
-pub(crate) fn set_debugger_enabled() {
-    DEBUGGER_ENABLED.store(1, Ordering::Relaxed);
-}
-
-/// A debugger answers, or does not any more.
-pub(crate) fn set_debugger_present(is_present: bool) {
-    DEBUGGER_NOT_PRESENT.store(u8::from(!is_present), Ordering::Relaxed);
 }
