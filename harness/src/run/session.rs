@@ -19,8 +19,10 @@ use crate::symbols::Symbols;
 const HELLO_AGAIN: Duration = Duration::from_millis(50);
 /// Longest time for the list.
 const LIST: Duration = Duration::from_secs(15);
-/// Longest time for an ordered shutdown.
+/// Longest silence in an ordered shutdown, and its longest time in all: every driver prints its in-flight log on the way, which
+/// takes long on a machine that is busy with other things.
 const SHUTDOWN: Duration = Duration::from_secs(15);
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(60);
 /// Longest time for a bug check's report.
 const BUG_CHECK: Duration = Duration::from_secs(3);
 /// Most tests that a guest may list.
@@ -228,11 +230,16 @@ impl<'a> Session<'a> {
     /// Why the boot ended in another way.
     pub fn goodbye(&mut self) -> Result<Option<String>, Cause> {
         self.send(&ToGuest::Goodbye)?;
-        let deadline = Instant::now() + SHUTDOWN;
+        let end = Instant::now() + LONGEST_SHUTDOWN;
+        let mut logged = self.boot.log().written();
         loop {
+            let deadline = end.min(Instant::now() + SHUTDOWN);
             match self.boot.next(deadline) {
                 Event::QemuEnded(status) if Ending::of(status) == Ending::Orderly => return Ok(self.boot.model_farewell()),
-                Event::Deadline => return Err(self.hang("the guest to shut down", SHUTDOWN)),
+                Event::Deadline if logged == self.boot.log().written() || Instant::now() >= end => {
+                    return Err(self.hang("the guest to shut down", SHUTDOWN));
+                }
+                Event::Deadline => logged = self.boot.log().written(),
                 other => drop(self.judge(other)?),
             }
         }
