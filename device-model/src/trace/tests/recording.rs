@@ -29,6 +29,7 @@ fn a_recorded_relay_shows_registers_chains_with_their_tags_and_interrupts() {
     let mut queue = DriverQueue::new(memory.clone(), 0, 256);
     machine.wires.now = 5_000;
     machine.function.write_config(0x44, &[3, 0], &mut machine.wires);
+    machine.function.write_config(0x44, &[0, 0], &mut machine.wires);
     machine.function.write_config(4, &[6, 4], &mut machine.wires);
     start_virtio(&mut machine, VERSION_1, &[&queue]);
     let command = command(0x77, Opcode::ECHO, 0, b"payload");
