@@ -7,7 +7,9 @@ mod alarm;
 #[path = "../examples/entropy.rs"]
 mod entropy;
 
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use alarm::Alarm;
 use device_model::fault::{FaultyVirtio, Kind, Plan};
@@ -68,4 +70,71 @@ fn the_entropy_source_fills_what_it_is_given_and_fails_as_planned() {
 
     let plan = Plan::new(1).with(Kind::UsedTooShort, |fault| fault.bytes = 6);
     assert_eq!(echo(Box::new(VirtioPci::new(FaultyVirtio::new(Entropy::default(), &plan)))), (Some((0, 250)), bytes));
+}
+
+/// What `cargo test` has built of an example; `None`, said aloud, where only this test was asked for.
+fn example(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_BIN_EXE_device-model")).with_file_name("examples").join(name);
+    if !path.is_file() {
+        println!("SKIP: {} is not built; `cargo test -p device-model` builds it", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn one_call_makes_a_program_with_a_socket_faults_and_a_clean_end() {
+    let Some(program) = example("alarm") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, plan) = (folder.path().join("mine.sock"), folder.path().join("plan.toml"));
+    std::fs::write(&plan, "[[fault]]\nkind = \"read-times-out\"\nafter = 1\n").unwrap();
+    let mut child = Command::new(&program)
+        .arg(&socket)
+        .arg("--faults")
+        .arg(&plan)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), format!("ready {}", socket.display()));
+    assert!(lines.next().unwrap().contains("vfio-user-pci"));
+    let mut client = vfio_user::Client::new(&socket).unwrap();
+    client.region_write(7, 4, &[6, 0]).unwrap();
+    let mut word = [0; 4];
+    client.region_read(0, 0, &mut word).unwrap();
+    assert_eq!(&word, b"ALRM");
+    client.region_read(0, 0, &mut word).unwrap();
+    assert_eq!(word, [0xff; 4], "a read that times out, as planned");
+
+    // SAFETY: the child has not been waited for, so its id is still its own.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("read-times-out"));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_program_says_what_it_cannot_do() {
+    let Some(program) = example("alarm") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, plan) = (folder.path().join("mine.sock"), folder.path().join("plan.toml"));
+    std::fs::write(&plan, "[[fault]]\nkind = \"completion-lost\"\n").unwrap();
+    let plan = plan.to_str().unwrap();
+    for (words, status, reason) in [
+        (&["--transport", "vhost-user"][..], 2, "the device is not virtio"),
+        (&["--faults", plan], 2, "line 1: completion-lost: the device has no virtqueues"),
+        (&["--log", "loud"], 2, "no such level"),
+        (&["--frobnicate"], 2, "--frobnicate"),
+    ] {
+        let output = Command::new(&program).arg(&socket).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+    let output = Command::new(&program).arg("/nonexistent/mine.sock").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen"));
 }

@@ -114,7 +114,9 @@ impl Irqs {
         let mut count = [0_u8; 8];
         // SAFETY: the buffer is valid for writes of its length.
         let read = unsafe { libc::read(unmasker.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-        if read <= 0 {
+        if read < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock {
+            // The client has taken it back.
+        } else if read <= 0 {
             // Readable, and nothing to read: it is no eventfd, and would be readable for ever.
             self.unmasker = None;
         } else if let Some(line) = self.lines[PIN as usize].first_mut() {
