@@ -1,4 +1,4 @@
-//! A project: a driver, a device model and a suite that are not this repository's own. `rig.toml` says what belongs together; `rig new`
+//! A project: a driver, a device model and a suite that are not this repository's own. `project.toml` says what belongs together; `rig new`
 //! writes one.
 
 use std::fs;
@@ -10,10 +10,10 @@ use serde::Deserialize;
 use crate::error::{AtPath as _, Outcome, Problem};
 
 /// The file that makes a folder a project.
-pub const FILE: &str = "rig.toml";
-const REMEDY: &str = "compare with a rig.toml that `cargo rig new NAME` writes";
+pub const FILE: &str = "project.toml";
+const REMEDY: &str = "compare with a project.toml that `cargo rig new NAME` writes";
 
-/// What `rig.toml` says.
+/// What `project.toml` says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
@@ -44,7 +44,7 @@ struct Part {
     name: String,
 }
 
-/// A folder with a `rig.toml`.
+/// A folder with a `project.toml`.
 #[derive(Debug)]
 pub struct Project {
     /// Its root: where cargo works.
@@ -56,7 +56,7 @@ impl Project {
     /// The project that `folder` is in, if it is in one.
     ///
     /// # Errors
-    /// Its `rig.toml` is none.
+    /// Its `project.toml` is none.
     pub fn around(folder: &Path) -> Outcome<Option<Self>> {
         folder.ancestors().find(|folder| folder.join(FILE).is_file()).map(Self::open).transpose()
     }

@@ -36,7 +36,7 @@ const FILES: [(&str, &str); 19] = [
     ("rust-toolchain.toml", include_str!("../../../rust-toolchain.toml")),
     ("rustfmt.toml", include_str!("../../../rustfmt.toml")),
     ("README.md", include_str!("../../template/README.md")),
-    (FILE, include_str!("../../template/rig.toml")),
+    (FILE, include_str!("../../template/project.toml")),
     ("protocol/Cargo.toml", include_str!("../../template/protocol/Cargo.toml")),
     ("protocol/src/lib.rs", include_str!("../../template/protocol/src/lib.rs")),
     ("driver/Cargo.toml", include_str!("../../template/driver/Cargo.toml")),

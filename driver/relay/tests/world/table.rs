@@ -195,6 +195,7 @@ functions! {
             *enqueued = true;
         }
     }
+    WdfDeviceSetFailed(_device: Number, _action: u32) {}
     WdfWorkItemGetParentObject(item: Number) -> usize { relaxed(&at(item).device) }
     WdfInterruptCreate(device: Number, config: *const WDF_INTERRUPT_CONFIG, _attributes: Number, place: *mut usize) -> NTSTATUS {
         let status = new(Kind::Interrupt(read(config).EvtInterruptDpc), device, place);
