@@ -2,7 +2,7 @@
 
 mod world;
 
-use protocol::hardware::{AdminCommand, AdminOpcode, Event, Reply, Status};
+use protocol::hardware::{AdminCommand, AdminOpcode, AdminReply, Event, Reply, Status};
 use protocol::io;
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{WdfRequestStopActionPurge, WdfRequestStopActionSuspend};
@@ -161,6 +161,28 @@ fn a_suspended_command_goes_back_to_its_queue_and_to_the_hardware_again() {
     sent.present_again();
 
     assert_eq!(device.hardware(|hardware| hardware.take(COMMANDS).map(|chain| chain.command().tag)), Some(9));
+}
+
+#[test]
+fn what_the_hardware_has_answered_before_the_queue_stops_is_not_asked_for_again() {
+    let device = Device::running();
+    let (command, admin) = (device.send(io::ECHO, b"a", 1), io::Admin { opcode: 2, reserved: 0, target: 7, argument: 0 });
+    let admin = device.send(io::ADMIN, admin.as_bytes(), 0);
+    device.hardware(|hardware| {
+        let chain = hardware.take(COMMANDS).expect("the driver offered it");
+        let tag = chain.command().tag;
+        hardware.echo(&chain, tag);
+        let chain = hardware.take(ADMIN).expect("the driver offered it");
+        let tag = AdminCommand::read_from_bytes(&chain.readable).expect("a whole command").tag;
+        let reply = AdminReply { tag, status: Status::OK, reserved: 0 };
+        hardware.give_back(ADMIN, &chain, reply.as_bytes(), size_of_val(&reply) as u32);
+    });
+    // No interrupt: its DPC comes too late.
+    command.stop(WdfRequestStopActionSuspend);
+    assert_eq!(command.outcome(), Some((NTSTATUS::SUCCESS, b"a".to_vec())));
+    admin.stop(WdfRequestStopActionSuspend);
+    assert_eq!(admin.outcome(), Some((NTSTATUS::SUCCESS, vec![])));
+    assert!(!command.is_requeued() && !admin.is_requeued());
 }
 
 #[test]
