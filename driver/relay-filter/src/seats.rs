@@ -45,6 +45,13 @@ impl<Idle, Client, Back> Seat<Idle, Client, Back> {
     pub(crate) const fn new(idle: Idle) -> Self {
         Self { journey: 0, state: State::Idle(idle), holds: 0, back: None }
     }
+
+    /// The carrier goes to whoever goes on with it. From here on nobody can hold the journey: a cancel would reach the next one.
+    fn end_journey(&mut self, back: Back) -> Option<(Back, Option<Client>)> {
+        let State::Away(client) = &mut self.state else { return None };
+        self.journey = self.journey.wrapping_add(1);
+        Some((back, client.take()))
+    }
 }
 
 /// All seats.
@@ -94,8 +101,7 @@ where
             place.back = Some(back);
             return None;
         }
-        let State::Away(client) = &mut place.state else { return None };
-        Some((back, client.take()))
+        place.end_journey(back)
     }
 
     /// The carrier is idle again.
@@ -128,8 +134,7 @@ where
             return None;
         }
         let back = place.back.take()?;
-        let State::Away(client) = &mut place.state else { return None };
-        Some((back, client.take()))
+        place.end_journey(back)
     }
 
     /// The journey of the first client that `which` picks.
@@ -204,6 +209,15 @@ mod tests {
         let _ = seats.depart().expect("it is idle again");
         assert!(!seats.hold(old));
         assert_eq!(seats.alight(old), None);
+    }
+
+    #[test]
+    fn a_cancel_that_comes_between_two_journeys_reaches_neither() {
+        let mut seats = seats(1);
+        let (old, _) = seats.depart().expect("one is idle");
+        seats.board(old, "client").expect("the seat is empty");
+        assert!(seats.arrive(old.seat, "back").is_some());
+        assert!(!seats.hold(old));
     }
 
     #[test]
