@@ -8,6 +8,9 @@ use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
 use crate::nt::{self, NTSTATUS, Thread};
 use crate::relay::DEADLINE;
 
+/// Time enough for a cancel to be on its way.
+const A_WHILE: core::time::Duration = core::time::Duration::from_secs(1);
+
 pub(super) const TESTS: &[Test] = tests!(contract {
     a_queue_that_does_not_accept_fails_new_requests: "a request that arrives at a draining queue ends with STATUS_INVALID_DEVICE_STATE",
     the_driver_is_told_of_a_cancel_of_what_it_has_had: "EvtIoCanceledOnQueue is called for a request that was presented before",
@@ -59,13 +62,14 @@ fn the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had(_: &mut Bench) ->
 fn cancelled_requests_are_told_before_others_are_presented(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let (mut first, second) = (probe.subject(FIRST)?, probe.subject(SECOND)?);
-    // While this handler of the queue runs, neither can come: both are put off until it returns, which is when a third request arrives.
+    // While this handler of the queue runs, neither can come: both are put off until it returns, which is when a third request arrives,
+    // or after a while: whoever cancels may have to wait for the handler himself.
     let other = Probe::attach()?;
     let holding = Thread::spawn(move || {
         other.run_synchronized([
             forward(SECOND, queue::SYNCHRONIZED),
             forward(FIRST, queue::SYNCHRONIZED),
-            wait(Event::Presented, THIRD, 1, DEADLINE),
+            wait(Event::Presented, THIRD, 1, A_WHILE),
         ])
     })?;
     let deadline = nt::Deadline::after(DEADLINE);
