@@ -507,6 +507,10 @@ impl<V: VirtioDevice> VirtioDevice for RecordingVirtio<V> {
         self.device.reset(now);
     }
 
+    fn reset_lasts_until(&self) -> u64 {
+        self.device.reset_lasts_until()
+    }
+
     fn next_wake(&self) -> Option<u64> {
         self.device.next_wake().into_iter().chain(self.trace.flush_due()).min()
     }
