@@ -218,15 +218,18 @@ fn a_held_command_is_answered_when_its_release_comes_and_not_before() {
     let held = |mut driver: Driver| {
         let answer = driver.offer(&command(5, Opcode::HOLD, 0, b"kept"));
         driver.ring(0);
-        driver.wait(7_000);
+        // However long the driver takes: the release is the cause, not time.
+        driver.wait(500_000_000);
         assert_eq!(driver.answer(answer), None);
         driver.release(5);
         assert_eq!(driver.answer(answer), Some(b"kept".to_vec()));
         driver.stop();
     };
     let story = record(held);
-    let outcome = replay(&story, Mode::Strict, "", held);
-    assert!(!outcome.diverged, "{:?}", outcome.lines());
+    for mode in [Mode::Strict, Mode::Ordered] {
+        let outcome = replay(&story, mode, "", held);
+        assert!(!outcome.diverged, "{:?}", outcome.lines());
+    }
 }
 
 #[test]
@@ -253,8 +256,8 @@ fn what_took_its_time_takes_the_same_time_again() {
 }
 
 #[test]
-fn an_answer_does_not_wait_for_ever_for_a_request_that_came_first_then() {
-    // Recorded: both requests in one round, and both answered behind the second.
+fn an_answer_does_not_wait_for_a_request_that_came_first_then() {
+    // Recorded: both requests in one round.
     let story = record(|mut driver| {
         driver.offer(&command(1, Opcode::HOLD, 0, b"one"));
         driver.offer(&command(2, Opcode::ECHO, 0, b"two"));
@@ -266,7 +269,6 @@ fn an_answer_does_not_wait_for_ever_for_a_request_that_came_first_then() {
         // This driver waits for each answer before it goes on.
         let two = driver.offer(&command(2, Opcode::ECHO, 0, b"two"));
         driver.ring(0);
-        driver.wait(200_000_000);
         assert_eq!(driver.answer(two), Some(b"two".to_vec()));
         driver.offer(&command(1, Opcode::HOLD, 0, b"one"));
         driver.ring(0);

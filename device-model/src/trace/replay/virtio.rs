@@ -11,8 +11,6 @@ use crate::virtio::{Chain, Host, VirtioDevice};
 
 /// How many recorded chains of a queue may be overtaken.
 const WINDOW: usize = 256;
-/// After so long without anything happening, in an ordered replay, the device does not wait any longer for what other requests did first.
-const PATIENCE: u64 = 100_000_000;
 /// Feature bits that are the device's; the others are the transport's, and not of the trace.
 const DEVICE_FEATURES: u64 = 0x00ff_ffff | 0x3fff << 50;
 
@@ -35,7 +33,6 @@ pub struct ReplayVirtio {
     /// The last answer to each read, for a driver that polls longer than it did.
     answers: HashMap<Read, Vec<u8>>,
     now: u64,
-    last_activity: u64,
     scratch: Vec<u8>,
 }
 
@@ -59,8 +56,6 @@ struct Chapter {
     /// Chains that the device has, by the event that took them; and the event of taking, by the event of giving back.
     held: HashMap<usize, Chain>,
     taken_by: HashMap<usize, usize>,
-    /// Acts that have waited longest, in their order.
-    pending: VecDeque<usize>,
 }
 
 /// An act of the device that is still to come.
@@ -98,7 +93,6 @@ impl ReplayVirtio {
             next: 0,
             answers: HashMap::new(),
             now: 0,
-            last_activity: 0,
             scratch: Vec::new(),
         };
         device.turn_page();
@@ -209,7 +203,6 @@ impl ReplayVirtio {
 
     /// An event has happened again: what waited for it has one reason less to.
     fn happened(&mut self, number: usize) {
-        self.last_activity = self.now;
         for act in self.chapter.waiting.remove(&number).unwrap_or_default() {
             self.chapter.satisfy(act, self.now);
         }
@@ -336,19 +329,6 @@ impl ReplayVirtio {
         true
     }
 
-    /// The oldest act that waits for nothing but the order in which other requests came.
-    fn stuck(&mut self) -> Option<usize> {
-        let chapter = &mut self.chapter;
-        while chapter.pending.front().is_some_and(|number| !chapter.acts.contains_key(number)) {
-            chapter.pending.pop_front();
-        }
-        let waits = |number: &&usize| {
-            let has_its_chain = chapter.taken_by.get(number).is_some_and(|taken| chapter.held.contains_key(taken));
-            has_its_chain && chapter.acts.get(number).is_some_and(|act| act.missing > 0)
-        };
-        chapter.pending.iter().take(WINDOW).find(waits).copied()
-    }
-
     fn answer(&mut self, shared: bool, offset: usize, data: &mut [u8]) {
         let key = (shared, offset as u64, data.len());
         data.fill(0);
@@ -390,7 +370,6 @@ impl Chapter {
             missing += 1;
         }
         self.acts.insert(number, Act { missing, after: delay });
-        self.pending.push_back(number);
         if missing == 0 {
             self.due.push(Reverse((delay, number)));
         }
@@ -489,9 +468,7 @@ impl VirtioDevice for ReplayVirtio {
         if self.verdict.has_diverged() {
             return None;
         }
-        let due = self.chapter.due.peek().map(|Reverse((due, _))| *due).filter(|due| *due < u64::MAX);
-        let patience = (self.mode != Mode::Strict && !self.chapter.held.is_empty()).then(|| self.last_activity + PATIENCE);
-        due.into_iter().chain(patience).min()
+        self.chapter.due.peek().map(|Reverse((due, _))| *due).filter(|due| *due < u64::MAX)
     }
 
     fn wake(&mut self, host: &mut dyn Host) {
@@ -506,16 +483,6 @@ impl VirtioDevice for ReplayVirtio {
             }
         }
         self.act(host);
-        if self.mode != Mode::Strict && self.now >= self.last_activity + PATIENCE {
-            self.last_activity = self.now;
-            if let Some(number) = self.stuck() {
-                if let Some(act) = self.chapter.acts.get_mut(&number) {
-                    act.missing = 0;
-                }
-                self.chapter.due.push(Reverse((self.now, number)));
-                self.act(host);
-            }
-        }
     }
 
     fn read_shared(&mut self, offset: u64, data: &mut [u8]) {
