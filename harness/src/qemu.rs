@@ -180,12 +180,12 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_device_model_has_no_vfio_user_device() {
-        let file = std::fs::File::open("/dev/null").unwrap();
+        let (file, memory) = (std::fs::File::open("/dev/null").unwrap(), std::fs::File::open("/dev/null").unwrap());
         let mut machine = Machine {
             accelerator: Accelerator::Tcg,
             processors: 2,
             memory: 256,
-            memory_file: file.as_fd(),
+            memory_file: memory.as_fd(),
             image: Path::new("ntlet"),
             append: "suite=suite.exe",
             archive: None,
