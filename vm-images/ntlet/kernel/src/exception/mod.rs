@@ -71,10 +71,10 @@ pub(crate) fn handle(frame: &mut ExceptionFrame) {
         vector::NMI => fatal(frame, bug_check::NMI_HARDWARE_FAILURE, [0x4f4454, 0, 0, 0]),
         vector::MACHINE_CHECK => fatal(frame, bug_check::MACHINE_CHECK_EXCEPTION, [0, 0, 0, 0]),
         vector::FAIL_FAST => fatal(frame, bug_check::KERNEL_SECURITY_CHECK_FAILURE, [frame.rcx, frame.rsp, 0, 0]),
-        // Goes on behind the byte that follows the instruction.
+        // Goes on behind the byte that follows the instruction, and the debugger sees it there: it skips breakpoints that it finds.
         vector::DEBUG_SERVICE => {
-            crate::kd::service(frame);
             frame.rip += 1;
+            crate::kd::service(frame);
         }
         vector::PAGE_FAULT => page_fault(frame),
         _ => match status_of(frame) {

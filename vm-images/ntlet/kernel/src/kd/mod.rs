@@ -412,6 +412,8 @@ fn stop(frame: &mut ExceptionFrame, why: &Stop<'_>, patience: Patience) -> bool 
     let state = session.state();
     (state.desk.sets_floating, state.desk.sets_debug_registers) = (false, false);
     let ending = converse(state, machine, own, why, patience);
+    // Whoever asked for a stop meanwhile has had it.
+    state.transport.break_in = false;
     let sets_floating = state.desk.sets_floating;
     take_registers(frame, sets_floating);
     drop(session);
