@@ -2,7 +2,7 @@
 //! the device is taken out and put in, a key is pressed, the machine is woken.
 //!
 //! The peer is QEMU, which may be dying: a closed or silent monitor is an error, never a wait without end, and no line may be longer
-//! than [`LONGEST_LINE`].
+//! than `LONGEST_LINE`.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};

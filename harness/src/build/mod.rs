@@ -146,10 +146,10 @@ pub fn driver_package(places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<Pa
     Ok((files, lock))
 }
 
-/// Builds and signs the driver package of a project; else as [`driver_package`].
+/// Builds and signs the driver package of a project; else as [`driver_package()`].
 ///
 /// # Errors
-/// As [`driver_package`].
+/// As [`driver_package()`].
 pub fn project_package(project: &Project, places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<PathBuf>, Lock)> {
     let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
     let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;

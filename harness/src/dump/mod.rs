@@ -1,6 +1,6 @@
 //! Crash dumps: written from the memory of a guest that has bug checked, read again for triage.
 //!
-//! ntlet leaves the header of a dump in its memory, under a symbol of its image ([`write`]). What is written is a complete memory dump
+//! ntlet leaves the header of a dump in its memory, under a symbol of its image ([`write()`]). What is written is a complete memory dump
 //! as Windows makes it: the header, then every page of every run. Pages that are zero take no room on the disk.
 
 pub mod read;

@@ -1,7 +1,7 @@
 //! The guests of a run, side by side: each a thread of its own, which boots, takes tests from the plan, and boots again.
 //!
 //! The kernel ties a guest's processes to the thread that started them (see [`crate::child`]), so a guest's thread lives as long as
-//! the run. All that the threads share is the [`Board`].
+//! the run. All that the threads share is the `Board`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

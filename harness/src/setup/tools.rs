@@ -2,7 +2,7 @@
 //! disk images, a browser. `rig run` needs none of them.
 //!
 //! A tool on PATH is used if it is new enough. Else it is fetched with everything it depends on: tools that share most of their
-//! packages are one [`Set`], one APT transaction and one folder of the set-up folder, `tools-llvm` for instance, in which a
+//! packages are one `Set`, one APT transaction and one folder of the set-up folder, `tools-llvm` for instance, in which a
 //! script of the tool's name starts it. How it is started, the table says.
 
 use std::fs;
