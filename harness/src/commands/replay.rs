@@ -61,6 +61,9 @@ enum Mode {
 /// # Errors
 /// What keeps the replay from beginning or from coming to a verdict. A divergence is none, but exit status 1.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
+    // `latest` in a path will mean the replay's own folder soon.
+    let trace = arguments.trace.canonicalize().unwrap_or_else(|_| arguments.trace.clone());
+    let arguments = &Arguments { trace, ..arguments.clone() };
     let header = header_of(&arguments.trace)?;
     let folder = tempfile::tempdir().at("create a folder in", &std::env::temp_dir())?;
     let verdict = folder.path().join("verdict.json");
