@@ -1,6 +1,7 @@
 //! Suite `stress`: random operations from several threads at once, and an oracle that knows what may come of each.
 //!
-//! What each thread does follows from the test's seed alone; how the threads meet does not. A failure names thread, operation and seed.
+//! What each thread does follows from the test's seed alone; how the threads meet does not. A failure names thread and operation; the run
+//! names the seed.
 //! Each test takes a moment; `--for` makes it go on.
 
 mod commands;
