@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::interrupt::{Interrupt, poll_until};
 
@@ -67,12 +67,20 @@ impl Child {
         self.process.id()
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has. What is left of its process group then ends, too.
     pub fn try_status(&mut self) -> Option<ExitStatus> {
-        if self.status.is_none() {
-            self.status = self.process.try_wait().ok().flatten();
+        if self.status.is_none() && self.has_ended() {
+            // Not reaped yet, so neither the process id nor the group's can belong to anyone else.
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            self.status = self.process.wait().ok();
         }
         self.status
+    }
+
+    /// Whether it has ended; it is not reaped by this.
+    fn has_ended(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(rustix::process::waitid(WaitId::Pid(self.pid), look), Ok(Some(_)))
     }
 
     /// Waits for its end.
@@ -123,13 +131,22 @@ impl Drop for Child {
     }
 }
 
-/// Runs in the child, before the program does.
-fn prepare(harness: Pid, inherit: &[RawFd], at_death: Signal) -> io::Result<()> {
+/// Runs in a child, before its program does: asks for a signal at the death of `parent`.
+///
+/// # Errors
+/// The parent is dead already.
+pub(crate) fn die_with(parent: Pid, at_death: Signal) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(at_death))?;
-    // The harness may have died before that call; then nobody would send the signal.
-    if rustix::process::getppid() != Some(harness) {
+    // The parent may have died before that call; then nobody would send the signal.
+    if rustix::process::getppid() != Some(parent) {
         return Err(rustix::io::Errno::SRCH.into());
     }
+    Ok(())
+}
+
+/// Runs in the child, before the program does.
+fn prepare(harness: Pid, inherit: &[RawFd], at_death: Signal) -> io::Result<()> {
+    die_with(harness, at_death)?;
     for fd in inherit {
         // SAFETY: the parent keeps the descriptor open until this process has started; see `Child::spawn`.
         let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
@@ -173,6 +190,21 @@ mod tests {
         child.kill();
         assert_eq!(child.try_status().unwrap().code(), Some(7));
         assert_eq!(describe(status), "exit status 7");
+    }
+
+    #[test]
+    fn what_an_ended_child_left_behind_ends_too() {
+        let interrupt = Interrupt::never().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = shell("sleep 600 & exit 3");
+        command.stdout(writer);
+        let mut child = Child::spawn(command, &[], Signal::KILL).unwrap();
+
+        let waited = child.wait(Instant::now() + Duration::from_secs(20), &interrupt);
+
+        assert!(matches!(waited, Waited::Ended(status) if status.code() == Some(3)));
+        // The pipe's other end is closed when the last of them is gone.
+        assert_eq!(io::read_to_string(reader).unwrap(), "");
     }
 
     #[test]

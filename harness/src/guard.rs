@@ -10,6 +10,8 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::child;
+
 /// Name of the command, as first argument of `rig`.
 pub const COMMAND: &str = "guard";
 /// Exit status when the program could not be started, as shells have it.
@@ -45,9 +47,10 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let mut command = Command::new(&program);
     command.args(arguments);
-    // SAFETY: one system call between fork and exec.
+    let guard = rustix::process::getpid();
+    // SAFETY: between fork and exec, two plain system calls.
     unsafe {
-        command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
+        command.pre_exec(move || child::die_with(guard, Signal::KILL));
     }
     match command.status() {
         Ok(status) => {

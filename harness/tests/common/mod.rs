@@ -270,7 +270,11 @@ pub(crate) fn process_with(mark: &str, part: &str) -> Option<u32> {
 
 /// Asserts that nothing that carries the mark lives on.
 pub(crate) fn assert_nothing_lives(mark: &str) {
-    wait_for("every process to be gone", || marked(mark).is_empty().then_some(()));
+    let began = Instant::now();
+    while !marked(mark).is_empty() {
+        assert!(began.elapsed() < PATIENCE, "still there: {:?}", marked(mark));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Asserts that a run's folder holds whole files only.
