@@ -118,11 +118,6 @@ impl Bench {
         self.span.unwrap_or(moment)
     }
 
-    /// Whether somebody said how long to go on.
-    pub const fn is_told_how_long(&self) -> bool {
-        self.span.is_some()
-    }
-
     /// Writes a line into the test's log.
     ///
     /// # Errors

@@ -19,23 +19,12 @@ const LONGEST: u64 = 6_000;
 /// Commands that were cancelled: with any, the driver may be out of slots for the next.
 static CANCELS: AtomicU32 = AtomicU32::new(0);
 
-/// About once in ten seconds of this a request gets stuck between suite and hardware for longer than [`DEADLINE`]: a mistake in the
-/// product that is not found yet. Runs that nobody asked to go on leave these tests out, by name.
-fn only_when_asked(bench: &Bench) -> TestResult {
-    if bench.is_told_how_long() {
-        return Ok(());
-    }
-    Err(Failure::Skipped { reason: "a request can get stuck here, which is not mended yet; run it with --for 20s".into() })
-}
-
 pub(super) fn commands_from_several_threads(bench: &mut Bench) -> TestResult {
-    only_when_asked(bench)?;
     at_once(bench, vec![work; THREADS as usize])?;
     nothing_is_held()
 }
 
 pub(super) fn commands_through_sleep_and_wake(bench: &mut Bench) -> TestResult {
-    only_when_asked(bench)?;
     at_once(bench, vec![work, work, work, go_to_sleep])?;
     nothing_is_held()
 }
@@ -128,9 +117,7 @@ fn work(worker: &mut Worker) -> TestResult {
             drop(relay);
             orphans.into_iter().try_for_each(see_off)?;
         } else {
-            for mut flight in flights {
-                settle(&control, &mut flight)?;
-            }
+            settle(&control, flights)?;
         }
     }
     Ok(())
@@ -181,18 +168,28 @@ fn look(flights: &mut Vec<Flight<Pending<'_>>>, pick: usize) -> TestResult {
     flights.swap_remove(pick).judge(&came)
 }
 
-/// Sees a command to its end. A held one is released for that, more than once if need be: it may not have arrived yet, and one that was
-/// released just before the power went is sent to the hardware anew.
-fn settle(control: &Relay, flight: &mut Flight<Pending<'_>>) -> TestResult {
+/// Sees commands to their end, all of them at once: one that is held keeps what others wait for, the driver's place for a large command or
+/// one of the filter's carriers, until it is released. It is released more than once if need be: it may not have arrived yet, and one that
+/// was released just before the power went is sent to the hardware anew.
+fn settle(control: &Relay, mut flights: Vec<Flight<Pending<'_>>>) -> TestResult {
     let deadline = Deadline::after(DEADLINE);
     loop {
-        let patience = if flight.is_held { Duration::from_millis(1) } else { DEADLINE };
-        match flight.request.wait(patience) {
-            Err(NTSTATUS::TIMEOUT) if flight.is_held && !deadline.has_passed() => {
-                flight.released |= admin(control, AdminOpcode::RELEASE, flight.tag)?;
+        let is_late = deadline.has_passed();
+        let mut under_way = Vec::new();
+        for mut flight in flights {
+            match flight.request.wait(Duration::ZERO) {
+                Err(NTSTATUS::TIMEOUT) if !is_late => under_way.push(flight),
+                came => flight.judge(&came)?,
             }
-            came => return flight.judge(&came),
         }
+        if under_way.is_empty() {
+            return Ok(());
+        }
+        for flight in under_way.iter_mut().filter(|flight| flight.is_held) {
+            flight.released |= admin(control, AdminOpcode::RELEASE, flight.tag)?;
+        }
+        nt::sleep(Duration::from_millis(1));
+        flights = under_way;
     }
 }
 
