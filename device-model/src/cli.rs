@@ -218,7 +218,8 @@ pub(crate) fn read_plan(path: &Path, possible: impl Fn(Kind) -> Result<(), &'sta
 
 /// Whether a fault can happen to a virtio device on this transport.
 pub(crate) fn possible_on(transport: Transport, kind: Kind) -> Result<(), &'static str> {
-    if transport == Transport::VhostUser && !kind.is_of_a_queue() {
+    // The status in which a device asks for a reset is a register, too.
+    if transport == Transport::VhostUser && (!kind.is_of_a_queue() || kind == Kind::NeedsReset) {
         return Err("registers and interrupts are QEMU's on vhost-user; this fault needs --transport vfio-user");
     }
     Ok(())

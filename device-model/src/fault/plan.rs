@@ -121,11 +121,13 @@ pub enum Kind {
     UsedTooShort,
     /// One byte of what the device wrote is changed.
     DataCorrupted,
+    /// Instead of giving a chain back, the device says that it needs a reset.
+    NeedsReset,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::InterruptDropped,
         Self::InterruptDoubled,
         Self::InterruptDelayed,
@@ -139,6 +141,7 @@ impl Kind {
         Self::UsedTooLong,
         Self::UsedTooShort,
         Self::DataCorrupted,
+        Self::NeedsReset,
     ];
 
     /// Its name in a plan.
@@ -157,6 +160,7 @@ impl Kind {
             Self::UsedTooLong => "used-too-long",
             Self::UsedTooShort => "used-too-short",
             Self::DataCorrupted => "data-corrupted",
+            Self::NeedsReset => "needs-reset",
         }
     }
 

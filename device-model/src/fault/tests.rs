@@ -78,6 +78,19 @@ fn a_completion_is_lost_or_late_or_overtaken() {
 }
 
 #[test]
+fn a_device_that_needs_a_reset_says_so_and_keeps_the_chain() {
+    let (mut machine, mut commands) = machine(&Plan::new(1).with(Kind::NeedsReset, |fault| fault.times = 1));
+    assert_eq!(machine.read8(BAR, STATUS), RUNNING);
+    let told = machine.wires.messages.len();
+
+    echo(&mut machine, &mut commands);
+
+    assert_eq!(commands.used(), None);
+    assert_eq!(machine.read8(BAR, STATUS), RUNNING | 0x40);
+    assert_eq!(machine.wires.messages.len(), told + 1, "the driver is told of a change of configuration");
+}
+
+#[test]
 fn the_used_length_lies_and_data_is_corrupted() {
     for (kind, written) in [(Kind::UsedTooLong, 23), (Kind::UsedTooShort, 17)] {
         let (mut machine, mut commands) = machine(&Plan::new(1).with(kind, |fault| fault.bytes = 3));

@@ -56,13 +56,14 @@ impl State {
     }
 
     fn push(&mut self, host: &mut dyn Host, queue: u16, head: u16, written: u32) {
-        const KINDS: [Kind; 6] = [
+        const KINDS: [Kind; 7] = [
             Kind::CompletionLate,
             Kind::CompletionLost,
             Kind::CompletionOutOfOrder,
             Kind::UsedTooLong,
             Kind::UsedTooShort,
             Kind::DataCorrupted,
+            Kind::NeedsReset,
         ];
         let now = host.now();
         let answer = self.answers.iter().position(|answer| (answer.0, answer.1) == (queue, head));
@@ -71,6 +72,7 @@ impl State {
         let mut completion = Late { due: now, queue, head, written };
         match strike {
             Some(Strike { kind: Kind::CompletionLost, .. }) => return,
+            Some(Strike { kind: Kind::NeedsReset, .. }) => return host.fail(),
             Some(Strike { kind: Kind::CompletionLate, time, .. }) if self.late.len() < MAX_LATE => {
                 self.late.push(Late { due: now.saturating_add(time), ..completion });
                 return;
@@ -141,6 +143,10 @@ impl Host for FaultyHost<'_> {
 
     fn push(&mut self, queue: u16, head: u16, written: u32) {
         self.state.push(self.host, queue, head, written);
+    }
+
+    fn fail(&mut self) {
+        self.host.fail();
     }
 
     fn memory(&self) -> &Memory {

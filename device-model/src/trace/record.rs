@@ -446,6 +446,10 @@ impl Host for RecordingHost<'_> {
         self.host.push(queue, head, written);
     }
 
+    fn fail(&mut self) {
+        self.host.fail();
+    }
+
     fn memory(&self) -> &Memory {
         self.host.memory()
     }

@@ -24,6 +24,9 @@ pub trait Host {
     /// Give a chain back with `written` bytes in it.
     fn push(&mut self, queue: u16, head: u16, written: u32);
 
+    /// The device cannot go on until it is reset (2.1.2).
+    fn fail(&mut self);
+
     /// Guest memory.
     fn memory(&self) -> &Memory;
 
@@ -182,6 +185,10 @@ impl<Q: QueueSet> Host for Queues<'_, Q> {
             return;
         }
         self.used |= 1 << index;
+    }
+
+    fn fail(&mut self) {
+        self.broken = true;
     }
 
     fn memory(&self) -> &Memory {
