@@ -5,6 +5,7 @@
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
 
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{
@@ -41,6 +42,12 @@ struct Mdl(*mut MDL);
 unsafe impl Send for Mdl {}
 
 impl Memories {
+    /// References of the driver's to the memory objects of both buffers.
+    pub(crate) fn driver_references(&self) -> usize {
+        let of = |memory: &Ref<Memory>| memory.any().header().driver_references.load(Ordering::Relaxed);
+        [&self.input, &self.output].into_iter().flatten().map(of).filter_map(|count| usize::try_from(count).ok()).sum()
+    }
+
     /// Everything goes: the request is being completed.
     pub(crate) fn delete(self) {
         for memory in [self.input, self.output].into_iter().flatten() {

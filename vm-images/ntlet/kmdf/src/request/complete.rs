@@ -105,6 +105,7 @@ fn by_driver(call: &Call, request: &Ref<Request>, status: NTSTATUS, information:
     };
     if call.globals.verifies() {
         check_information(call, request, status, information);
+        check_memories(call, request);
     }
     finish(request, status, information, boost, place);
 }
@@ -204,6 +205,16 @@ fn check_information(call: &Call, request: &Ref<Request>, status: NTSTATUS, info
     crate::report!(call.globals, "{}: information {information} exceeds the output buffer of {length} bytes", call.name());
     let code = WDF_REQUEST_FATAL_ERROR_INFORMATION_LENGTH_MISMATCH;
     verifier::bug_check(call.globals, BugCheck::RequestFatalError(code, (&raw const data).addr()));
+}
+
+/// A buffer goes with its request: a driver that keeps a reference to its memory object would hold on to nothing.
+fn check_memories(call: &Call, request: &Ref<Request>) {
+    let references = request.memories.lock().driver_references();
+    if references == 0 {
+        return;
+    }
+    crate::report!(call.globals, "{}: the driver still has {references} references to the request's buffers", call.name());
+    verifier::bug_check(call.globals, BugCheck::VerifierFatalError(request.any().header().handle, references));
 }
 
 /// Completes the IRP, lets the queue go on, and deletes the object.

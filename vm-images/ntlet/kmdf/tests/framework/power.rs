@@ -21,6 +21,7 @@ enum Stop {
     Complete,
     CompleteLater,
     CompleteMuchLater,
+    CompleteAfterMinutes,
 }
 
 static STOP: Mutex<Stop> = Mutex::new(Stop::Acknowledge);
@@ -48,7 +49,9 @@ unsafe extern "win64" fn stop(_: WDFQUEUE, request: WDFREQUEST, flags: u32) {
         Stop::Acknowledge => ddi!(WdfRequestStopAcknowledge(request, FALSE)),
         Stop::Requeue => ddi!(WdfRequestStopAcknowledge(request, TRUE)),
         Stop::Complete => ddi!(WdfRequestComplete(request, NTSTATUS::CANCELLED)),
-        Stop::CompleteLater | Stop::CompleteMuchLater => ddi!(WdfWorkItemEnqueue(WDFWORKITEM(WORK_ITEM.get()))),
+        Stop::CompleteLater | Stop::CompleteMuchLater | Stop::CompleteAfterMinutes => {
+            ddi!(WdfWorkItemEnqueue(WDFWORKITEM(WORK_ITEM.get())))
+        }
     }
 }
 
@@ -58,9 +61,13 @@ unsafe extern "win64" fn resume(_: WDFQUEUE, _: WDFREQUEST) {
 
 unsafe extern "win64" fn complete_later(_: WDFWORKITEM) {
     settle();
-    if matches!(*STOP.lock().unwrap(), Stop::CompleteMuchLater) {
-        let mut interval = -15 * 10_000_000;
-        let _ = ddi!(wdf_sys::wdm::functions::KeDelayExecutionThread(KERNEL_MODE, 0, &mut interval));
+    let seconds = match *STOP.lock().unwrap() {
+        Stop::CompleteMuchLater => 15,
+        Stop::CompleteAfterMinutes => 150,
+        _ => 0,
+    };
+    if seconds != 0 {
+        pass(seconds * 1000);
     }
     note("completed at last");
     ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
@@ -171,6 +178,17 @@ fn a_request_that_is_forgotten_in_the_stop_callback_is_named_with_its_history() 
         assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
     });
     assert!(!late.has_logged("VIOLATION"), "a driver may take its time: {}", late.log);
+}
+
+#[test]
+fn a_power_down_that_waits_says_so_every_minute() {
+    let waiting = with_device(add, |rig| {
+        *STOP.lock().unwrap() = Stop::CompleteAfterMinutes;
+        let sent = Sent::control(rig, 0, 0);
+        assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS);
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+    });
+    assert_eq!(waiting.log.matches("the power-down waits for queue").count(), 2, "{}", waiting.log);
 }
 
 #[test]
