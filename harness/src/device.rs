@@ -192,6 +192,34 @@ impl Model {
 }
 
 impl Model {
+    /// Why it cannot fail as this plan of a test's says; `None`: it can. The plan's file is there.
+    ///
+    /// # Errors
+    /// Whether it can cannot be found out.
+    pub fn refusal(&self, plan: &Path, interrupt: &Interrupt) -> Outcome<Option<String>> {
+        if !self.takes_faults {
+            return Ok(Some("this device model takes no plan of faults".to_owned()));
+        }
+        if self.transport == Transport::VfioUser {
+            return Ok(None);
+        }
+        let what = "the plan of faults of a test cannot be checked";
+        let tool = Tool::new(&self.checker, PLAN_CHECK).args(["check", "--transport", self.transport.name()]).args([plan]);
+        let finished = tool.capture(interrupt).map_err(|error| error.problem(what, "run it again"))?;
+        match finished.status.code() {
+            Some(0) => Ok(None),
+            // The last thing that it says is the reason; before it stands the name of a file that is gone soon.
+            Some(2) => Ok(Some(
+                finished
+                    .stderr
+                    .trim()
+                    .rsplit_once(": line ")
+                    .map_or_else(|| finished.stderr.trim().to_owned(), |(_, reason)| format!("plan of faults, line {reason}")),
+            )),
+            _ => Err(Problem::environment(what).because(complaint(&finished)).so("run it again")),
+        }
+    }
+
     /// Starts it, and returns how.
     fn spawn(
         &self,

@@ -26,6 +26,8 @@ const BUFFER_SIZE: u32 = 0x1_0000;
 pub struct Answer {
     /// The frame, with the zero byte that ends it.
     pub request: Vec<u8>,
+    /// Whole seconds to wait before the answer, at least.
+    pub seconds: u32,
     /// Text for the log on COM1.
     pub log: Vec<u8>,
     /// Bytes to send back.
@@ -103,6 +105,9 @@ impl Script {
         self.op(0xbe).imm32(request).op(0xbf).imm32(BUFFER).op(0xb9).imm32(length); // mov esi, …; mov edi, …; mov ecx, …
         self.bytes(&[0xfc, 0xf3, 0xa6]); // cld; repe cmpsb
         let other_bytes = self.forward_jump(0x85); // jne
+        if answer.seconds > 0 {
+            self = self.wait(answer.seconds);
+        }
         self = self.send(COM1, &answer.log).send(port, &answer.reply);
         match answer.then {
             Then::GoOn => {}
@@ -112,6 +117,16 @@ impl Script {
         self.jump(again);
         self.land(other_length);
         self.land(other_bytes);
+        self
+    }
+
+    /// Waits for so many whole seconds of the machine's clock, and for what is left of the second before.
+    #[must_use]
+    pub fn wait(mut self, seconds: u32) -> Self {
+        self.op(0xb9).imm32(seconds + 1); // mov ecx, seconds + 1
+        self.bytes(&[0xb0, 0x00, 0xe6, 0x70, 0xe4, 0x71, 0x88, 0xc4]); // next: mov al, 0; out 0x70, al; in al, 0x71; mov ah, al
+        self.bytes(&[0xb0, 0x00, 0xe6, 0x70, 0xe4, 0x71, 0x38, 0xe0]); // same: mov al, 0; out 0x70, al; in al, 0x71; cmp al, ah
+        self.bytes(&[0x74, 0xf6, 0xe2, 0xec]); // je same; loop next
         self
     }
 

@@ -8,4 +8,4 @@ mod frame;
 mod message;
 
 pub use frame::{Decoder, FrameError, MAX_FRAME, encode};
-pub use message::{Ask, Expected, FromGuest, LogLevel, Needs, Outcome, PROTOCOL_VERSION, ToGuest};
+pub use message::{Ask, Bounds, Expected, FromGuest, LogLevel, Needs, Outcome, PROTOCOL_VERSION, ToGuest};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this file's messages; harness and guest must have the same one.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// From the harness to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub enum ToGuest<'a> {
 pub struct Needs<'a> {
     /// The framework verifier is on.
     pub verifier: bool,
+    /// A violation that the verifier finds breaks into the debugger, of which there is none.
+    pub breaks: bool,
     /// Fault plan for the device model, in TOML; empty for none.
     pub faults: &'a str,
     /// The device can be taken out of its slot and put back.
@@ -48,7 +50,7 @@ pub struct Needs<'a> {
 
 impl Needs<'_> {
     /// What a test has that asks for nothing: the verifier, and hardware without faults.
-    pub const NOTHING: Needs<'static> = Needs { verifier: true, faults: "", removable: false };
+    pub const NOTHING: Needs<'static> = Needs { verifier: true, breaks: false, faults: "", removable: false };
 }
 
 /// The bug check in which a test is to end.
@@ -68,6 +70,30 @@ impl Expected {
     pub fn matches(&self, code: u32, parameters: &[u64; 4]) -> bool {
         let known = usize::from(self.known).min(4);
         self.code == code && self.parameters[..known] == parameters[..known]
+    }
+}
+
+/// What a test that is to end in a bug check knows of the bug check's parameters once it runs: addresses, handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The smallest that each may be.
+    pub least: [u64; 4],
+    /// The largest.
+    pub most: [u64; 4],
+}
+
+impl Default for Bounds {
+    /// Nothing is known.
+    fn default() -> Self {
+        Self { least: [0; 4], most: [u64::MAX; 4] }
+    }
+}
+
+impl Bounds {
+    /// The first parameter, counted from 0, that is out of bounds.
+    #[must_use]
+    pub fn broken_by(&self, parameters: &[u64; 4]) -> Option<usize> {
+        (0..4).find(|&at| !(self.least[at]..=self.most[at]).contains(&parameters[at]))
     }
 }
 
@@ -175,6 +201,11 @@ pub enum FromGuest<'a> {
     Ask {
         /// What.
         what: Ask,
+    },
+    /// The running test is about to end the guest, and knows this of the bug check.
+    Foretell {
+        /// Its parameters.
+        bounds: Bounds,
     },
     /// The guest's kernel stops. Said by the kernel, in the middle of anything; nothing follows but the rest of the report, up to
     /// [`FromGuest::BugCheckEnd`].

@@ -28,6 +28,8 @@ enum Kind {
     Path,
     /// Several paths.
     Paths,
+    /// Several texts.
+    Values,
 }
 
 /// What a file may say.
@@ -51,7 +53,7 @@ const KEYS: [(&str, Kind); 24] = [
     ("seed", Kind::Value),
     ("service", Kind::Paths),
     ("slow", Kind::Value),
-    ("suite", Kind::Value),
+    ("suite", Kind::Values),
     ("symbols", Kind::Paths),
     ("timeout", Kind::Value),
     ("transport", Kind::Value),
@@ -121,7 +123,7 @@ fn words_of(name: &str, kind: Kind, value: &DeValue<'_>, folder: &Path) -> Resul
     let option = |value: OsString| vec![OsString::from(format!("--{name}")), value];
     let path = |text: &str| folder.join(text).into_os_string();
     match (kind, value) {
-        (Kind::Value, DeValue::String(text)) => Ok(option(OsString::from(text.as_ref()))),
+        (Kind::Value | Kind::Values, DeValue::String(text)) => Ok(option(OsString::from(text.as_ref()))),
         (Kind::Value, DeValue::Integer(number)) => Ok(option(OsString::from(number.as_str()))),
         (Kind::Flag, DeValue::Boolean(true)) => Ok(vec![OsString::from(format!("--{name}"))]),
         (Kind::Flag, DeValue::Boolean(false)) => Ok(Vec::new()),
@@ -131,7 +133,13 @@ fn words_of(name: &str, kind: Kind, value: &DeValue<'_>, folder: &Path) -> Resul
             let texts = texts.ok_or_else(|| format!("{name} is a list of file names"))?;
             Ok(texts.into_iter().flat_map(|text| option(path(text))).collect())
         }
+        (Kind::Values, DeValue::Array(list)) => {
+            let texts: Option<Vec<&str>> = list.iter().map(|item| item.get_ref().as_str()).collect();
+            let texts = texts.ok_or_else(|| format!("{name} is a list of texts"))?;
+            Ok(texts.into_iter().flat_map(|text| option(OsString::from(text))).collect())
+        }
         (Kind::Value, _) => Err(format!("{name} is a text or a number")),
+        (Kind::Values, _) => Err(format!("{name} is a text or a list of them")),
         (Kind::Flag, _) => Err(format!("{name} is true or false")),
         (Kind::Path, _) => Err(format!("{name} is a file name")),
         (Kind::Paths, _) => Err(format!("{name} is a file name or a list of them")),
@@ -168,12 +176,12 @@ mod tests {
 
     #[test]
     fn keys_become_options_and_paths_are_seen_from_the_files_folder() {
-        let text = "package = 'driver/my.inf'\nservice = ['a.sys', 'b.sys']\nretries = 2\nkeep-going = true\nno-device = false\n";
+        let text = "package = 'driver/my.inf'\nservice = ['a.sys', 'b.sys']\nretries = 2\nkeep-going = true\nno-device = false\nsuite = ['device', 'contract']\n";
         let mut words = typed(text);
         words.sort();
-        let expected = ["--keep-going", "--package", "--retries", "--service", "--service", "/home/me/a.sys", "/home/me/b.sys"];
+        let expected = ["--keep-going", "--package", "--retries", "--service", "--service", "--suite", "--suite"];
         assert_eq!(words[..7], expected);
-        assert_eq!(words[7..], ["/home/me/driver/my.inf", "2"]);
+        assert_eq!(words[7..], ["/home/me/a.sys", "/home/me/b.sys", "/home/me/driver/my.inf", "2", "contract", "device"]);
     }
 
     #[test]

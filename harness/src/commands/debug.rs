@@ -89,7 +89,7 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
             .so("name another with --port")
     })?;
     let port = listener.local_addr().map_or(arguments.port, |address| address.port());
-    let mission = Mission { verifier: true, removable: false, faults: None, recording: None };
+    let mission = Mission { verifier: None, removable: false, faults: None, recording: None };
     let mut boot = Boot::start(&prepared.rig, &mission, &logs, interrupt).map_err(|(who, error)| {
         Problem::environment(format!("{who} cannot be started")).because(error.to_string()).so("see `rig doctor`")
     })?;

@@ -124,7 +124,7 @@ fn whole_run(arguments: &Arguments, header: &Header, verdict: &Path) -> Outcome<
         words.extend(["--rules".into(), absolute(rules).into()]);
     }
     Ok(run::Arguments {
-        suite: note_of("suite").cloned(),
+        suite: note_of("suite").map(|suites| suites.split(' ').map(str::to_owned).collect()).unwrap_or_default(),
         filter: note_of("filter").cloned(),
         seed: note_of("seed").and_then(|seed| seed.parse().ok()),
         vcpus: note_of("processors").and_then(|count| count.parse().ok()).unwrap_or(defaults.vcpus),

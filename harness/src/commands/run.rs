@@ -59,9 +59,10 @@ pub struct Arguments {
     /// Where the driver runs.
     #[arg(long, value_enum, default_value_t)]
     pub rig: Kind,
-    /// Only this suite.
+    /// Only this suite; may be given several times.
     #[arg(long)]
-    pub suite: Option<String>,
+    #[serde(default)]
+    pub suite: Vec<String>,
     /// Only tests whose names contain this.
     #[arg(long)]
     pub filter: Option<String>,
@@ -223,7 +224,7 @@ pub fn perform_these(
     let mut request = Request { only, ..request_of(arguments)? };
     let prepared = prepare(arguments, &places, interrupt)?;
     request.check.clone_from(&prepared.check);
-    let suite = request.suite.clone().unwrap_or_else(|| "all".to_owned());
+    let suite = if request.suites.is_empty() { "all".to_owned() } else { request.suites.join("+") };
     // Shards of one run may begin in the same second, on machines whose folders are collected in one place.
     let part = request.shard.map(|shard| format!("-{shard}").replace('/', "of")).unwrap_or_default();
     let folder = RunFolder::create(&places, &format!("{suite}{part}"), started)?;
@@ -286,7 +287,7 @@ fn resolved(arguments: &Arguments) -> Arguments {
 
 /// What was asked for, in words.
 fn wish(request: &Request) -> String {
-    let suite = request.suite.as_ref().map(|suite| format!("suite {suite}"));
+    let suite = (!request.suites.is_empty()).then(|| format!("suite {}", request.suites.join(" or ")));
     let filter = request.filter.as_ref().map(|filter| format!("filter {filter:?}"));
     let only = request.only.as_ref().map(|names| names.join(", "));
     [suite, filter, only].into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -303,7 +304,7 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
     let shard = arguments.shard.as_deref().map(str::parse).transpose();
     let shard = shard.map_err(|why: String| Problem::usage("there is no such shard").because(why).so("count from 1 to N"))?;
     Ok(Request {
-        suite: arguments.suite.clone(),
+        suites: arguments.suite.clone(),
         filter: arguments.filter.clone(),
         only: None,
         check: None,
@@ -357,7 +358,12 @@ fn listed(test: &Listed, is_json: bool) -> String {
         "event": "test",
         "name": test.name,
         "purpose": test.purpose,
-        "needs": { "verifier": test.needs.verifier, "faults": test.needs.faults },
+        "needs": {
+            "verifier": test.needs.verifier,
+            "breaks": test.needs.breaks,
+            "faults": test.needs.faults,
+            "removable": test.needs.removable,
+        },
         "ends_in_bug_check": test.expects.map(|expected| expected.code),
     })
     .to_string()

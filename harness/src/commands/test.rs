@@ -24,8 +24,8 @@ use crate::tool::Tool;
 /// Longest time for the host tests, their build included.
 const HOST_TESTS: Duration = Duration::from_secs(30 * 60);
 const LINTS: Duration = Duration::from_secs(15 * 60);
-/// Numbers of processors that the guest is run with.
-const PROCESSORS: [&str; 3] = ["2", "1", "4"];
+/// Numbers of processors that the guest is run with, and how its device is then reached.
+const GROUNDS: [(&str, &str); 3] = [("2", "vfio-user"), ("1", "vhost-user"), ("4", "vfio-user")];
 /// Longest line of a test's output that is looked at.
 const LONGEST_LINE: usize = 64 << 10;
 
@@ -66,17 +66,22 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     Ok(exit)
 }
 
-/// The runs in the guest: everything with different numbers of processors; then our own package and model as if they were somebody
+/// The runs in the guest: everything with different numbers of processors, on both transports; then our own package and model as if they were somebody
 /// else's. What each is called, and the options of `rig run` that it takes.
 fn in_the_guest(places: &Places) -> Vec<(String, Vec<String>)> {
-    let mut runs: Vec<(String, Vec<String>)> =
-        PROCESSORS.iter().map(|count| (format!("{count} processors"), ["--vcpus", count].map(str::to_owned).to_vec())).collect();
+    let mut runs: Vec<(String, Vec<String>)> = GROUNDS.iter().map(|&(count, transport)| whole_run(count, transport)).collect();
     // Both are there: the runs before this one have built them.
     let package = places.package().join("relay.inf").display().to_string();
     let model = places.target.join("debug/device-model").display().to_string();
     let serve = format!("'{model}' serve relay --transport vfio-user --socket {}", crate::device::PATH);
     runs.push(("as a stranger's".to_owned(), ["--package", &package, "--device", &serve].map(str::to_owned).to_vec()));
     runs
+}
+
+/// A run of everything.
+fn whole_run(processors: &str, transport: &str) -> (String, Vec<String>) {
+    let words = ["--vcpus", processors, "--transport", transport].map(str::to_owned).to_vec();
+    (format!("processors: {processors}, {transport}"), words)
 }
 
 /// One run. What keeps it from beginning counts as a failed test.

@@ -63,8 +63,8 @@ pub struct Rig {
 /// What one boot is for, beyond what all boots of a run have.
 #[derive(Debug)]
 pub struct Mission {
-    /// The framework verifier is on.
-    pub verifier: bool,
+    /// What the kernel's command line says of the framework verifier, if anything.
+    pub verifier: Option<&'static str>,
     /// The device can be taken out and put back.
     pub removable: bool,
     /// Plan of faults for the device model.
@@ -139,7 +139,10 @@ impl<'a> Boot<'a> {
             .map_err(of_model)?;
         let (log, com1) = UnixStream::pair().map_err(of_qemu)?;
         let (channel, com2) = UnixStream::pair().map_err(of_qemu)?;
-        let append = if mission.verifier { rig.append.clone() } else { format!("{} verifier=off", rig.append) };
+        let append = match mission.verifier {
+            Some(word) => format!("{} verifier={word}", rig.append),
+            None => rig.append.clone(),
+        };
         let memory = GuestMemory::new(rig.memory).map_err(of_qemu)?;
         let (monitor, qemus_monitor) = UnixStream::pair().map_err(of_qemu)?;
         let machine = Machine {

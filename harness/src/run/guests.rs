@@ -4,6 +4,7 @@
 //! the run. All that the threads share is the `Board`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,7 +17,7 @@ use chrono::{SecondsFormat, Utc};
 use super::boot::{Boot, Logs, Mission, Rig};
 use super::link::{Needs, Verdict};
 use super::plan::{Plan, Turn};
-use super::record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble};
+use super::record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble, suite_of};
 use super::session::{Cause, Session};
 use super::watch::{Event, Watcher};
 use super::{Findings, Request, outcome_of};
@@ -63,7 +64,16 @@ struct Board {
     over: bool,
     /// Guests that have begun to take from the plan.
     guests: usize,
+    /// What each guest that runs is made for.
+    running: Vec<Needs>,
     findings: Findings,
+}
+
+impl Board {
+    /// What the next guest is made for: what no other guest is made for, if there is such work.
+    fn needs(&self, alone: bool) -> Option<Needs> {
+        self.plan.as_ref()?.needs(alone, &self.running)
+    }
 }
 
 impl<'a> Run<'a> {
@@ -151,8 +161,7 @@ impl<'a> Run<'a> {
             return;
         }
         loop {
-            let needs = self.board().plan.as_ref().and_then(|plan| plan.needs(false));
-            let Some(needs) = needs else { break };
+            let Some(needs) = self.board().needs(false) else { break };
             self.boot(needs, false);
         }
         self.board().guests -= 1;
@@ -164,7 +173,7 @@ impl<'a> Run<'a> {
         let mut board = self.board();
         loop {
             let waited = board.listed.map(|since| since.elapsed());
-            let has_work = board.plan.as_ref().is_some_and(|plan| plan.needs(false).is_some());
+            let has_work = board.needs(false).is_some();
             if board.over || waited.is_some() && !has_work {
                 return false;
             }
@@ -184,7 +193,7 @@ impl<'a> Run<'a> {
         loop {
             let alone = board.guests == 1;
             let plan = board.plan.as_ref().filter(|_| !self.request.list)?;
-            if let Some(needs) = plan.needs(alone) {
+            if let Some(needs) = board.needs(alone) {
                 return Some((needs, alone));
             }
             if alone || !plan.waits_to_be_alone() {
@@ -196,10 +205,39 @@ impl<'a> Run<'a> {
 
     /// One boot of a guest that is made for `needs`.
     fn boot(&self, needs: Needs, alone: bool) {
-        let Some((number, boot)) = self.begin(&needs) else { return };
-        let mut guest = Guest { run: self, number, needs, alone, session: Session::new(boot, self.symbols) };
-        let ended = guest.converse();
-        self.end(number, guest.session, &ended);
+        match self.refusal(&needs) {
+            Ok(None) => {}
+            Ok(Some(reason)) => return self.skip(&needs, &reason),
+            Err(problem) => return self.problem(&problem),
+        }
+        self.board().running.push(needs.clone());
+        if let Some((number, boot)) = self.begin(&needs) {
+            let mut guest = Guest { run: self, number, needs: needs.clone(), alone, session: Session::new(boot, self.symbols) };
+            let ended = guest.converse();
+            self.end(number, guest.session, &ended);
+        }
+        let running = &mut self.board().running;
+        if let Some(place) = running.iter().position(|other| *other == needs) {
+            running.swap_remove(place);
+        }
+    }
+
+    /// Why the device model cannot fail as tests with these needs want it to; `None`: it can.
+    fn refusal(&self, needs: &Needs) -> Outcome<Option<String>> {
+        let Some(model) = self.rig.model.as_ref().filter(|_| !needs.faults.is_empty()) else { return Ok(None) };
+        let mut plan = tempfile::NamedTempFile::new().at("make a file in", &std::env::temp_dir())?;
+        plan.write_all(needs.faults.as_bytes()).at("write", plan.path())?;
+        model.refusal(plan.path(), self.interrupt)
+    }
+
+    /// Ends the turn of every test with these needs: no guest can be made for them.
+    fn skip(&self, needs: &Needs, reason: &str) {
+        loop {
+            let turn = self.board().plan.as_mut().and_then(|plan| plan.take(needs, true, true));
+            let Some(turn) = turn else { return };
+            let record = self.blank(&turn, TestOutcome::Skipped { reason: reason.to_owned() });
+            self.record(turn, record);
+        }
     }
 
     /// Starts a guest that is made for `needs`. `None`: it did not come to that, and the run is over.
@@ -214,7 +252,7 @@ impl<'a> Run<'a> {
         let boot = match started {
             Ok(boot) => boot,
             Err(problem) => {
-                self.trouble(problem.to_string().lines().map(str::to_owned).collect(), problem.exit());
+                self.problem(&problem);
                 return None;
             }
         };
@@ -230,7 +268,7 @@ impl<'a> Run<'a> {
     fn start(&self, needs: &Needs, folder: &BootFolder) -> Outcome<Boot<'_>> {
         let faults = self.fault_plan(needs, &folder.path)?;
         let recording = self.request.record.then(|| self.recording(needs, &folder.path));
-        let mission = Mission { verifier: needs.verifier, removable: needs.removable, faults, recording };
+        let mission = Mission { verifier: verifier_of(needs), removable: needs.removable, faults, recording };
         Boot::start(self.rig, &mission, &logs_of(folder), self.interrupt).map_err(|(who, error)| {
             Problem::environment(format!("{who} cannot be started"))
                 .because(error.to_string())
@@ -276,7 +314,7 @@ impl<'a> Run<'a> {
                     },
                 ),
                 ("seed", self.request.seed.to_string()),
-                ("suite", whole(&self.request.suite)),
+                ("suite", self.request.suites.join(" ")),
                 ("filter", whole(&self.request.filter)),
                 ("processors", self.rig.processors.to_string()),
             ],
@@ -302,6 +340,10 @@ impl<'a> Run<'a> {
         }
         board.findings.trouble.get_or_insert(Trouble { lines, exit: exit.code() });
         self.changed.notify_all();
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.trouble(problem.to_string().lines().map(str::to_owned).collect(), problem.exit());
     }
 
     /// Ends the run because of what ended a boot. Returns that in words.
@@ -367,6 +409,15 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The word on the kernel's command line that makes the framework verifier as a guest wants it; none for the one that it has anyway.
+const fn verifier_of(needs: &Needs) -> Option<&'static str> {
+    match (needs.verifier, needs.breaks) {
+        (false, _) => Some("off"),
+        (true, true) => Some("break"),
+        (true, false) => None,
+    }
+}
+
 fn logs_of(folder: &BootFolder) -> Logs<'_> {
     Logs { folder: &folder.path, guest: &folder.guest, device: &folder.device, qemu: &folder.qemu }
 }
@@ -387,11 +438,18 @@ impl Guest<'_, '_> {
             self.dump(&cause, None);
             return self.run.stop(&cause);
         }
-        let mut fresh = true;
+        let (mut fresh, mut spoilt) = (true, false);
         while let Some(turn) = self.take(fresh) {
             fresh = false;
-            if let Err(ended) = self.one_test(turn) {
-                return ended;
+            match self.one_test(turn) {
+                Ok(false) => {}
+                // The guest goes, so that its drivers print what they did last: the timeline of the failed test. What it may have spoilt
+                // goes with it.
+                Ok(true) => {
+                    spoilt = true;
+                    break;
+                }
+                Err(ended) => return ended,
             }
         }
         let began = Instant::now();
@@ -399,6 +457,8 @@ impl Guest<'_, '_> {
         self.run.time(format!("boot {}: shutdown", self.number), began.elapsed());
         match farewell {
             Ok(remark) => remark.unwrap_or_else(|| "ordered shutdown".to_owned()),
+            // The test has failed already, and is to blame; other guests know nothing of it.
+            Err(cause) if spoilt => self.after(&cause),
             Err(cause) => {
                 self.dump(&cause, None);
                 self.run.stop(&cause)
@@ -429,8 +489,11 @@ impl Guest<'_, '_> {
         }
         let began = Instant::now();
         let listed = self.session.list()?;
-        let is_empty = !listed.iter().any(|test| run.request.wants(&test.name));
-        let (plan, gone) = Plan::new(listed, run.request);
+        // A suite that does not exist is a mistake, even beside one that does.
+        let exists = |suite: &String| listed.iter().any(|test| suite_of(&test.name) == suite);
+        let is_clear = run.request.suites.iter().all(exists);
+        let is_empty = !is_clear || !listed.iter().any(|test| run.request.wants(&test.name));
+        let (plan, gone) = Plan::new(if is_clear { listed } else { Vec::new() }, run.request);
         run.watcher.tell(&Event::Listed { tests: plan.tests().count() });
         let mut board = run.board();
         board.findings.nothing_chosen = is_empty;
@@ -453,8 +516,8 @@ impl Guest<'_, '_> {
         plan.take(&self.needs, fresh, alone)
     }
 
-    /// Runs one test and records it. `Err`: the boot is over, and why.
-    fn one_test(&mut self, turn: Turn) -> Result<(), String> {
+    /// Runs one test and records it. Whether it failed; `Err`: the boot is over, and why.
+    fn one_test(&mut self, turn: Turn) -> Result<bool, String> {
         let (run, test) = (self.run, &turn.test);
         run.watcher.tell(&Event::TestStarted { test: &test.name, boot: self.number, attempt: turn.earlier.len() + 1 });
         let began = Instant::now();
@@ -470,8 +533,8 @@ impl Guest<'_, '_> {
                 (outcome_of(cause), None, Some(ended))
             }
         };
-        let (outcome, bug_check) = outcome.against(test.expects.as_ref());
         let notes = self.session.take_notes();
+        let (outcome, bug_check) = outcome.against(test.expects.as_ref(), &notes.foretold);
         let record = TestRecord {
             guest_us,
             host_us: microseconds(time),
@@ -483,8 +546,9 @@ impl Guest<'_, '_> {
             bug_check,
             ..run.blank(&turn, outcome)
         };
+        let failed = record.outcome.is_failure();
         run.record(turn, record);
-        over.map_or(Ok(()), Err)
+        over.map_or(Ok(failed), Err)
     }
 
     /// Writes a crash dump into the boot's folder, if this is a bug check that nobody expects, or the user wants one of every bug check.

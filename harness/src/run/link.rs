@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::bugcheck::{Module, Registers};
-use channel::{Ask, Decoder, Expected, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
+use channel::{Ask, Bounds, Decoder, Expected, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
 
 use super::record::Figure;
 use crate::console::printable;
@@ -56,6 +56,8 @@ pub enum Said {
     Figure(Figure),
     /// The running test wants something done to the machine.
     Ask(Ask),
+    /// The running test knows this of the bug check that it is to end in.
+    Foretold(Bounds),
     /// The guest's kernel stops.
     BugCheck {
         /// Code.
@@ -91,6 +93,8 @@ pub enum Said {
 pub struct Needs {
     /// The framework verifier is on.
     pub verifier: bool,
+    /// A violation breaks into the debugger.
+    pub breaks: bool,
     /// Fault plan for the device model, or empty.
     pub faults: String,
     /// The device can be taken out of its slot and put back.
@@ -99,7 +103,8 @@ pub struct Needs {
 
 impl From<channel::Needs<'_>> for Needs {
     fn from(needs: channel::Needs<'_>) -> Self {
-        Self { verifier: needs.verifier, faults: needs.faults.to_owned(), removable: needs.removable }
+        let channel::Needs { verifier, breaks, faults, removable } = needs;
+        Self { verifier, breaks, faults: faults.to_owned(), removable }
     }
 }
 
@@ -141,6 +146,7 @@ impl From<FromGuest<'_>> for Said {
                 Self::Figure(Figure { what: printable(what), unit: printable(unit), samples, spread })
             }
             FromGuest::Ask { what } => Self::Ask(what),
+            FromGuest::Foretell { bounds } => Self::Foretold(bounds),
             FromGuest::EndOfList => Self::EndOfList,
             FromGuest::Started { test } => Self::Started(printable(test)),
             FromGuest::Finished { test, outcome, duration } => {

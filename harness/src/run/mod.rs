@@ -34,8 +34,8 @@ pub const TRACE: &str = "trace.rigtrace";
 /// Which tests to run, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Only this suite.
-    pub suite: Option<String>,
+    /// Only these suites; all of them if there is none.
+    pub suites: Vec<String>,
     /// Only tests whose names contain this.
     pub filter: Option<String>,
     /// Only tests of exactly these names.
@@ -71,7 +71,7 @@ pub struct Request {
 impl Default for Request {
     fn default() -> Self {
         Self {
-            suite: None,
+            suites: Vec::new(),
             filter: None,
             only: None,
             shard: None,
@@ -95,7 +95,7 @@ impl Request {
     /// Whether a test is asked for.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
-        self.suite.as_ref().is_none_or(|wanted| wanted == suite_of(name))
+        (self.suites.is_empty() || self.suites.iter().any(|wanted| wanted == suite_of(name)))
             && self.filter.as_ref().is_none_or(|part| name.contains(part))
             && self.only.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
     }
@@ -152,21 +152,24 @@ fn outcome_of(cause: Cause) -> TestOutcome {
 mod tests {
     use super::*;
 
-    fn request(suite: Option<&str>, filter: Option<&str>) -> Request {
-        Request { suite: suite.map(str::to_owned), filter: filter.map(str::to_owned), ..Request::default() }
+    fn request(suites: &[&str], filter: Option<&str>) -> Request {
+        let suites = suites.iter().map(|&suite| suite.to_owned()).collect();
+        Request { suites, filter: filter.map(str::to_owned), ..Request::default() }
     }
 
     #[test]
     fn a_suite_is_a_whole_name_and_a_filter_a_part_of_one() {
-        assert!(request(Some("device"), None).wants("device::echo"));
-        assert!(!request(Some("dev"), None).wants("device::echo"));
-        assert!(request(None, Some("ech")).wants("device::echo"));
-        assert!(!request(Some("device"), Some("hold")).wants("device::echo"));
+        assert!(request(&["device"], None).wants("device::echo"));
+        assert!(request(&["contract", "device"], None).wants("device::echo"));
+        assert!(!request(&["contract", "stress"], None).wants("device::echo"));
+        assert!(!request(&["dev"], None).wants("device::echo"));
+        assert!(request(&[], Some("ech")).wants("device::echo"));
+        assert!(!request(&["device"], Some("hold")).wants("device::echo"));
     }
 
     #[test]
     fn a_tests_seed_depends_on_the_runs_seed_and_its_name_only() {
-        let request = request(None, None);
+        let request = request(&[], None);
         assert_eq!(request.seed_of("a::b"), request.seed_of("a::b"));
         assert_ne!(request.seed_of("a::b"), request.seed_of("a::c"));
     }

@@ -101,17 +101,19 @@ impl Plan {
         self.pending.iter().map(weight).sum::<usize>() > HEAVY * (guests - 1)
     }
 
-    /// What the next guest is made for; `None`: nothing is left to do. `alone` is whether no other guest runs.
+    /// What the next guest is made for; `None`: nothing is left to do. `alone` is whether no other guest runs, `running` what the others
+    /// are made for: tests of a kind that has no guest yet come first, since some of them wait for long while others work.
     #[must_use]
-    pub fn needs(&self, alone: bool) -> Option<Needs> {
-        let mut ready = self.pending.iter().filter(|turn| self.halted.is_none() && (alone || !turn.is_alone()));
-        ready.next().map(|turn| turn.test.needs.clone())
+    pub fn needs(&self, alone: bool, running: &[Needs]) -> Option<Needs> {
+        let ready = || self.pending.iter().filter(|turn| self.halted.is_none() && (alone || !turn.is_alone()));
+        let new = ready().find(|turn| !running.contains(&turn.test.needs));
+        new.or_else(|| ready().next()).map(|turn| turn.test.needs.clone())
     }
 
     /// Whether what is left waits until no other guest runs.
     #[must_use]
     pub fn waits_to_be_alone(&self) -> bool {
-        self.needs(false).is_none() && self.needs(true).is_some()
+        self.needs(false, &[]).is_none() && self.needs(true, &[]).is_some()
     }
 
     /// The next test for a guest that is made for `needs`. A test is tried again in a guest that has run none (`fresh`).
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn a_second_attempt_waits_for_a_fresh_guest() {
         let mut plan = plan(&Request::default());
-        let needs = plan.needs(false).unwrap();
+        let needs = plan.needs(false, &[]).unwrap();
         let mut turn = plan.take(&needs, false, false).unwrap();
         turn.earlier.push(crate::report::tests::sample().tests.remove(1));
         plan.again(turn);
@@ -221,8 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_is_made_for_what_no_other_guest_is_made_for() {
+        let plan = plan(&Request::default());
+        let (plain, bare) = (Needs::default(), Needs { verifier: false, ..Needs::default() });
+        assert_eq!(plan.needs(false, &[]), Some(plain.clone()));
+        assert_eq!(plan.needs(false, std::slice::from_ref(&plain)), Some(bare.clone()));
+        assert_eq!(plan.needs(false, &[plain.clone(), bare]), Some(plain));
+    }
+
+    #[test]
     fn measurements_wait_until_no_other_guest_runs() {
-        let request = Request { suite: Some("perf".into()), ..Request::default() };
+        let request = Request { suites: vec!["perf".into()], ..Request::default() };
         let mut plan = plan(&request);
         assert!(plan.waits_to_be_alone());
         assert!(plan.take(&Needs::default(), true, false).is_none());
@@ -234,7 +245,7 @@ mod tests {
         let mut plan = plan(&Request::default());
         plan.halt("a test failed");
         plan.halt("later");
-        assert_eq!(plan.needs(true), None);
+        assert_eq!(plan.needs(true, &[]), None);
         let (left, reason) = plan.leave();
         assert_eq!((left.len(), reason.as_str()), (4, "a test failed"));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use channel::Expected;
+use channel::{Bounds, Expected};
 use serde::{Deserialize, Serialize};
 
 use crate::bugcheck::BugCheck;
@@ -77,10 +77,18 @@ impl TestOutcome {
     /// What it means for a test that is to end in a bug check: that bug check is its success, and nothing else is. Returns the
     /// bug check apart when it is the expected one.
     #[must_use]
-    pub fn against(self, expected: Option<&Expected>) -> (Self, Option<BugCheck>) {
+    pub fn against(self, expected: Option<&Expected>, foretold: &Bounds) -> (Self, Option<BugCheck>) {
         let Some(expected) = expected else { return (self, None) };
         match self {
-            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => (Self::Passed, Some(*report)),
+            Self::BugCheck { report } if expected.matches(report.code, &report.parameters) => {
+                let outcome = foretold.broken_by(&report.parameters).map_or(Self::Passed, |at| {
+                    let (least, most, came) = (foretold.least[at], foretold.most[at], report.parameters[at]);
+                    let wanted = if least == most { format!("{least:#x}") } else { format!("{least:#x} to {most:#x}") };
+                    let reason = format!("parameter {} of the bug check: expected {wanted}, came {came:#x}", at + 1);
+                    Self::Failed { file: String::new(), line: 0, reason }
+                });
+                (outcome, Some(*report))
+            }
             Self::Passed => {
                 let reason = format!("expected bug check {:#x}, the guest is still alive", expected.code);
                 (Self::Failed { file: String::new(), line: 0, reason }, None)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use channel::{Ask, Expected, LogLevel, PROTOCOL_VERSION, ToGuest};
+use channel::{Ask, Bounds, Expected, LogLevel, PROTOCOL_VERSION, ToGuest};
 
 use super::boot::{Boot, Event};
 use super::link::{Needs, Said, Verdict};
@@ -52,6 +52,8 @@ pub struct Notes {
     pub lines: Vec<String>,
     /// What it has measured.
     pub figures: Vec<Figure>,
+    /// What it knows of the bug check that it is to end in.
+    pub foretold: Bounds,
 }
 
 /// A test that ran to its end.
@@ -202,6 +204,7 @@ impl<'a> Session<'a> {
                     return Err(Cause::Protocol(format!("asked to run {test}, the guest answered for {name}")));
                 }
                 Some(Said::Ask(ask)) => self.answer(ask)?,
+                Some(Said::Foretold(bounds)) => self.notes.foretold = bounds,
                 Some(Said::Figure(figure)) if self.notes.figures.len() < MOST_FIGURES => self.notes.figures.push(figure),
                 Some(_) => {}
                 None => return Err(self.hang(test, patience)),

@@ -82,6 +82,7 @@ impl Guest {
             log: b"leaving\n".to_vec(),
             reply: frame(&FromGuest::Goodbye),
             then: Then::Exit(0x10),
+            ..Answer::default()
         };
         Self { answers: vec![hello, goodbye], list: Vec::new() }
     }
@@ -108,13 +109,30 @@ impl Guest {
         let mut reply = frame(&FromGuest::Started { test: name });
         messages.iter().for_each(|message| reply.extend(frame(message)));
         let request = frame(&ToGuest::Run { test: name, seed: seed_of(name), span_ms: 0 });
-        self.answers.push(Answer { request, log: Vec::new(), reply, then });
+        self.answers.push(Answer { request, reply, then, ..Answer::default() });
+        self
+    }
+
+    /// Answers otherwise for a test that is listed already when the run has this seed.
+    pub(crate) fn with_seed(mut self, seed: u64, name: &str, outcome: Outcome<'_>) -> Self {
+        let seed = Request { seed, ..Request::default() }.seed_of(name);
+        let request = frame(&ToGuest::Run { test: name, seed, span_ms: 0 });
+        let messages = [FromGuest::Started { test: name }, FromGuest::Finished { test: name, outcome, duration: 10 }];
+        self.answers.push(Answer { request, reply: messages.iter().flat_map(frame).collect(), ..Answer::default() });
         self
     }
 
     pub(crate) fn passing(self, name: &str) -> Self {
         let finished = FromGuest::Finished { test: name, outcome: Outcome::Passed, duration: 10 };
         self.test(name, &format!("{name} is at work\n"), &[finished], Then::GoOn)
+    }
+
+    /// Has the test that was added last answer only after so many seconds, at least.
+    pub(crate) fn late(mut self, seconds: u32) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.seconds = seconds;
+        }
+        self
     }
 
     /// Writes the image into a folder that vanishes with the result.

@@ -30,7 +30,7 @@ pub(crate) fn main(boot: &Boot) {
     let archive = Archive::new(boot.archive);
     boot::stage("reading the archive");
     service::set_archive(boot.archive);
-    install::set_verifier(word(boot.command_line, "verifier").map(|value| value != "off"));
+    install::set_verifier(word(boot.command_line, "verifier"));
     install::load_packages(&archive);
     boot::stage("starting the serial port");
     if let Err(status) = service::load(serial::SERVICE) {

@@ -29,7 +29,16 @@ struct Package {
 
 static PACKAGES: SpinLock<Vec<Arc<Package>>> = SpinLock::new(Vec::new());
 /// What the kernel command line says of the framework verifier. The framework reads it from the drivers' keys, as on Windows.
-static VERIFIER: SpinLock<Option<bool>> = SpinLock::new(None);
+static VERIFIER: SpinLock<Verifier> = SpinLock::new(Verifier::Reports);
+
+/// What the framework verifier does in drivers whose INFs do not say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verifier {
+    Off,
+    Reports,
+    /// It reports, and breaks into the debugger.
+    Breaks,
+}
 
 /// `Type` of a service that is a driver.
 const SERVICE_KERNEL_DRIVER: u32 = 1;
@@ -42,9 +51,13 @@ const SERVICE_ERROR_NORMAL: u32 = 1;
 const DEVICE_PROPERTIES: [&str; 6] =
     ["UpperFilters", "LowerFilters", "DeviceType", "DeviceCharacteristics", "Exclusive", "Security"];
 
-/// Says whether drivers run with the framework verifier when their INFs do not.
-pub(crate) fn set_verifier(is_on: Option<bool>) {
-    *VERIFIER.lock() = is_on;
+/// Says whether drivers run with the framework verifier when their INFs do not: `off`, `break`, anything else for on.
+pub(crate) fn set_verifier(word: Option<&str>) {
+    *VERIFIER.lock() = match word {
+        Some("off") => Verifier::Off,
+        Some("break") => Verifier::Breaks,
+        _ => Verifier::Reports,
+    };
 }
 
 /// Reads every INF of the archive. One that cannot be used is logged with its reason.
@@ -178,8 +191,11 @@ fn add_service(service: &AddedService) -> Result<(), NTSTATUS> {
     }
     // What the INF says of itself stays; a service without a .Wdf section may still be a framework driver.
     if registry::get_number(&wdf, "VerifierOn").is_none() {
-        let is_on = VERIFIER.lock().unwrap_or(true);
-        registry::set_number(&wdf, "VerifierOn", u32::from(is_on))?;
+        let verifier = *VERIFIER.lock();
+        registry::set_number(&wdf, "VerifierOn", u32::from(verifier != Verifier::Off))?;
+        if verifier == Verifier::Breaks {
+            registry::set_number(&wdf, "DbgBreakOnError", 1)?;
+        }
     }
     Ok(())
 }
