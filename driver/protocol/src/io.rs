@@ -115,4 +115,6 @@ pub struct DriverCounters {
     pub cancelled_on_hardware: u64,
     /// Interrupts taken.
     pub interrupts: u64,
+    /// Of these, how many by each interrupt message; a line counts as the first.
+    pub by_message: [u64; 4],
 }

@@ -67,6 +67,9 @@ impl InterruptEvents for Vector {
             return false;
         }
         count(&device.counters.interrupts);
+        if let Some(by_message) = device.counters.by_message.get(usize::from(self.index)) {
+            count(by_message);
+        }
         interrupt.queue_dpc();
         true
     }

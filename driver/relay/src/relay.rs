@@ -103,6 +103,7 @@ pub(crate) struct Counters {
     pub(crate) completed: AtomicU64,
     pub(crate) cancelled_on_hardware: AtomicU64,
     pub(crate) interrupts: AtomicU64,
+    pub(crate) by_message: [AtomicU64; 4],
 }
 
 impl Counters {
@@ -115,6 +116,7 @@ impl Counters {
             completed: read(&self.completed),
             cancelled_on_hardware: read(&self.cancelled_on_hardware),
             interrupts: read(&self.interrupts),
+            by_message: self.by_message.each_ref().map(read),
         }
     }
 }

@@ -78,7 +78,7 @@ const SILENCE: Needs<'_> = hardware(
 kind = "interrupt-dropped"
 after = 10
 probability = 0.3
-times = 12
+times = 5
 "#,
 );
 
@@ -107,6 +107,17 @@ micros = 20000
 "#,
 );
 
+/// A device that asks for a reset in the middle of its work.
+const DISTRESS: Needs<'_> = hardware(
+    r#"seed = 17
+[[fault]]
+kind = "needs-reset"
+only = 0
+after = 40
+times = 2
+"#,
+);
+
 pub(super) const TESTS: &[&[Test]] = &[
     tests!(device on HARMLESS; {
         late_and_doubled_signals_cost_nothing: "interrupts that come late, twice or without cause, completions late and out of order: every answer is right",
@@ -122,6 +133,9 @@ pub(super) const TESTS: &[&[Test]] = &[
     }),
     tests!(device on ABSENCE; {
         a_device_that_is_gone_for_a_while_comes_back: "what it had fails in bounded time, and it works again once it is back",
+    }),
+    tests!(device on DISTRESS; {
+        a_device_that_needs_a_reset_gets_one: "what it had fails, it is reset, and works again",
     }),
     tests!(device on BYTES; {
         corrupted_bytes_do_no_harm: "whatever the hardware writes, each request ends, no answer is too long, and the device goes on",
@@ -233,4 +247,27 @@ fn a_device_that_is_gone_for_a_while_comes_back(bench: &mut Bench) -> TestResult
         failures += u32::from(echo(&relay, bench, 64).0.is_err());
     }
     recovers(&relay, bench)
+}
+
+fn a_device_that_needs_a_reset_gets_one(bench: &mut Bench) -> TestResult {
+    let (relay, control) = (Relay::open_asynchronous()?, Relay::open()?);
+    let mut failures = 0;
+    let mut requests = Vec::new();
+    // Several are with the hardware when it asks.
+    for tag in 0..60 {
+        let mut payload = vec![0; 64];
+        bench.fill(&mut payload);
+        requests.push((relay.command_later(tag, Opcode::ECHO, 0, &payload, payload.len())?, payload));
+    }
+    for (request, payload) in &mut requests {
+        match request.wait(DEADLINE) {
+            Ok(answer) => ensure!(answer == *payload),
+            Err(status) => {
+                ensure!(DISTRUST.contains(&status));
+                failures += 1;
+            }
+        }
+    }
+    ensure!(failures >= 1);
+    recovers(&control, bench)
 }

@@ -11,11 +11,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use protocol::hardware::{AdminOpcode, Opcode};
+use protocol::hardware::{AdminOpcode, Event, Opcode};
 use protocol::io;
 
-use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
-use crate::nt::{self, File, NTSTATUS, Opening};
+use crate::bench::{Bench, Failure, Test, TestResult, ensure, ensure_eq, tests};
+use crate::nt::{self, Deadline, File, NTSTATUS, Opening};
 use crate::relay::{DEADLINE, Relay};
 use events::{
     a_buffer_too_short_for_an_event_is_refused, a_reader_can_be_cancelled, an_event_reaches_its_reader, events_keep_their_order,
@@ -39,6 +39,7 @@ const ORDINARY: &[Test] = tests!(device {
     echo_with_room_to_spare: "the length that is returned is the payload's, not the buffer's",
     echo_without_room: "an output buffer shorter than the payload is refused",
     the_hardware_counts_every_echo: "each echo is a command that the hardware took and answered",
+    each_queue_has_its_own_interrupt_or_all_share_one: "commands, events and administration come by messages of their own, or all by the first",
     the_hardware_computes_the_checksum: "the checksum is CRC-32C, known from its check value",
     the_hardware_transforms: "each byte comes back exclusive-ored",
     a_failed_command_fails_its_request: "a status from the hardware becomes a failed request",
@@ -123,6 +124,46 @@ fn the_hardware_counts_every_echo(_: &mut Bench) -> TestResult {
     ensure_eq!(driver_now.submitted - driver.submitted, COUNT);
     ensure!(driver_now.forwarded - driver.forwarded >= COUNT);
     ensure!(driver_now.interrupts > driver.interrupts);
+    Ok(())
+}
+
+/// Which interrupt messages come when something is done, at least one of them.
+fn messages_of(relay: &Relay, act: impl FnOnce() -> TestResult) -> Result<[bool; 4], Failure> {
+    let before = relay.counters()?.by_message;
+    act()?;
+    let deadline = Deadline::after(DEADLINE);
+    loop {
+        let now = relay.counters()?.by_message;
+        if now != before {
+            return Ok([0, 1, 2, 3].map(|message: usize| now[message] > before[message]));
+        }
+        // What is answered can be found before its interrupt has come.
+        ensure!(!deadline.has_passed());
+    }
+}
+
+fn each_queue_has_its_own_interrupt_or_all_share_one(_: &mut Bench) -> TestResult {
+    let (relay, reader) = (Relay::open()?, Relay::open_asynchronous()?);
+    let command = messages_of(&relay, || Ok(relay.echo(b"one", 3).map(drop)?))?;
+    let administration = messages_of(&relay, || {
+        ensure_eq!(relay.admin(AdminOpcode::ABORT, 0xdead, 0), Err(NTSTATUS::NOT_FOUND));
+        Ok(())
+    })?;
+    let mut event = reader.file().control_later(io::READ_EVENT, Vec::new(), size_of::<Event>())?;
+    let emitted = messages_of(&relay, || {
+        relay.admin(AdminOpcode::EVENT_ONCE, 0, 1)?;
+        event.wait(DEADLINE)?;
+        Ok(())
+    })?;
+    if command[0] {
+        // The line, or the one message that all share.
+        ensure_eq!([command, administration, emitted], [[true, false, false, false]; 3]);
+    } else {
+        ensure!(command[1] && !command[2] && !command[3]);
+        ensure!(administration[3] && !administration[1] && !administration[2]);
+        // The event was asked for by an administration command.
+        ensure!((emitted[2] || emitted[3]) && !emitted[0] && !emitted[1]);
+    }
     Ok(())
 }
 
