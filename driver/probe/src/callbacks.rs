@@ -17,23 +17,27 @@ pub(crate) unsafe extern "win64" fn device_control(
     _input: usize,
     code: u32,
 ) {
-    let is_synchronized = queue.0 == table::queue(queue::SYNCHRONIZED).0;
-    let status = match code {
-        RUN_SYNCHRONIZED if !is_synchronized => {
+    let elsewhere = match table::number_of(queue) {
+        Some(queue::SYNCHRONIZED | queue::POWER_SYNCHRONIZED) => None,
+        Some(queue::POWER) => Some(queue::POWER_SYNCHRONIZED),
+        _ => Some(queue::SYNCHRONIZED),
+    };
+    let status = match (code, elsewhere) {
+        (RUN_SYNCHRONIZED, Some(number)) => {
             // SAFETY: the request was just presented.
-            match unsafe { WdfRequestForwardToIoQueue(request, table::queue(queue::SYNCHRONIZED)) } {
+            match unsafe { WdfRequestForwardToIoQueue(request, table::queue(number)) } {
                 NTSTATUS::SUCCESS => return,
                 status => status,
             }
         }
         // SAFETY: as above.
-        RUN | RUN_SYNCHRONIZED => unsafe { steps::run(request) },
+        (RUN | RUN_SYNCHRONIZED, _) => unsafe { steps::run(request) },
         // SAFETY: as above.
-        SUBJECT => match unsafe { hold(request) } {
+        (SUBJECT, _) => match unsafe { hold(request) } {
             Ok(()) => return,
             Err(status) => status,
         },
-        NOTHING => NTSTATUS::SUCCESS,
+        (NOTHING, _) => NTSTATUS::SUCCESS,
         _ => NTSTATUS::INVALID_DEVICE_REQUEST,
     };
     // SAFETY: the request was just presented, and nothing else has completed it.
@@ -123,6 +127,11 @@ pub(crate) unsafe extern "win64" fn completion(
     if action == OnCompletion::Reuse as u32 {
         // SAFETY: as above.
         unsafe { reuse(request) };
+    } else if action == OnCompletion::ReuseInVain as u32 {
+        let mut parameters = WDF_REQUEST_REUSE_PARAMS::new(WDF_REQUEST_REUSE_NO_FLAGS, NTSTATUS::SUCCESS);
+        parameters.Size -= 1;
+        // SAFETY: the request is the driver's again; this callback has nobody to give the status to.
+        let _ = unsafe { WdfRequestReuse(request, &raw mut parameters) };
     } else if action == OnCompletion::Complete as u32 {
         // SAFETY: none: this is wrong for a request that the probe made, and done to see what the framework says.
         unsafe { WdfRequestComplete(request, NTSTATUS::SUCCESS) };

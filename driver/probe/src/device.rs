@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use protocol::probe::{DEVICE, SLOTS, SYMBOLIC_LINK, Subject, queue, target};
+use protocol::probe::{DEVICE, PNP_SYMBOLIC_LINK, SLOTS, SYMBOLIC_LINK, Subject, queue, target};
 use wdf::{NTSTATUS, Result, utf16};
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
@@ -18,10 +18,13 @@ const SECURITY: &[u16] = utf16!("D:P(A;;GA;;;SY)(A;;GA;;;BA)");
 /// Name of the other device, which only the probe opens.
 const OTHER_DEVICE: &str = r"\Device\ProbeOther";
 /// Names of the devices, by the number of their target.
-const NAMES: [&[u16]; target::COUNT as usize] = [utf16!(DEVICE), utf16!(OTHER_DEVICE)];
+const NAMES: [&[u16]; target::COUNT as usize] = [utf16!(DEVICE), utf16!(OTHER_DEVICE), utf16!(DEVICE)];
+/// How many devices there are: as many as targets that stay.
+const DEVICE_COUNT: u32 = target::SHORT_LIVED;
 
 /// By the number of their target.
-static DEVICES: [AtomicPtr<core::ffi::c_void>; 2] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 2];
+static DEVICES: [AtomicPtr<core::ffi::c_void>; DEVICE_COUNT as usize] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; DEVICE_COUNT as usize];
 
 /// Makes everything.
 ///
@@ -46,7 +49,7 @@ pub(crate) fn make() -> Result<()> {
     unsafe { WdfControlFinishInitializing(other) };
     // SAFETY: as above.
     unsafe { WdfControlFinishInitializing(device) };
-    for number in 0..target::COUNT {
+    for number in 0..DEVICE_COUNT {
         make_target(number)?;
         open_target(number, LOW).ok()?;
     }
@@ -55,6 +58,7 @@ pub(crate) fn make() -> Result<()> {
 
 /// The device that a target is for.
 fn device(number: u32) -> WDFDEVICE {
+    let number = if number == target::SHORT_LIVED { target::PROBE } else { number };
     WDFDEVICE(DEVICES.get(number as usize).map_or(core::ptr::null_mut(), |device| device.load(Ordering::Acquire)))
 }
 
@@ -159,6 +163,18 @@ fn make_subject(slot: u32) -> Result<()> {
     Ok(())
 }
 
+/// Makes a target that is there for a while only. At PASSIVE_LEVEL.
+pub(crate) fn make_and_open_target(number: u32, is_pnp: bool) -> NTSTATUS {
+    if !table::target(number).is_null() {
+        return NTSTATUS::INVALID_DEVICE_STATE;
+    }
+    match make_target(number) {
+        Ok(()) if is_pnp => open_by_name(number, utf16!(PNP_SYMBOLIC_LINK)),
+        Ok(()) => open_target(number, LOW),
+        Err(status) => status,
+    }
+}
+
 fn make_target(number: u32) -> Result<()> {
     let mut made = WDFIOTARGET::NULL;
     // SAFETY: the device is valid.
@@ -178,17 +194,21 @@ pub(crate) fn reopen_target(number: u32, is_tall: bool) -> NTSTATUS {
 }
 
 fn open_target(number: u32, stack_size: i8) -> NTSTATUS {
-    let name = NAMES.get(number as usize).and_then(|name| UNICODE_STRING::new(name));
-    let Some(name) = name else { return NTSTATUS::INVALID_PARAMETER };
+    let Some(name) = NAMES.get(number as usize) else { return NTSTATUS::INVALID_PARAMETER };
+    set_stack_size(number, stack_size);
+    let status = open_by_name(number, name);
+    set_stack_size(number, TALL);
+    status
+}
+
+fn open_by_name(number: u32, name: &[u16]) -> NTSTATUS {
+    let Some(name) = UNICODE_STRING::new(name) else { return NTSTATUS::INVALID_PARAMETER };
     let mut parameters = WDF_IO_TARGET_OPEN_PARAMS::new(WDF_IO_TARGET_OPEN_TYPE::WdfIoTargetOpenByName);
     parameters.TargetDeviceName = name;
     parameters.DesiredAccess = GENERIC_READ | GENERIC_WRITE;
     parameters.CreateDisposition = FILE_OPEN;
-    set_stack_size(number, stack_size);
     // SAFETY: the target and the name are valid; the name is copied.
-    let status = unsafe { WdfIoTargetOpen(table::target(number), &raw mut parameters) };
-    set_stack_size(number, TALL);
-    status
+    unsafe { WdfIoTargetOpen(table::target(number), &raw mut parameters) }
 }
 
 /// Stack locations of requests for a device. With one more than the device needs, a request that it is presented can be sent to a target. The

@@ -69,6 +69,9 @@ fn make_queue(device: WDFDEVICE, number: u32) -> Result<()> {
     }
     let mut attributes =
         WDF_OBJECT_ATTRIBUTES { ExecutionLevel: WDF_EXECUTION_LEVEL::WdfExecutionLevelPassive, ..WDF_OBJECT_ATTRIBUTES::new() };
+    if number == queue::POWER_SYNCHRONIZED {
+        attributes.SynchronizationScope = WDF_SYNCHRONIZATION_SCOPE::WdfSynchronizationScopeQueue;
+    }
     let mut made = WDFQUEUE::NULL;
     // SAFETY: the device is valid; both structures are copied.
     unsafe { WdfIoQueueCreate(device, &raw mut config, &raw mut attributes, &raw mut made) }.ok()?;

@@ -1,6 +1,7 @@
-//! What the registry says of the probe.
+//! What registry, framework and kernel say of the driver as a whole.
 
 use wdf::{Result, utf16};
+use wdf_sys::wdf::WDF_DRIVER_CONFIG;
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdm::UNICODE_STRING;
 use wdf_sys::wdm::constants::KEY_READ;
@@ -40,4 +41,27 @@ pub(crate) fn verifier() -> Result<bool> {
     // SAFETY: the key is open.
     unsafe { WdfRegistryQueryULong(wdf.0, &raw const value, &raw mut on) }.ok()?;
     Ok(on != 0)
+}
+
+/// WdfDriverCreate, when the driver has long been created. At PASSIVE_LEVEL.
+pub(crate) fn create_driver_again() -> NTSTATUS {
+    // SAFETY: the globals were filled in by the bind.
+    let driver = unsafe { (*wdf_sys::bind::globals()).Driver };
+    // SAFETY: the driver is valid.
+    let object = unsafe { WdfDriverWdmGetDriverObject(driver) };
+    let Ok(path) = name(utf16!(r"\Registry\Machine\System\CurrentControlSet\Services\probe")) else {
+        return NTSTATUS::OBJECT_NAME_INVALID;
+    };
+    let mut config = WDF_DRIVER_CONFIG::new(None);
+    let none = core::ptr::null_mut();
+    // SAFETY: the driver object is the probe's; the framework is to refuse.
+    unsafe { WdfDriverCreate(object, &raw const path, none, &raw mut config, core::ptr::null_mut()) }
+}
+
+/// The addresses that probe.sys takes.
+pub(crate) fn image() -> Option<core::ops::Range<u64>> {
+    // SAFETY: the globals were filled in by the bind; the driver's object outlives its code.
+    let object = unsafe { WdfDriverWdmGetDriverObject((*wdf_sys::bind::globals()).Driver).as_ref() }?;
+    let start = object.DriverStart.expose_provenance() as u64;
+    Some(start..start + u64::from(object.DriverSize))
 }

@@ -142,6 +142,19 @@ unsafe fn request_step(step: &Step) -> Option<Outcome> {
                 table::set_request(step.slot, WDFREQUEST(table::queue(step.number).0));
                 done()
             }
+            Op::LOCK_HANDLE => {
+                table::set_request(step.slot, WDFREQUEST(table::spin_lock().0));
+                done()
+            }
+            Op::HANDLE => valued(request.0.expose_provenance() as u64),
+            Op::KEEP_MEMORY => {
+                let mut memory = WDFMEMORY::NULL;
+                let status = WdfRequestRetrieveInputMemory(request, &raw mut memory);
+                if status.is_success() {
+                    WdfObjectReferenceActual(memory.object(), TAG as *mut _, 0, core::ptr::null_mut());
+                }
+                returned(status)
+            }
             Op::GET_IRP => valued(WdfRequestWdmGetIrp(request).expose_provenance() as u64),
             Op::FORGET => {
                 table::set_request(step.slot, WDFREQUEST::NULL);
@@ -219,6 +232,17 @@ unsafe fn own_request_step(step: &Step) -> Option<Outcome> {
                 done()
             }
             Op::TARGET_OPEN => returned(device::reopen_target(table::target_in_use(), step.number != 0)),
+            Op::TARGET_MAKE => returned(device::make_and_open_target(table::target_in_use(), step.number != 0)),
+            Op::TARGET_DELETE => {
+                WdfObjectReferenceActual(target.object(), TAG as *mut _, 0, core::ptr::null_mut());
+                WdfObjectDelete(target.object());
+                done()
+            }
+            Op::TARGET_FORGET => {
+                WdfObjectDereferenceActual(target.object(), TAG as *mut _, 0, core::ptr::null_mut());
+                table::set_target(table::target_in_use(), WDFIOTARGET::NULL);
+                done()
+            }
             Op::USE_TARGET if table::use_target(step.number) => done(),
             Op::USE_TARGET => returned(NTSTATUS::INVALID_PARAMETER),
             _ => return None,
@@ -308,6 +332,11 @@ unsafe fn world_step(step: &Step, raised: &mut Option<u8>) -> Option<Outcome> {
             }
             Op::WAIT => wait(step, raised.is_some()),
             Op::WHEN => table::time_of(step.number, step.slot).map_or(returned(NTSTATUS::INVALID_PARAMETER), valued),
+            Op::DRIVER_CREATE => returned(settings::create_driver_again()),
+            Op::IMAGE => match settings::image() {
+                Some(image) => valued(if step.number == 0 { image.start } else { image.end }),
+                None => returned(NTSTATUS::NOT_FOUND),
+            },
             Op::VERIFIER => match settings::verifier() {
                 Ok(on) => valued(on),
                 Err(status) => returned(status),

@@ -31,7 +31,8 @@ pub const SUBJECT: u32 = control_code(0x901, Method::Buffered);
 /// Completed with success at once; no buffers.
 pub const NOTHING: u32 = control_code(0x902, Method::Buffered);
 
-/// As [`RUN`], done by a handler of [`queue::SYNCHRONIZED`], which holds that queue's presentation lock.
+/// As [`RUN`], done by a handler of [`queue::SYNCHRONIZED`], or of [`queue::POWER_SYNCHRONIZED`] when it is sent to the PnP device. The handler
+/// holds that queue's presentation lock.
 pub const RUN_SYNCHRONIZED: u32 = control_code(0x903, Method::Buffered);
 
 /// Slots for requests.
@@ -63,8 +64,10 @@ pub mod queue {
     pub const POWER_MANUAL: u32 = 9;
     /// Parallel, of the PnP device; power-managed, without EvtIoStop.
     pub const POWER_QUIET: u32 = 10;
+    /// Parallel, of the PnP device; power-managed, with EvtIoStop, with callbacks that are synchronised with each other.
+    pub const POWER_SYNCHRONIZED: u32 = 11;
     /// How many there are.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 12;
     /// How many of them belong to control devices; those behind them belong to the PnP device, and go and come with it.
     pub const CONTROL_COUNT: u32 = 8;
 }
@@ -75,8 +78,10 @@ pub mod target {
     pub const PROBE: u32 = 0;
     /// The other device.
     pub const OTHER_DEVICE: u32 = 1;
+    /// The device that programs open, by a target that is made and deleted; see [`Op::TARGET_MAKE`](super::Op::TARGET_MAKE).
+    pub const SHORT_LIVED: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// Input of [`SUBJECT`].
@@ -167,6 +172,8 @@ operations! {
     QUEUE_HANDLE = 17;
     /// WdfRequestWdmGetIrp; the address.
     GET_IRP = 18;
+    /// The handle in the slot, as a number.
+    HANDLE = 19;
     /// WdfIoQueueRetrieveNextRequest of queue `number`, into the slot.
     RETRIEVE = 20;
     /// WdfIoQueueGetState of queue `number`: the state in bits 0 to 31, queued requests from 32, presented ones from 48.
@@ -185,6 +192,10 @@ operations! {
     QUEUE_READY_NOTIFY = 27;
     /// WdfObjectDelete of queue `number`, whose handle a reference keeps.
     QUEUE_DELETE = 28;
+    /// WdfRequestRetrieveInputMemory, and WdfObjectReference of that memory, which nobody gives back.
+    KEEP_MEMORY = 29;
+    /// Puts the handle of the probe's spin lock into the slot.
+    LOCK_HANDLE = 30;
     /// WdfRequestCreate for the probe's target.
     CREATE = 40;
     /// WdfObjectDelete.
@@ -228,6 +239,12 @@ operations! {
     TARGET_OPEN = 65;
     /// "The probe's target" of the steps that follow, in this and in later `RUN`s, is [`target`] `number`.
     USE_TARGET = 66;
+    /// WdfIoTargetCreate of the target in use, which must not be there, and WdfIoTargetOpen of it; with `number` set, for the PnP device.
+    TARGET_MAKE = 67;
+    /// WdfObjectReference and WdfObjectDelete of the target in use: the reference keeps its handle good.
+    TARGET_DELETE = 68;
+    /// WdfObjectDereference of the target in use after [`Op::TARGET_DELETE`], and forgets its handle.
+    TARGET_FORGET = 69;
     /// What the cancel callback does with the slot's request: an [`OnCancel`] in `number`.
     ON_CANCEL = 80;
     /// What the completion routine does with the slot's request: an [`OnCompletion`] in `number`.
@@ -258,6 +275,10 @@ operations! {
     FAIL_DEVICE = 92;
     /// KeEnterCriticalRegion; the handler returns inside of it.
     ENTER_REGION = 93;
+    /// WdfDriverCreate once more, after DriverEntry.
+    DRIVER_CREATE = 94;
+    /// Where probe.sys lies: the address of its first byte, or with `number` 1 of the byte behind its last.
+    IMAGE = 95;
     /// Measures: `value` times a request of the probe's is sent to the target for [`NOTHING`], one and the same with WdfRequestReuse before
     /// each send but the first if `number` is 1, else a new one each time, which is deleted. The time, in nanoseconds.
     TIME_SENDS = 100;
@@ -353,4 +374,6 @@ pub enum OnCompletion {
     Complete = 4,
     /// Deletes it.
     Delete = 5,
+    /// WdfRequestReuse with a structure of another size than it has, which is refused.
+    ReuseInVain = 6,
 }

@@ -7,7 +7,7 @@ use core::fmt::Debug;
 use core::panic::Location;
 use core::time::Duration;
 
-use channel::{Ask, Expected, FromGuest, LogLevel, Needs, ToGuest};
+use channel::{Ask, Bounds, Expected, FromGuest, LogLevel, Needs, ToGuest};
 
 use crate::link::Link;
 use crate::nt::NTSTATUS;
@@ -27,6 +27,8 @@ pub struct Test {
     pub run: fn(&mut Bench) -> TestResult,
 }
 
+/// A guest whose framework verifier breaks into the debugger.
+pub(crate) const BREAKING: Needs<'static> = Needs { breaks: true, ..Needs::NOTHING };
 /// A guest without the framework verifier.
 pub(crate) const WITHOUT_VERIFIER: Needs<'static> = Needs { verifier: false, ..Needs::NOTHING };
 
@@ -134,6 +136,18 @@ impl Bench {
         samples.sort_unstable();
         let samples_taken = u32::try_from(samples.len()).unwrap_or(u32::MAX);
         Ok(self.link.send(&FromGuest::Figure { what, unit, samples: samples_taken, spread: spread(&samples) })?)
+    }
+
+    /// Says what parameters the bug check will have that is about to come: for each its place, counted from 1, and from what to what it may be.
+    ///
+    /// # Errors
+    /// COM2's.
+    pub(crate) fn foretell<const N: usize>(&mut self, parameters: [(usize, u64, u64); N]) -> TestResult {
+        let mut bounds = Bounds::default();
+        for (place, least, most) in parameters {
+            (bounds.least[place - 1], bounds.most[place - 1]) = (least, most);
+        }
+        Ok(self.link.send(&FromGuest::Foretell { bounds })?)
     }
 
     /// Has the harness do something to the machine, and returns once it has begun.

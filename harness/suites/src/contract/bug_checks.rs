@@ -6,7 +6,7 @@ use protocol::probe::queue;
 
 use super::probe::Probe;
 use super::steps::*;
-use crate::bench::{Bench, Failure, Test, TestResult, tests};
+use crate::bench::{BREAKING, Bench, Failure, Test, TestResult, ensure_eq, tests};
 use crate::nt::NTSTATUS;
 
 /// Parameter 1 of WDF_VIOLATION, then those behind it that are known beforehand.
@@ -17,6 +17,7 @@ pub(super) const ALREADY_SENT: Expected = wdf_violation(&[6, 3]);
 const PARAMETER_IS_NULL: Expected = wdf_violation(&[4, 0]);
 const RECURSIVE_LOCK: Expected = wdf_violation(&[2]);
 const INFORMATION_LENGTH_MISMATCH: Expected = wdf_violation(&[6, 4]);
+const VERIFIER_FATAL: Expected = wdf_violation(&[3]);
 const OBJECT_ERROR: Expected = wdf_violation(&[7]);
 const QUEUE_FATAL: Expected = wdf_violation(&[0xa]);
 const INVALID_LOCK_OPERATION: Expected = wdf_violation(&[0xb]);
@@ -24,6 +25,17 @@ const IRQL_MISMATCH: Expected = wdf_violation(&[0xe, 0, 2]);
 const CRITICAL_REGION_MISMATCH: Expected = wdf_violation(&[0xf]);
 pub(super) const NO_STACK_LOCATIONS: Expected = wdf_violation(&[6, 1]);
 pub(super) const NULL_IRP: Expected = wdf_violation(&[6, 2]);
+
+/// SYSTEM_SERVICE_EXCEPTION: nobody handles STATUS_BREAKPOINT in a call from a program.
+const BREAKPOINT: Expected = Expected { code: 0x3b, known: 1, parameters: [0x8000_0003, 0, 0, 0] };
+
+/// Where addresses of the system begin.
+const SYSTEM: u64 = 0xffff_8000_0000_0000;
+
+/// The test whose guest breaks where others report.
+pub(super) const WITH_BREAKS: &[Test] = tests!(contract on BREAKING; {
+    a_violation_breaks_into_the_debugger_when_the_registry_wants_it: "with DbgBreakOnError and without a debugger, a violation is a breakpoint that nobody handles" => BREAKPOINT,
+});
 
 pub(super) const TESTS: &[Test] = tests!(contract {
     cancelling_an_invalid_handle_stops_the_machine: "WdfRequestCancelSentRequest of a null handle: WDF_VIOLATION 5, 0" => NULL_HANDLE,
@@ -40,6 +52,8 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_handler_that_returns_at_another_irql_stops_the_machine: "a handler that keeps a spin lock: WDF_VIOLATION 0xE, 0, 2" => IRQL_MISMATCH,
     a_handler_that_returns_in_a_critical_region_stops_the_machine: "KeEnterCriticalRegion without leaving: WDF_VIOLATION 0xF" => CRITICAL_REGION_MISMATCH,
     completing_with_too_much_information_stops_the_machine: "more bytes than the output buffer has: WDF_VIOLATION 6, 4" => INFORMATION_LENGTH_MISMATCH,
+    completing_with_a_referenced_buffer_stops_the_machine: "a reference to the request's memory object is left: WDF_VIOLATION 3, request, 1" => VERIFIER_FATAL,
+    reusing_what_is_sent_carries_on: "WdfRequestReuse of a request that is sent is reported and succeeds; the guest, which is spoilt by it, is ended by a null handle" => NULL_HANDLE,
     deleting_a_received_request_stops_the_machine: "WdfObjectDelete of a request that a queue presented: WDF_VIOLATION 7" => OBJECT_ERROR,
 });
 
@@ -82,27 +96,35 @@ fn reusing_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
     still_alive()
 }
 
-fn cancelling_a_queue_stops_the_machine(_: &mut Bench) -> TestResult {
+fn cancelling_a_queue_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    probe.run([queue_handle(SPARE, queue::MANUAL), cancel_sent(SPARE)])?;
+    let [_, queue] = probe.ok([queue_handle(SPARE, queue::MANUAL), handle(SPARE)])?;
+    bench.foretell([(2, queue, queue)])?;
+    probe.run([cancel_sent(SPARE)])?;
     still_alive()
 }
 
-fn reusing_without_parameters_stops_the_machine(_: &mut Bench) -> TestResult {
+fn reusing_without_parameters_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    probe.run([create(OWN), reuse_without_parameters(OWN)])?;
+    let [start, end, _] = probe.ok([image_start(), image_end(), create(OWN)])?;
+    // Where the call came from.
+    bench.foretell([(3, start, end - 1)])?;
+    probe.run([reuse_without_parameters(OWN)])?;
     still_alive()
 }
 
-fn sending_what_is_sent_stops_the_machine(_: &mut Bench) -> TestResult {
+fn sending_what_is_sent_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let _sent = probe.send()?;
+    let request = probe.value(handle(OWN))?;
+    bench.foretell([(3, request, request)])?;
     probe.run([send(OWN)])?;
     still_alive()
 }
 
-fn a_second_change_of_a_queue_stops_the_machine(_: &mut Bench) -> TestResult {
+fn a_second_change_of_a_queue_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
+    bench.foretell([(2, SYSTEM, u64::MAX)])?;
     let _subject = probe.subject(FIRST)?;
     // The driver has the request, so that the stop is not done.
     probe.run([forward(FIRST, queue::MANUAL), retrieve(FIRST, queue::MANUAL), queue_stop(queue::MANUAL)])?;
@@ -110,18 +132,25 @@ fn a_second_change_of_a_queue_stops_the_machine(_: &mut Bench) -> TestResult {
     still_alive()
 }
 
-fn changing_a_deleted_queue_stops_the_machine(_: &mut Bench) -> TestResult {
+fn changing_a_deleted_queue_stops_the_machine(bench: &mut Bench) -> TestResult {
+    bench.foretell([(2, SYSTEM, u64::MAX)])?;
     Probe::open()?.run([queue_delete(queue::MANUAL_QUIET), queue_stop(queue::MANUAL_QUIET)])?;
     still_alive()
 }
 
-fn taking_a_lock_twice_stops_the_machine(_: &mut Bench) -> TestResult {
-    Probe::open()?.run([spin_acquire(), spin_acquire()])?;
+fn taking_a_lock_twice_stops_the_machine(bench: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let [_, lock] = probe.ok([lock_handle(SPARE), handle(SPARE)])?;
+    bench.foretell([(2, lock, lock)])?;
+    probe.run([spin_acquire(), spin_acquire()])?;
     still_alive()
 }
 
-fn releasing_a_lock_that_is_not_held_stops_the_machine(_: &mut Bench) -> TestResult {
-    Probe::open()?.run([spin_release()])?;
+fn releasing_a_lock_that_is_not_held_stops_the_machine(bench: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let [_, lock] = probe.ok([lock_handle(SPARE), handle(SPARE)])?;
+    bench.foretell([(2, lock, lock), (3, 0, 1)])?;
+    probe.run([spin_release()])?;
     still_alive()
 }
 
@@ -135,16 +164,46 @@ fn a_handler_that_returns_in_a_critical_region_stops_the_machine(_: &mut Bench) 
     still_alive()
 }
 
-fn completing_with_too_much_information_stops_the_machine(_: &mut Bench) -> TestResult {
+fn completing_with_too_much_information_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
+    bench.foretell([(3, SYSTEM, u64::MAX)])?;
     let _subject = probe.subject(FIRST)?;
     probe.run([complete_with_information(FIRST, NTSTATUS::SUCCESS, 8)])?;
     still_alive()
 }
 
-fn deleting_a_received_request_stops_the_machine(_: &mut Bench) -> TestResult {
+fn completing_with_a_referenced_buffer_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let _subject = probe.subject(FIRST)?;
+    let [request, _] = probe.ok([handle(FIRST), keep_memory(FIRST)])?;
+    bench.foretell([(2, request, request), (3, 1, 1)])?;
+    probe.run([complete(FIRST, NTSTATUS::SUCCESS)])?;
+    still_alive()
+}
+
+fn reusing_what_is_sent_carries_on(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send()?;
+    let status = probe.status(reuse(OWN, NTSTATUS::SUCCESS))?;
+    // Nothing may touch the request again: the target still has its IRP.
+    sent.leave();
+    ensure_eq!(status, NTSTATUS::SUCCESS);
+    probe.run([forget(SPARE), cancel_sent(SPARE)])?;
+    still_alive()
+}
+
+fn a_violation_breaks_into_the_debugger_when_the_registry_wants_it(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _subject = probe.subject(FIRST)?;
+    probe.run([forward(FIRST, queue::DEFAULT)])?;
+    still_alive()
+}
+
+fn deleting_a_received_request_stops_the_machine(bench: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let _subject = probe.subject(FIRST)?;
+    let request = probe.value(handle(FIRST))?;
+    bench.foretell([(2, request, request)])?;
     probe.run([delete(FIRST)])?;
     still_alive()
 }

@@ -32,4 +32,5 @@ pub(crate) const TESTS: &[&[Test]] = &[
     power::TESTS,
     without_verifier::TESTS,
     bug_checks::TESTS,
+    bug_checks::WITH_BREAKS,
 ];

@@ -1,4 +1,5 @@
-//! Whose a request is: WdfRequestMarkCancelable, MarkCancelableEx, UnmarkCancelable, Requeue, StopAcknowledge, Complete.
+//! Whose a request is: WdfRequestMarkCancelable, MarkCancelableEx, UnmarkCancelable, Requeue, StopAcknowledge, Complete. And WdfDriverCreate,
+//! to which every request owes its driver.
 
 use protocol::probe::{Event, OnCancel, queue};
 
@@ -22,6 +23,10 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_cancelled_request_can_be_requeued: "STATUS_SUCCESS, then the request is cancelled in the queue",
     acknowledging_a_stop_that_is_none_is_ignored: "WdfRequestStopAcknowledge outside of EvtIoStop neither requeues nor takes the request",
     completing_a_request_twice_is_ignored: "the second completion is reported, and changes nothing",
+    completing_what_lies_in_a_queue_is_ignored: "the request is the framework's until it is delivered: the completion is reported, and changes nothing",
+    marking_a_cancelable_request_is_refused: "STATUS_INVALID_DEVICE_REQUEST, and the mark that it has stays",
+    completing_a_cancelable_request_takes_its_callback_away: "the completion is reported and done, and EvtRequestCancel is not called",
+    a_second_driver_create_is_refused: "WdfDriverCreate outside of DriverEntry is STATUS_DRIVER_INTERNAL_ERROR",
 });
 
 fn the_verifier_is_on(_: &mut Bench) -> TestResult {
@@ -156,4 +161,42 @@ fn completing_a_request_twice_is_ignored(_: &mut Bench) -> TestResult {
     probe.ok([reference(FIRST), twice[0], twice[1], dereference(FIRST), forget(FIRST)])?;
     ensure_eq!(subject.end()?, NTSTATUS::SUCCESS);
     Ok(())
+}
+
+fn completing_what_lies_in_a_queue_is_ignored(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut subject = probe.subject(FIRST)?;
+    probe.ok([forward(FIRST, queue::MANUAL), complete(FIRST, NTSTATUS::UNSUCCESSFUL)])?;
+    ensure!(subject.is_pending());
+    ensure_eq!(probe.load(queue::MANUAL)?, Load { queued: 1, presented: 0 });
+    probe.ok([retrieve(FIRST, queue::MANUAL)])?;
+    subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn marking_a_cancelable_request_is_refused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut subject = probe.subject(FIRST)?;
+    probe.ok([mark_ex(FIRST)])?;
+    ensure_eq!(probe.status(mark_ex(FIRST))?, NTSTATUS::INVALID_DEVICE_REQUEST);
+    ensure_eq!(probe.count(Event::Canceled, FIRST)?, 0);
+    subject.cancel()?;
+    ensure_eq!(subject.end()?, NTSTATUS::CANCELLED);
+    ensure_eq!(probe.count(Event::Canceled, FIRST)?, 1);
+    Ok(())
+}
+
+fn completing_a_cancelable_request_takes_its_callback_away(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([mark(FIRST)])?;
+    subject.complete(NTSTATUS::SUCCESS)?;
+    ensure_eq!(probe.count(Event::Canceled, FIRST)?, 0);
+    Ok(())
+}
+
+fn a_second_driver_create_is_refused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    ensure_eq!(probe.status(create_driver_again())?, NTSTATUS::DRIVER_INTERNAL_ERROR);
+    // The driver that there is goes on as before.
+    probe.subject(FIRST)?.complete(NTSTATUS::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! Requests and the device's power and presence: EvtIoStop, EvtIoResume, power-down, removal. The subjects here are sent to the probe's PnP device.
 
-use protocol::probe::{self, Event, OnCompletion, OnStop, queue};
+use protocol::probe::{self, Event, OnCompletion, OnStop, queue, target};
 
 use super::probe::{MOMENT, Probe, TRUE};
 use super::steps::*;
@@ -16,6 +16,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_request_that_nobody_acknowledges_holds_up_the_power_down: "an EvtIoStop that does nothing keeps the device in D0 until the request is completed",
     a_queue_without_io_stop_holds_up_the_power_down: "so does a request of a queue that has no EvtIoStop",
     queues_stop_dispatching_together_and_are_stopped_in_turn: "while the first one waits for its driver no other presents anything, nor is told",
+    a_power_down_is_told_after_what_was_cancelled: "EvtIoCanceledOnQueue comes before EvtIoStop, and the handler after the wake, when all are due",
     a_queue_without_power_has_nothing_to_retrieve: "WdfIoQueueRetrieveNextRequest is STATUS_WDF_PAUSED until power is back",
     told_to_purge_the_driver_cancels_what_it_has_sent: "EvtIoStop of a device that is removed calls WdfRequestCancelSentRequest, and the request ends",
 });
@@ -35,6 +36,25 @@ fn open_pnp() -> Result<File, NTSTATUS> {
             Err(_) if !deadline.has_passed() => nt::sleep(MOMENT),
             opened => return opened,
         }
+    }
+}
+
+/// A target of the probe's that leads to its PnP device, in use.
+struct PnpTarget<'a> {
+    probe: &'a Probe,
+}
+
+impl<'a> PnpTarget<'a> {
+    #[track_caller]
+    fn open(probe: &'a Probe) -> Result<Self, Failure> {
+        probe.ok([use_target(target::SHORT_LIVED), target_make_for_pnp()])?;
+        Ok(Self { probe })
+    }
+}
+
+impl Drop for PnpTarget<'_> {
+    fn drop(&mut self) {
+        let _ = self.probe.run([target_delete(), target_forget(), use_target(target::PROBE)]);
     }
 }
 
@@ -179,6 +199,42 @@ fn queues_stop_dispatching_together_and_are_stopped_in_turn(_: &mut Bench) -> Te
     probe.wait(Event::Presented, THIRD, 1)?;
     ensure!(probe.when(Event::PowerUp, 0)? < probe.when(Event::Presented, THIRD)?);
     late.complete(NTSTATUS::SUCCESS)
+}
+
+fn a_power_down_is_told_after_what_was_cancelled(_: &mut Bench) -> TestResult {
+    let (probe, file) = (Probe::open()?, open_pnp()?);
+    let (kept, waiting) = (probe.subject_through(&file, FIRST)?, probe.subject_through(&file, SECOND)?);
+    let target = PnpTarget::open(&probe)?;
+    let sent = probe.send()?;
+    probe.ok([forward(FIRST, queue::POWER_SYNCHRONIZED)])?;
+    probe.wait(Event::Presented, FIRST, 2)?;
+    // While this handler of the queue runs, which the arrival of a third request ends, nothing of the queue's can come.
+    let synchronous = File::open(probe::PNP_OPEN_PATH, Opening::Synchronous)?;
+    let handler = Thread::spawn(move || {
+        Probe::run_with_power(
+            &synchronous,
+            [
+                forward(SEEN, queue::POWER_SYNCHRONIZED),
+                forward(SECOND, queue::POWER_SYNCHRONIZED),
+                cancel_sent(OWN),
+                wait(Event::Presented, THIRD, 1, DEADLINE),
+            ],
+        )
+    })?;
+    let sleep = Sleep::begin()?;
+    wait_until_held(&probe, queue::POWER_SYNCHRONIZED)?;
+    ensure_eq!(probe.count(Event::CanceledOnQueue, SEEN)?, 0);
+    ensure_eq!(probe.count(Event::Stopped, FIRST)?, 0);
+    let third = probe.subject(THIRD)?;
+    handler.join(2 * DEADLINE)??;
+    sleep.end(&probe)?;
+    probe.wait(Event::Presented, SECOND, 2)?;
+    ensure!(probe.when(Event::CanceledOnQueue, SEEN)? < probe.when(Event::Stopped, FIRST)?);
+    ensure!(probe.when(Event::Stopped, FIRST)? < probe.when(Event::Presented, SECOND)?);
+    sent.returned(NTSTATUS::CANCELLED)?;
+    sent.finish()?;
+    drop(target);
+    [kept, waiting, third].into_iter().try_for_each(|subject| subject.complete(NTSTATUS::SUCCESS))
 }
 
 fn a_queue_without_power_has_nothing_to_retrieve(_: &mut Bench) -> TestResult {

@@ -87,13 +87,13 @@ impl Probe {
         self.run_by(RUN_SYNCHRONIZED, steps)
     }
 
+    /// As [`Probe::run`], within a call of the handler of [`queue::POWER_SYNCHRONIZED`]; `device` is the open PnP device.
+    pub(crate) fn run_with_power<const N: usize>(device: &File, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
+        run_through(device, RUN_SYNCHRONIZED, steps)
+    }
+
     fn run_by<const N: usize>(&self, code: u32, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
-        let mut outcomes = [Outcome::new_zeroed(); N];
-        let length = self.control.control(code, steps.as_bytes(), outcomes.as_mut_bytes())?;
-        if length != size_of_val(&outcomes) {
-            return Err(NTSTATUS::INFO_LENGTH_MISMATCH);
-        }
-        Ok(outcomes.map(|outcome| Answer { status: NTSTATUS(outcome.status), value: outcome.value }))
+        run_through(&self.control, code, steps)
     }
 
     /// Does steps that have to succeed, and returns what each gave besides.
@@ -188,11 +188,22 @@ impl Probe {
         Ok(sent)
     }
 
+    /// As [`Probe::send`], with slots of the test's choice.
+    #[track_caller]
+    pub(crate) fn send_from(&self, own: u32, seen: u32) -> Result<Sent<'_>, Failure> {
+        self.ok([create(own), format_subject(own, seen)])?;
+        let sent = Sent { probe: self, own, seen, sends: 1, finished: false };
+        let [.., sending] = self.ok([set_completion(own), send(own)])?;
+        check_equal("what WdfRequestSend returned", &sending, &TRUE)?;
+        self.wait(Event::Presented, seen, 1)?;
+        Ok(sent)
+    }
+
     /// Has the probe make a request in [`OWN`], formatted for [`SEEN`], which the test will have it send.
     #[track_caller]
     pub(crate) fn make(&self) -> Result<Sent<'_>, Failure> {
         self.ok([create(OWN), format_subject(OWN, SEEN)])?;
-        Ok(Sent { probe: self, sends: 1, finished: false })
+        Ok(Sent { probe: self, own: OWN, seen: SEEN, sends: 1, finished: false })
     }
 
     /// As [`Probe::make`], and has the probe send it by the given steps, the last of which has to return TRUE.
@@ -203,6 +214,15 @@ impl Probe {
         check_equal("what WdfRequestSend returned", &values[N - 1], &TRUE)?;
         Ok(sent)
     }
+}
+
+fn run_through<const N: usize>(file: &File, code: u32, steps: [Step; N]) -> Result<[Answer; N], NTSTATUS> {
+    let mut outcomes = [Outcome::new_zeroed(); N];
+    let length = file.control(code, steps.as_bytes(), outcomes.as_mut_bytes())?;
+    if length != size_of_val(&outcomes) {
+        return Err(NTSTATUS::INFO_LENGTH_MISMATCH);
+    }
+    Ok(outcomes.map(|outcome| Answer { status: NTSTATUS(outcome.status), value: outcome.value }))
 }
 
 /// A request of the test's that the probe holds.
@@ -271,9 +291,11 @@ impl Drop for Subject<'_> {
     }
 }
 
-/// A request that the probe has made in [`OWN`] and sent to itself, where it is held in [`SEEN`].
+/// A request that the probe has made in [`OWN`] and sent to itself, where it is held in [`SEEN`]; or in and from other slots.
 pub(crate) struct Sent<'a> {
     probe: &'a Probe,
+    own: u32,
+    seen: u32,
     sends: u32,
     finished: bool,
 }
@@ -282,15 +304,15 @@ impl Sent<'_> {
     /// Has the probe complete it where it arrived, and waits for the completion routine.
     #[track_caller]
     pub(crate) fn complete(&self, status: NTSTATUS) -> TestResult {
-        self.probe.ok([complete(SEEN, status), forget(SEEN)])?;
+        self.probe.ok([complete(self.seen, status), forget(self.seen)])?;
         self.returned(status)
     }
 
     /// Waits for the completion routine, and checks the status that the request came back with.
     #[track_caller]
     pub(crate) fn returned(&self, status: NTSTATUS) -> TestResult {
-        self.probe.wait(Event::Completed, OWN, self.sends)?;
-        check_equal("the status that the request came back with", &self.probe.status(get_status(OWN))?, &status)
+        self.probe.wait(Event::Completed, self.own, self.sends)?;
+        check_equal("the status that the request came back with", &self.probe.status(get_status(self.own))?, &status)
     }
 
     /// The probe sends it once more.
@@ -302,7 +324,7 @@ impl Sent<'_> {
     #[track_caller]
     pub(crate) fn finish(mut self) -> TestResult {
         self.finished = true;
-        self.probe.ok([delete(OWN), forget(OWN)]).map(drop)
+        self.probe.ok([delete(self.own), forget(self.own)]).map(drop)
     }
 
     /// Leaves it to a test that deletes it in its own way.
@@ -317,12 +339,14 @@ impl Drop for Sent<'_> {
         if self.finished {
             return;
         }
-        let patient = wait(Event::Completed, OWN, self.sends, FAREWELL);
-        let Ok([_, came_back]) = self.probe.run([cancel_sent(OWN), look(Event::Completed, OWN, self.sends)]) else { return };
+        let patient = wait(Event::Completed, self.own, self.sends, FAREWELL);
+        let Ok([_, came_back]) = self.probe.run([cancel_sent(self.own), look(Event::Completed, self.own, self.sends)]) else {
+            return;
+        };
         let is_out = came_back.status == NTSTATUS::TIMEOUT && self.probe.status(patient) == Ok(NTSTATUS::TIMEOUT);
-        if is_out && self.probe.has_seen(SEEN) {
-            let _ = self.probe.run([complete(SEEN, NTSTATUS::CANCELLED), forget(SEEN)]);
+        if is_out && self.probe.has_seen(self.seen) {
+            let _ = self.probe.run([complete(self.seen, NTSTATUS::CANCELLED), forget(self.seen)]);
         }
-        let _ = self.probe.run([delete(OWN), forget(OWN)]);
+        let _ = self.probe.run([delete(self.own), forget(self.own)]);
     }
 }

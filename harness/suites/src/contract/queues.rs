@@ -1,21 +1,19 @@
 //! Queues: accepting, draining, purging, stopping, retrieving, and requests that are cancelled in them.
 
-use protocol::probe::{Event, queue, target};
+use protocol::probe::{Event, Step, queue, target};
 
 use super::probe::{Load, MOMENT, Probe, TRUE};
 use super::steps::*;
 use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
-use crate::nt::{self, NTSTATUS, Thread};
-use crate::relay::DEADLINE;
-
-/// Time enough for a cancel to be on its way.
-const A_WHILE: core::time::Duration = core::time::Duration::from_secs(1);
+use crate::nt::NTSTATUS;
 
 pub(super) const TESTS: &[Test] = tests!(contract {
     a_queue_that_does_not_accept_fails_new_requests: "a request that arrives at a draining queue ends with STATUS_INVALID_DEVICE_STATE",
     the_driver_is_told_of_a_cancel_of_what_it_has_had: "EvtIoCanceledOnQueue is called for a request that was presented before",
     the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had: "EvtIoCanceledOnQueue is not called for a request that was not presented before",
-    cancelled_requests_are_told_before_others_are_presented: "EvtIoCanceledOnQueue comes before the handler, when both are due",
+    cancelled_requests_are_told_before_others_are_presented: "what was cancelled while a handler ran comes first: EvtRequestCancel, EvtIoCanceledOnQueue, then the handler",
+    a_stop_is_told_after_what_was_cancelled: "EvtRequestCancel, EvtIoCanceledOnQueue, then the callback of WdfIoQueueStop, when all are due",
+    a_purge_is_told_after_what_was_cancelled: "EvtRequestCancel, EvtIoCanceledOnQueue, then the callback of WdfIoQueuePurge, when all are due",
     draining_cancels_nothing: "a drained queue hands out what it has, and is drained when that has ended",
     purging_cancels_what_waits: "a purge cancels what is in the queue, and says when it is done",
     purging_cancels_what_the_driver_has_marked: "a purge cancels what the driver has made cancelable",
@@ -59,32 +57,57 @@ fn the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had(_: &mut Bench) ->
     sent.finish()
 }
 
-fn cancelled_requests_are_told_before_others_are_presented(_: &mut Bench) -> TestResult {
+/// A probe that has sent itself two requests: one that it holds in [`SEEN`], from [`queue::SYNCHRONIZED`] and cancelable, and one that it
+/// holds in [`SEEN_TOO`], from another queue. While a handler of the queue runs, nothing of the queue's is called but what the handler calls.
+fn with_two_in_the_synchronized_queue(test: impl FnOnce(&Probe) -> TestResult) -> TestResult {
     let probe = Probe::open()?;
-    let (mut first, second) = (probe.subject(FIRST)?, probe.subject(SECOND)?);
-    // While this handler of the queue runs, neither can come: both are put off until it returns, which is when a third request arrives,
-    // or after a while: whoever cancels may have to wait for the handler himself.
-    let other = Probe::attach()?;
-    let holding = Thread::spawn(move || {
-        other.run_synchronized([
-            forward(SECOND, queue::SYNCHRONIZED),
-            forward(FIRST, queue::SYNCHRONIZED),
-            wait(Event::Presented, THIRD, 1, A_WHILE),
-        ])
-    })?;
-    let deadline = nt::Deadline::after(DEADLINE);
-    while probe.load(queue::SYNCHRONIZED)?.queued < 2 {
-        ensure!(!deadline.has_passed());
-        nt::sleep(core::time::Duration::from_millis(1));
-    }
-    first.cancel()?;
-    let third = probe.subject(THIRD)?;
-    holding.join(2 * DEADLINE)??;
-    ensure_eq!(first.end()?, NTSTATUS::CANCELLED);
-    probe.wait(Event::Presented, SECOND, 2)?;
-    ensure!(probe.when(Event::CanceledOnQueue, FIRST)? < probe.when(Event::Presented, SECOND)?);
-    second.complete(NTSTATUS::SUCCESS)?;
-    third.complete(NTSTATUS::SUCCESS)
+    let first = probe.send()?;
+    let second = probe.send_from(OWN_TOO, SEEN_TOO)?;
+    probe.ok([forward(SEEN, queue::SYNCHRONIZED)])?;
+    probe.wait(Event::Presented, SEEN, 2)?;
+    probe.ok([mark(SEEN)])?;
+    test(&probe)?;
+    first.returned(NTSTATUS::CANCELLED)?;
+    second.returned(NTSTATUS::CANCELLED)?;
+    ensure!(probe.when(Event::Canceled, SEEN)? < probe.when(Event::CanceledOnQueue, SEEN_TOO)?);
+    first.finish()?;
+    second.finish()
+}
+
+/// Within a handler of the queue: the other request is given to the queue, too, then both are cancelled.
+const GIVE_AND_CANCEL_BOTH: [Step; 3] = [forward(SEEN_TOO, queue::SYNCHRONIZED), cancel_sent(OWN), cancel_sent(OWN_TOO)];
+
+fn cancelled_requests_are_told_before_others_are_presented(_: &mut Bench) -> TestResult {
+    with_two_in_the_synchronized_queue(|probe| {
+        let subject = probe.subject(FIRST)?;
+        let [give, first, second] = GIVE_AND_CANCEL_BOTH;
+        let [forwarded, _, _, _, quiet] =
+            probe.run_synchronized([forward(FIRST, queue::SYNCHRONIZED), give, first, second, look(Event::Canceled, SEEN, 1)])?;
+        ensure_eq!(forwarded.status, NTSTATUS::SUCCESS);
+        ensure_eq!(quiet.status, NTSTATUS::TIMEOUT);
+        probe.wait(Event::Presented, FIRST, 2)?;
+        ensure!(probe.when(Event::CanceledOnQueue, SEEN_TOO)? < probe.when(Event::Presented, FIRST)?);
+        subject.complete(NTSTATUS::SUCCESS)
+    })
+}
+
+fn a_stop_is_told_after_what_was_cancelled(_: &mut Bench) -> TestResult {
+    a_change_is_told_after_what_was_cancelled(queue_stop(queue::SYNCHRONIZED))
+}
+
+fn a_purge_is_told_after_what_was_cancelled(_: &mut Bench) -> TestResult {
+    a_change_is_told_after_what_was_cancelled(queue_purge(queue::SYNCHRONIZED))
+}
+
+fn a_change_is_told_after_what_was_cancelled(change: Step) -> TestResult {
+    with_two_in_the_synchronized_queue(|probe| {
+        let [give, first, second] = GIVE_AND_CANCEL_BOTH;
+        let [.., quiet] = probe.run_synchronized([give, first, second, change, look(Event::CanceledOnQueue, SEEN_TOO, 1)])?;
+        ensure_eq!(quiet.status, NTSTATUS::TIMEOUT);
+        probe.wait(Event::QueueState, queue::SYNCHRONIZED, 1)?;
+        ensure!(probe.when(Event::CanceledOnQueue, SEEN_TOO)? < probe.when(Event::QueueState, queue::SYNCHRONIZED)?);
+        probe.ok([queue_start(queue::SYNCHRONIZED)]).map(drop)
+    })
 }
 
 fn draining_cancels_nothing(_: &mut Bench) -> TestResult {

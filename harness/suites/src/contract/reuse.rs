@@ -29,6 +29,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_completion_routine_set_after_reuse_is_called: "WdfRequestSetCompletionRoutine after WdfRequestReuse counts",
     a_completion_routine_set_before_reuse_is_lost: "WdfRequestSetCompletionRoutine before WdfRequestReuse does not count",
     reuse_works_in_a_completion_routine: "WdfRequestReuse within the completion routine takes effect",
+    a_reuse_that_fails_in_a_completion_routine_is_told_to_nobody: "the routine returns nothing: the request stays as it came back, and the framework goes on",
     a_completion_routine_can_send_its_request_again: "reused, formatted and sent within its completion routine, the request comes back to it",
     a_request_sent_bare_from_its_completion_routine_does_not_come_back_to_it: "without WdfRequestSetCompletionRoutine there is none",
 });
@@ -274,6 +275,20 @@ fn reuse_works_in_a_completion_routine(_: &mut Bench) -> TestResult {
     sent.count_send();
     probe.wait(Event::Presented, SEEN, 2)?;
     sent.complete(NTSTATUS::UNSUCCESSFUL)?;
+    sent.finish()
+}
+
+fn a_reuse_that_fails_in_a_completion_routine_is_told_to_nobody(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let mut sent = probe.send()?;
+    probe.ok([on_completion(OWN, OnCompletion::ReuseInVain), complete(SEEN, NTSTATUS::UNSUCCESSFUL)])?;
+    // The status is that of the completion: the reuse was refused, and whoever completed the request does not know.
+    sent.returned(NTSTATUS::UNSUCCESSFUL)?;
+    probe.ok([on_completion(OWN, OnCompletion::Keep), reuse(OWN, NTSTATUS::SUCCESS), format_subject(OWN, SEEN)])?;
+    ensure_eq!(probe.ok([set_completion(OWN), send(OWN)])?[1], TRUE);
+    sent.count_send();
+    probe.wait(Event::Presented, SEEN, 2)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
     sent.finish()
 }
 

@@ -12,6 +12,8 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_purged_target_refuses_requests: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
     a_purged_target_takes_requests_once_started: "WdfIoTargetStart opens a purged target again",
     a_closed_target_refuses_requests: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
+    a_deleted_target_refuses_requests: "WdfRequestSend to a target that only a reference keeps returns FALSE, the status is STATUS_INVALID_DEVICE_STATE",
+    a_synchronous_send_at_dispatch_level_is_refused: "WdfRequestSend would have to wait: it returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
     a_received_request_needs_a_completion_routine: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
     a_formatted_request_cannot_be_sent_and_forgotten: "WdfRequestSend returns FALSE, the status is STATUS_INVALID_DEVICE_REQUEST",
     an_unformatted_request_is_not_accepted: "WdfRequestSend returns FALSE, the status is STATUS_REQUEST_NOT_ACCEPTED",
@@ -56,6 +58,41 @@ fn a_closed_target_refuses_requests(_: &mut Bench) -> TestResult {
     ensure_eq!(sending.value, FALSE);
     ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::INVALID_DEVICE_STATE);
     sent.finish()
+}
+
+fn a_deleted_target_refuses_requests(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    // All in one call, so that the target goes whatever comes of the send.
+    let [_, made, created, formatted, _, _, sending, status, _, _, _] = probe.run([
+        use_target(target::SHORT_LIVED),
+        target_make(),
+        create(OWN),
+        format_nothing(OWN),
+        set_completion(OWN),
+        target_delete(),
+        send(OWN),
+        get_status(OWN),
+        delete(OWN),
+        target_forget(),
+        use_target(target::PROBE),
+    ])?;
+    ensure_eq!([made.status, created.status, formatted.status], [NTSTATUS::SUCCESS; 3]);
+    ensure_eq!(sending.value, FALSE);
+    ensure_eq!(status.status, NTSTATUS::INVALID_DEVICE_STATE);
+    ensure_eq!(probe.count(Event::Completed, OWN)?, 0);
+    probe.ok([forget(OWN)]).map(drop)
+}
+
+fn a_synchronous_send_at_dispatch_level_is_refused(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    probe.ok([create(OWN), format_nothing(OWN)])?;
+    let [_, sending, _] = probe.run([raise(), send_synchronously(OWN), lower()])?;
+    ensure_eq!(sending.value, FALSE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::INVALID_DEVICE_REQUEST);
+    // Where it can wait, it can be sent.
+    ensure_eq!(probe.value(send_synchronously(OWN))?, TRUE);
+    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::SUCCESS);
+    probe.ok([delete(OWN), forget(OWN)]).map(drop)
 }
 
 fn a_received_request_needs_a_completion_routine(_: &mut Bench) -> TestResult {

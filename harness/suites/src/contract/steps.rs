@@ -16,6 +16,10 @@ pub(crate) const FIRST: u32 = 2;
 pub(crate) const SECOND: u32 = 3;
 /// A slot for a handle more.
 pub(crate) const SPARE: u32 = 4;
+/// The slot of another request that the probe makes and sends.
+pub(crate) const OWN_TOO: u32 = 6;
+/// The slot in which the probe sees that one arrive.
+pub(crate) const SEEN_TOO: u32 = 7;
 /// See [`FIRST`].
 pub(crate) const THIRD: u32 = 5;
 
@@ -23,6 +27,8 @@ pub(crate) const THIRD: u32 = 5;
 const LEAVE_SENT_IO_PENDING: u32 = 3;
 /// `WdfIoTargetPurgeIo`.
 const PURGE_IO: u32 = 2;
+/// `WDF_REQUEST_SEND_OPTION_SYNCHRONOUS`.
+const SYNCHRONOUS: u32 = 2;
 /// `WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET`.
 const SEND_AND_FORGET: u32 = 8;
 /// `WDF_REQUEST_REUSE_SET_NEW_IRP`.
@@ -55,6 +61,16 @@ steps! {
     copy_handle(slot, into) = COPY_HANDLE(slot, into);
     queue_handle(slot, queue) = QUEUE_HANDLE(slot, queue);
     get_irp(slot) = GET_IRP(slot, 0);
+    handle(slot) = HANDLE(slot, 0);
+    lock_handle(slot) = LOCK_HANDLE(slot, 0);
+    keep_memory(slot) = KEEP_MEMORY(slot, 0);
+    target_make() = TARGET_MAKE(0, 0);
+    target_make_for_pnp() = TARGET_MAKE(0, 1);
+    target_delete() = TARGET_DELETE(0, 0);
+    target_forget() = TARGET_FORGET(0, 0);
+    create_driver_again() = DRIVER_CREATE(0, 0);
+    image_start() = IMAGE(0, 0);
+    image_end() = IMAGE(0, 1);
     forget(slot) = FORGET(slot, 0);
     retrieve(slot, queue) = RETRIEVE(slot, queue);
     queue_state(queue) = QUEUE_STATE(0, queue);
@@ -104,6 +120,10 @@ pub(crate) const fn acknowledge_and_requeue(slot: u32) -> Step {
 
 pub(crate) const fn send_with_timeout(slot: u32, timeout: Duration) -> Step {
     Step { value: timeout.as_micros() as u64 * 10, ..send(slot) }
+}
+
+pub(crate) const fn send_synchronously(slot: u32) -> Step {
+    step(Op::SEND, slot, SYNCHRONOUS)
 }
 
 pub(crate) const fn send_and_forget(slot: u32) -> Step {

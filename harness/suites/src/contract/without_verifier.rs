@@ -12,6 +12,7 @@ pub(super) const TESTS: &[Test] = tests!(contract on WITHOUT_VERIFIER; {
     without_verifier_the_registry_says_so: "the verifier is off, and the other tests of this list rely on it",
     without_verifier_forwarding_to_the_same_queue_is_not_checked: "the request is put into the queue again, and presented",
     without_verifier_forwarding_to_another_devices_queue_is_not_checked: "the request goes to the other device's queue",
+    without_verifier_forwarding_a_cancelable_request_is_not_checked: "the request goes to the other queue, and is presented",
     without_verifier_a_queue_that_does_not_accept_is_still_busy: "STATUS_WDF_BUSY does not depend on the verifier",
     without_verifier_requeue_is_still_for_manual_queues: "WdfRequestRequeue refuses other queues' requests all the same",
     without_verifier_reuse_still_checks_its_parameters: "STATUS_INVALID_PARAMETER does not depend on the verifier",
@@ -43,6 +44,17 @@ fn without_verifier_forwarding_to_another_devices_queue_is_not_checked(_: &mut B
     ensure_eq!(probe.load(queue::OTHER_DEVICE)?, Load { queued: 1, presented: 0 });
     probe.ok([retrieve(FIRST, queue::OTHER_DEVICE)])?;
     subject.complete(NTSTATUS::SUCCESS)
+}
+
+fn without_verifier_forwarding_a_cancelable_request_is_not_checked(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([mark(FIRST)])?;
+    ensure_eq!(probe.status(forward(FIRST, queue::PARALLEL))?, NTSTATUS::SUCCESS);
+    probe.wait(Event::Presented, FIRST, 2)?;
+    subject.complete(NTSTATUS::SUCCESS)?;
+    ensure_eq!(probe.count(Event::Canceled, FIRST)?, 0);
+    Ok(())
 }
 
 fn without_verifier_a_queue_that_does_not_accept_is_still_busy(_: &mut Bench) -> TestResult {
@@ -77,9 +89,11 @@ fn without_verifier_an_invalid_handle_still_stops_the_machine(_: &mut Bench) -> 
     still_alive()
 }
 
-fn without_verifier_a_request_without_irp_stops_the_machine(_: &mut Bench) -> TestResult {
+fn without_verifier_a_request_without_irp_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    probe.run([create_without_target(OWN), set_completion(OWN), send(OWN)])?;
+    let [_, _, request] = probe.ok([create_without_target(OWN), set_completion(OWN), handle(OWN)])?;
+    bench.foretell([(3, request, request)])?;
+    probe.run([send(OWN)])?;
     still_alive()
 }
 
@@ -89,9 +103,11 @@ fn without_verifier_a_request_without_stack_locations_stops_the_machine(_: &mut 
     still_alive()
 }
 
-fn without_verifier_sending_what_is_sent_still_stops_the_machine(_: &mut Bench) -> TestResult {
+fn without_verifier_sending_what_is_sent_still_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let _sent = probe.send()?;
+    let request = probe.value(handle(OWN))?;
+    bench.foretell([(3, request, request)])?;
     probe.run([send(OWN)])?;
     still_alive()
 }

@@ -60,14 +60,18 @@ impl Worker {
     }
 }
 
+/// What a thread chooses from: the seed and its number decide.
+const fn choices_of(seed: u64, number: u32) -> Random {
+    Random::new(seed.wrapping_add(number as u64))
+}
+
 /// Runs the bodies at once, each in a thread of its own, until the test's time is over or one has failed.
 fn at_once(bench: &mut Bench, bodies: Vec<fn(&mut Worker) -> TestResult>) -> TestResult {
     let (seed, span) = (bench.random(), bench.span(MOMENT));
     let (end, give_up) = (Deadline::after(span), Arc::new(AtomicBool::new(false)));
     let mut threads = Vec::new();
     for (number, body) in (0..).zip(bodies) {
-        let random = Random::new(seed.wrapping_add(u64::from(number)));
-        let mut worker = Worker { number, random, end, give_up: give_up.clone(), operation: 0 };
+        let mut worker = Worker { number, random: choices_of(seed, number), end, give_up: give_up.clone(), operation: 0 };
         threads.push(Thread::spawn(move || {
             let outcome = body(&mut worker);
             if outcome.is_err() {
@@ -90,5 +94,27 @@ fn worker_failed(failure: Failure, number: u32, operation: u64) -> Failure {
             Failure::Expectation { place, reason: format!("thread {number}, operation {operation}: {reason}") }
         }
         skipped @ Failure::Skipped { .. } => skipped,
+    }
+}
+
+#[cfg(test)]
+mod choices {
+    use super::*;
+
+    /// What the threads of a test choose, when each chooses so many times.
+    fn chosen(seed: u64) -> Vec<Vec<u64>> {
+        let thread = |number| {
+            let mut choices = choices_of(seed, number);
+            (0..100).map(|_| choices.below(1_000)).collect()
+        };
+        (0..THREADS).map(thread).collect()
+    }
+
+    #[test]
+    fn the_seed_alone_decides_what_each_thread_chooses() {
+        assert_eq!(chosen(1), chosen(1));
+        assert_ne!(chosen(1), chosen(2));
+        let threads = chosen(1);
+        assert!(threads.windows(2).all(|pair| pair[0] != pair[1]), "each thread chooses for itself");
     }
 }
