@@ -7,6 +7,11 @@ use alloc::vec::Vec;
 use super::text::{Inf, InfError, Line};
 use wdf_sys::wdm::constants::{REG_BINARY, REG_DWORD, REG_EXPAND_SZ, REG_MULTI_SZ, REG_NONE, REG_QWORD, REG_SZ};
 
+/// Most services that one installation adds, and most bytes of registry values: sections can be named again and again, so that a small file
+/// could ask for very much.
+const MOST_SERVICES: usize = 64;
+const MOST_BYTES: usize = 4 << 20;
+
 /// `SPSVCINST_ASSOCSERVICE`: the service is the device's function driver.
 const ASSOCIATED_SERVICE: u32 = 2;
 
@@ -88,15 +93,20 @@ impl Installation {
         let base = decorated(inf, section).ok_or_else(|| InfError::new(0, format!("there is no install section [{section}]")))?;
         let version = |key| String::from(inf.value("Version", key).unwrap_or_default());
         let mut result = Self { class: (version("Class"), version("ClassGuid")), ..Self::default() };
-        result.driver_values = registry_writes(inf, &base)?;
+        let mut left = MOST_BYTES;
+        result.driver_values = registry_writes(inf, &base, &mut left)?;
         if let Some(hardware) = sub_section(inf, &base, section, "HW") {
-            result.hardware_values = registry_writes(inf, &hardware)?;
+            result.hardware_values = registry_writes(inf, &hardware, &mut left)?;
         }
         if let Some(services) = sub_section(inf, &base, section, "Services") {
             for line in inf.lines_with_key(&services, "AddService") {
-                if !line.field(0).is_empty() {
-                    result.services.push(service(inf, line)?);
+                if line.field(0).is_empty() {
+                    continue;
                 }
+                if result.services.len() == MOST_SERVICES {
+                    return Err(InfError::new(line.number, "the installation adds more than 64 services"));
+                }
+                result.services.push(service(inf, line, &mut left)?);
             }
         }
         if let Some(filters) = sub_section(inf, &base, section, "Filters") {
@@ -130,7 +140,7 @@ fn sub_section(inf: &Inf, base: &str, section: &str, suffix: &str) -> Option<Str
     [base, section].iter().map(|name| format!("{name}.{suffix}")).find(|name| inf.has_section(name))
 }
 
-fn service(inf: &Inf, line: &Line) -> Result<AddedService, InfError> {
+fn service(inf: &Inf, line: &Line, left: &mut usize) -> Result<AddedService, InfError> {
     let name = String::from(line.field(0));
     let section = line.field(2);
     let section = [".NTamd64", ".NT", ""].iter().map(|suffix| format!("{section}{suffix}")).find(|name| inf.has_section(name));
@@ -143,19 +153,24 @@ fn service(inf: &Inf, line: &Line) -> Result<AddedService, InfError> {
         is_function_driver: number(line.field(1)).unwrap_or(0) & ASSOCIATED_SERVICE != 0,
         binary: path.rsplit(['\\', '/']).next().unwrap_or(path).into(),
         numbers: [value("ServiceType", 1), value("StartType", 3), value("ErrorControl", 1)],
-        values: registry_writes(inf, &section)?,
+        values: registry_writes(inf, &section, left)?,
         kmdf_version: None,
         name,
     })
 }
 
-/// Every line of every section that the AddReg directives of `section` name.
-fn registry_writes(inf: &Inf, section: &str) -> Result<Vec<RegistryWrite>, InfError> {
+/// Every line of every section that the AddReg directives of `section` name. `left` is how many bytes the installation may still write.
+fn registry_writes(inf: &Inf, section: &str, left: &mut usize) -> Result<Vec<RegistryWrite>, InfError> {
     let mut writes = Vec::new();
     for directive in inf.lines_with_key(section, "AddReg") {
         for name in &directive.fields {
             for line in inf.lines(name) {
-                writes.extend(registry_write(line)?);
+                let Some(write) = registry_write(line)? else { continue };
+                let size = size_of::<RegistryWrite>() + write.subkey.len() + write.name.len() + write.data.len();
+                *left = left.checked_sub(size).ok_or_else(|| {
+                    InfError::new(directive.number, "the installation writes more than 4 MiB of registry values")
+                })?;
+                writes.push(write);
             }
         }
     }
@@ -309,5 +324,19 @@ KmdfLibraryVersion = 1.15
         assert_eq!(data(0x0001_0001, &fields(&["-1"])), Ok((REG_DWORD, vec![0xff; 4])));
         assert_eq!(data(0x0001_0000, &fields(&["a"])), Ok((REG_MULTI_SZ, vec![b'a', 0, 0, 0, 0, 0])));
         assert!(data(1, &fields(&["zz"])).is_err());
+    }
+
+    #[test]
+    fn an_installation_that_writes_endless_values_is_refused() {
+        let head = "[Version]\nSignature=\"$WINDOWS NT$\"\n";
+        let values = "HKR, Key, Name, 0, Value\n".repeat(1000);
+        let names = vec!["Values"; 100].join(",");
+        let file = format!("{head}[Install]\nAddReg = {names}\n[Values]\n{values}");
+        let inf = Inf::parse(file.as_bytes()).unwrap();
+        assert!(Installation::read(&inf, "Install").unwrap_err().reason.contains("more than 4 MiB"));
+        let services = "AddService = x,, Service\n".repeat(100);
+        let file = format!("{head}[Install]\n[Install.Services]\n{services}[Service]\nServiceBinary = x.sys\n");
+        let inf = Inf::parse(file.as_bytes()).unwrap();
+        assert!(Installation::read(&inf, "Install").unwrap_err().reason.contains("more than 64 services"));
     }
 }

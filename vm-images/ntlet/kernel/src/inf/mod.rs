@@ -5,6 +5,8 @@
 
 mod install;
 mod models;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub(crate) use install::{AddedService, Installation, RegistryRoot, RegistryWrite};

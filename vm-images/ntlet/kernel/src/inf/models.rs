@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::text::Inf;
+use super::text::{Inf, InfError, Line};
 
 /// The system that decorations are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +32,14 @@ pub(crate) struct Match {
     pub(crate) rank: u32,
 }
 
-/// The best entry for a device with these ids, the most specific first.
-pub(crate) fn best_match(inf: &Inf, system: SystemVersion, hardware_ids: &[String], compatible_ids: &[String]) -> Option<Match> {
-    let mut best: Option<Match> = None;
+/// Most entries that are looked at: manufacturers may share a models section, so that a small file can have very many.
+const MOST_ENTRIES: usize = 1 << 16;
+/// Most devices that one file adds below the root.
+const MOST_ROOT_DEVICES: usize = 64;
+
+/// Every entry for this system, with its manufacturer.
+fn entries(inf: &Inf, system: SystemVersion) -> Result<Vec<(&str, &Line)>, InfError> {
+    let mut all = Vec::new();
     for line in inf.lines("Manufacturer") {
         // A manufacturer whose name is also its models section may stand alone on its line.
         let (name, section, decorations) = match &line.key {
@@ -42,38 +47,53 @@ pub(crate) fn best_match(inf: &Inf, system: SystemVersion, hardware_ids: &[Strin
             None => (line.field(0), line.field(0), &[][..]),
         };
         let Some(models) = models_section(inf, section, decorations, system) else { continue };
-        for entry in inf.lines(&models) {
-            let ids = entry.fields.get(1..).unwrap_or(&[]);
-            let Some((rank, id)) = rank(ids, hardware_ids, compatible_ids) else { continue };
-            if best.as_ref().is_none_or(|found| rank < found.rank) {
-                best = Some(Match {
-                    description: entry.key.clone().unwrap_or_default(),
-                    manufacturer: name.into(),
-                    install_section: entry.field(0).into(),
-                    matching_id: id,
-                    rank,
-                });
-            }
+        let entries = inf.lines(&models);
+        if all.len() + entries.len() > MOST_ENTRIES {
+            return Err(InfError::new(line.number, "the manufacturers have more than 65536 models in all"));
+        }
+        all.extend(entries.map(|entry| (name, entry)));
+    }
+    Ok(all)
+}
+
+/// The best entry for a device with these ids, the most specific first.
+pub(crate) fn best_match(
+    inf: &Inf,
+    system: SystemVersion,
+    hardware_ids: &[String],
+    compatible_ids: &[String],
+) -> Result<Option<Match>, InfError> {
+    let mut best: Option<Match> = None;
+    for (manufacturer, entry) in entries(inf, system)? {
+        let ids = entry.fields.get(1..).unwrap_or(&[]);
+        let Some((rank, id)) = rank(ids, hardware_ids, compatible_ids) else { continue };
+        if best.as_ref().is_none_or(|found| rank < found.rank) {
+            best = Some(Match {
+                description: entry.key.clone().unwrap_or_default(),
+                manufacturer: manufacturer.into(),
+                install_section: entry.field(0).into(),
+                matching_id: id,
+                rank,
+            });
         }
     }
-    best
+    Ok(best)
 }
 
 /// Hardware ids of the entries for devices that no bus reports: those that begin with `ROOT\`.
-pub(crate) fn root_ids(inf: &Inf, system: SystemVersion) -> Vec<String> {
+pub(crate) fn root_ids(inf: &Inf, system: SystemVersion) -> Result<Vec<String>, InfError> {
     let mut ids: Vec<String> = Vec::new();
-    for line in inf.lines("Manufacturer") {
-        let section = line.field(0);
-        let decorations = if line.key.is_some() { line.fields.get(1..).unwrap_or(&[]) } else { &[] };
-        let Some(models) = models_section(inf, section, decorations, system) else { continue };
-        for id in inf.lines(&models).map(|entry| entry.field(1)) {
-            let is_root = id.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("ROOT\\"));
-            if is_root && !ids.iter().any(|known| known.eq_ignore_ascii_case(id)) {
-                ids.push(id.into());
+    for (_, entry) in entries(inf, system)? {
+        let id = entry.field(1);
+        let is_root = id.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("ROOT\\"));
+        if is_root && !ids.iter().any(|known| known.eq_ignore_ascii_case(id)) {
+            if ids.len() == MOST_ROOT_DEVICES {
+                return Err(InfError::new(entry.number, "the file adds more than 64 devices below the root"));
             }
+            ids.push(id.into());
         }
     }
-    ids
+    Ok(ids)
 }
 
 /// Rank of an entry: 0x0000 and up, a hardware id of the device is the entry's hardware id; 0x1000, is one of its compatible ids;
@@ -168,7 +188,7 @@ mod tests {
         let file = inf("[Manufacturer]\nM = Mo, NTamd64, NTamd64.10.0...16299, NTamd64.10.0...99999, NTarm64\n\
                         [Mo.NTamd64]\nA = OldInstall, X\n[Mo.NTamd64.10.0...16299]\nA = NewInstall, X\n\
                         [Mo.NTamd64.10.0...99999]\nA = Future, X\n[Mo.NTarm64]\nA = Arm, X\n");
-        let found = best_match(&file, WINDOWS_10, &ids(&["x"]), &[]).unwrap();
+        let found = best_match(&file, WINDOWS_10, &ids(&["x"]), &[]).unwrap().unwrap();
         assert_eq!(found.install_section, "NewInstall");
     }
 
@@ -178,27 +198,37 @@ mod tests {
             inf("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\nC = ByClass, PCI\\CC_0780\nS = Short, PCI\\VEN_1AF4&DEV_1055\n\
                         L = Long, PCI\\VEN_1AF4&DEV_1055&REV_01\n");
         let hardware = ids(&["PCI\\VEN_1AF4&DEV_1055&REV_01", "PCI\\VEN_1AF4&DEV_1055"]);
-        let found = best_match(&file, WINDOWS_10, &hardware, &ids(&["PCI\\CC_0780"])).unwrap();
+        let found = best_match(&file, WINDOWS_10, &hardware, &ids(&["PCI\\CC_0780"])).unwrap().unwrap();
         assert_eq!((found.install_section.as_str(), found.rank), ("Long", 0));
-        let found = best_match(&file, WINDOWS_10, &[], &ids(&["PCI\\CC_0780"])).unwrap();
+        let found = best_match(&file, WINDOWS_10, &[], &ids(&["PCI\\CC_0780"])).unwrap().unwrap();
         assert_eq!((found.install_section.as_str(), found.rank), ("ByClass", 0x2000));
     }
 
     #[test]
     fn devices_that_no_bus_reports_are_listed_once() {
         let file = inf("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\nA = I, Root\\A\nB = J, root\\a\nC = K, PCI\\CC_0780\n");
-        assert_eq!(root_ids(&file, WINDOWS_10), ["Root\\A"]);
+        assert_eq!(root_ids(&file, WINDOWS_10).unwrap(), ["Root\\A"]);
     }
 
     #[test]
     fn a_device_that_no_entry_names_has_no_match() {
         let file = inf("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\nA = I, Y\n");
-        assert_eq!(best_match(&file, WINDOWS_10, &ids(&["X"]), &[]), None);
+        assert_eq!(best_match(&file, WINDOWS_10, &ids(&["X"]), &[]), Ok(None));
     }
 
     #[test]
     fn an_undecorated_models_section_is_used_when_no_decoration_fits() {
         let file = inf("[Manufacturer]\nM = Mo, NTx86\n[Mo]\nA = I, X\n");
-        assert!(best_match(&file, WINDOWS_10, &ids(&["X"]), &[]).is_some());
+        assert!(best_match(&file, WINDOWS_10, &ids(&["X"]), &[]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_with_endless_models_or_root_devices_is_refused() {
+        let manufacturers: String = (0..1000).map(|number| format!("M{number} = Mo, NTamd64\n")).collect();
+        let models: String = (0..100).map(|number| format!("A{number} = I, ROOT\\X{number}\n")).collect();
+        let file = inf(&format!("[Manufacturer]\n{manufacturers}[Mo.NTamd64]\n{models}"));
+        assert!(best_match(&file, WINDOWS_10, &ids(&["X"]), &[]).unwrap_err().reason.contains("65536 models"));
+        let file = inf(&format!("[Manufacturer]\nM = Mo, NTamd64\n[Mo.NTamd64]\n{models}"));
+        assert!(root_ids(&file, WINDOWS_10).unwrap_err().reason.contains("more than 64 devices"));
     }
 }

@@ -80,7 +80,14 @@ pub(crate) fn load_packages(archive: &Archive<'_>) {
 /// Hardware ids of the devices that INFs of the archive install below the root.
 pub(crate) fn root_devices() -> Vec<String> {
     let packages = PACKAGES.lock().clone();
-    packages.iter().flat_map(|package| root_ids(&package.inf, SYSTEM)).collect()
+    let ids = |package: &Arc<Package>| match root_ids(&package.inf, SYSTEM) {
+        Ok(ids) => ids,
+        Err(error) => {
+            crate::log!("{}: {error}", package.file);
+            Vec::new()
+        }
+    };
+    packages.iter().flat_map(ids).collect()
 }
 
 /// Adds an INF that is in no archive.
@@ -97,9 +104,14 @@ pub(crate) fn install(node: &Node) -> Result<bool, NTSTATUS> {
         return Ok(true);
     }
     let packages = PACKAGES.lock().clone();
-    let matches = packages.iter().filter_map(|package| {
-        best_match(&package.inf, SYSTEM, &node.hardware_ids, &node.compatible_ids).map(|found| (package, found))
-    });
+    let matches =
+        packages.iter().filter_map(|package| match best_match(&package.inf, SYSTEM, &node.hardware_ids, &node.compatible_ids) {
+            Ok(found) => found.map(|found| (package, found)),
+            Err(error) => {
+                crate::log!("{}: {error}", package.file);
+                None
+            }
+        });
     let Some((package, found)) = matches.min_by_key(|(_, found)| found.rank) else { return install_built_in(node) };
     let installation = match Installation::read(&package.inf, &found.install_section) {
         Ok(installation) => installation,
