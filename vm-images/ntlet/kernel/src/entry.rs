@@ -11,6 +11,20 @@ pub struct BuiltInModule {
     pub exports: &'static [(&'static str, usize)],
     /// Called once before any driver is loaded, at `PASSIVE_LEVEL`.
     pub initialize: fn(),
+    /// Its code that catches exceptions, as unwinding information would say of a driver's.
+    pub guarded: &'static [GuardedCode],
+}
+
+/// Code that catches every exception of what it calls: from `begin` up to `end` its stack pointer is the same, and an exception goes on at
+/// `landing` with that stack pointer and the exception's code in EAX.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardedCode {
+    /// Address of its first instruction.
+    pub begin: usize,
+    /// Address behind its last one.
+    pub end: usize,
+    /// Where an exception goes on.
+    pub landing: usize,
 }
 
 // SAFETY: the addresses are those of functions and statics of the image, which no one changes.

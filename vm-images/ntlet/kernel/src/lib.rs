@@ -19,6 +19,7 @@ pub mod bug_check;
 pub mod dispatcher;
 pub mod entry;
 pub mod exception;
+pub mod executive_callback;
 pub mod exports;
 pub mod interrupt;
 pub mod kd;

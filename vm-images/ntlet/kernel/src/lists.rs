@@ -16,7 +16,7 @@ use crate::lock::InterruptLock;
 ///
 /// # Safety
 /// `lock` points to an initialised spin lock.
-unsafe fn locked<R>(lock: *mut usize, body: impl FnOnce() -> R) -> R {
+pub(crate) unsafe fn locked<R>(lock: *mut usize, body: impl FnOnce() -> R) -> R {
     let interrupts = hal().disable_interrupts();
     // SAFETY: the caller's promise.
     let result = unsafe {

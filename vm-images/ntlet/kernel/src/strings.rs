@@ -232,6 +232,15 @@ pub unsafe extern "win64" fn RtlFreeUnicodeString(UnicodeString: *mut UNICODE_ST
     }
 }
 
+/// Puts units into a string: into a buffer of the caller's, or into a new one.
+///
+/// # Safety
+/// The string has its buffer unless one is to be allocated.
+pub(crate) unsafe fn put(string: &mut UNICODE_STRING, units: &[u16], allocates: bool) -> NTSTATUS {
+    // SAFETY: the caller's promise.
+    unsafe { if allocates { allocate(string, units) } else { set(string, units) } }
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn RtlUpcaseUnicodeString(
     DestinationString: *mut UNICODE_STRING,
@@ -411,7 +420,7 @@ pub struct AnsiString {
 impl AnsiString {
     /// # Safety
     /// The string describes readable bytes, or none.
-    unsafe fn bytes(&self) -> &[u8] {
+    pub(crate) unsafe fn bytes(&self) -> &[u8] {
         // SAFETY: the caller's promise.
         if self.buffer.is_null() { &[] } else { unsafe { core::slice::from_raw_parts(self.buffer, self.length.into()) } }
     }

@@ -7,7 +7,7 @@ use wdf_sys::wdm::functions::KeWaitForSingleObject;
 use crate::archive::Archive;
 use crate::entry::Boot;
 use crate::hal::Ending;
-use crate::io::shutdown;
+use crate::io::{shutdown, watch};
 use crate::memory::contiguous;
 use crate::object::ObjectRef;
 use crate::pnp::{engine, enumerate, install, remove, root, service, start};
@@ -27,6 +27,9 @@ fn word<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
 pub(crate) fn main(boot: &Boot) {
     crate::dispatcher::thread::set_exit_notify(process::thread_ending);
     engine::initialize();
+    if let Some(seconds) = word(boot.command_line, "patience").and_then(|value| value.parse().ok()) {
+        watch::set_limit(seconds);
+    }
     let archive = Archive::new(boot.archive);
     boot::stage("reading the archive");
     service::set_archive(boot.archive);

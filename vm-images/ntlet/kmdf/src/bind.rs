@@ -8,6 +8,7 @@ use wdf_sys::wdf::WDF_DRIVER_GLOBALS;
 use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 
 use crate::globals::{Globals, service_name};
+use crate::guarded::Guarded;
 use crate::table::{ENTRIES, TABLE};
 use crate::text;
 use crate::{driver, history, registry};
@@ -172,6 +173,8 @@ pub struct LoaderModule {
     pub exports: &'static [(&'static str, *const ())],
     /// To be called once before any driver is loaded.
     pub initialize: fn(),
+    /// Its code that catches exceptions.
+    pub guarded: &'static [Guarded],
 }
 
 // SAFETY: the addresses are those of functions, which nobody changes.
@@ -188,6 +191,7 @@ pub static WDFLDR: LoaderModule = LoaderModule {
         ("WdfLdrQueryInterface", query_interface as *const ()),
     ],
     initialize: || {},
+    guarded: &crate::guarded::ALL,
 };
 
 #[cfg(test)]

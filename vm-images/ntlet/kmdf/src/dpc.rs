@@ -16,7 +16,6 @@ use crate::lock::{OwnedLock, serialization_of, serialized};
 use crate::object::attributes::Rules;
 use crate::object::{AnyRef, Attributes, Body, Kind, Ref};
 use crate::sync::{DISPATCH_LEVEL, PASSIVE_LEVEL};
-use crate::verifier;
 
 /// Body of a WDFDPC.
 pub(crate) struct Dpc {
@@ -52,7 +51,7 @@ unsafe extern "win64" fn run(_dpc: *mut KDPC, context: *mut c_void, _first: *mut
     if let Some(callback) = dpc.config.EvtDpcFunc {
         serialized(dpc.serialization.as_ref(), || {
             // SAFETY: the driver's callback, at DISPATCH_LEVEL with its own object.
-            verifier::guarded(dpc.any().globals(), dpc.any().raw() as usize, || unsafe { callback(dpc.handle()) });
+            dpc.any().guarded(|| unsafe { callback(dpc.handle()) });
         });
     }
 }

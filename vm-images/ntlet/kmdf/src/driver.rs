@@ -7,7 +7,7 @@ use wdf_sys::wdf::*;
 use wdf_sys::wdm::{DEVICE_OBJECT, DRIVER_OBJECT, UNICODE_STRING};
 use wdf_sys::{BOOLEAN, NTSTATUS, WDFDRIVER, WDFKEY, WDFSTRING};
 
-use crate::call::{Call, ddi};
+use crate::call::{Call, ddi, later};
 use crate::device_init::{self, Role, copy_units};
 use crate::globals::Globals;
 use crate::history::Event;
@@ -56,7 +56,7 @@ unsafe extern "win64" fn add_device(driver_object: *mut DRIVER_OBJECT, physical:
         Err(status) => return status,
     };
     // SAFETY: the driver's callback, at PASSIVE_LEVEL, with a WDFDEVICE_INIT that lives until it becomes a device.
-    let status = unsafe { callback(driver.handle(), init.handle()) };
+    let status = driver.any().guarded(|| unsafe { callback(driver.handle(), init.handle()) });
     globals.history.record(Event::DeviceAdd, init.any().raw() as usize, status.bits() as usize, 0);
     let device = init.take_device();
     // Deleted already when a device was made of it; a driver that made none may leave it to us.
@@ -78,7 +78,7 @@ unsafe extern "win64" fn unload(driver_object: *mut DRIVER_OBJECT) {
         && let Some(callback) = driver.config.EvtDriverUnload
     {
         // SAFETY: the driver's callback, at PASSIVE_LEVEL, when it has no device left.
-        unsafe { callback(driver.handle()) };
+        driver.any().guarded(|| unsafe { callback(driver.handle()) });
     }
 }
 
@@ -194,6 +194,17 @@ ddi! {
         call.write(key, WDFKEY::from_raw(null_mut()));
         let opened = Attributes::read(call, attributes, Rules::ORDINARY)
             .and_then(|attributes| crate::registry::open_parameters(call, &driver, access, &attributes));
+        call.created(key, opened)
+    }
+}
+
+later! { LATER:
+    fn WdfDriverOpenPersistentStateRegistryKey[451](call, driver: WDFDRIVER, access: u32, attributes: *mut WDF_OBJECT_ATTRIBUTES, key: *mut WDFKEY) -> NTSTATUS {
+        call.irql_at_most(PASSIVE_LEVEL);
+        let driver = call.object::<Driver>(driver);
+        call.write(key, WDFKEY::from_raw(null_mut()));
+        let opened = Attributes::read(call, attributes, Rules::ORDINARY)
+            .and_then(|attributes| crate::registry::open_persistent_state(call, &driver, access, &attributes));
         call.created(key, opened)
     }
 }

@@ -223,7 +223,7 @@ pub(crate) fn dispatch_to(
     match (callback, queue) {
         (Some(callback), _) => {
             // SAFETY: the driver's own callback, in the context of the caller, as its page says.
-            unsafe { callback(device.handle(), request.handle()) };
+            device.any().guarded(|| unsafe { callback(device.handle(), request.handle()) });
         }
         (None, Some(queue)) => {
             if let Err(status) = enqueue(&request, &queue) {

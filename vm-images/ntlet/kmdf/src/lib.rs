@@ -21,6 +21,7 @@ mod dpc;
 mod driver;
 mod file;
 mod globals;
+mod guarded;
 mod history;
 mod interrupt;
 mod io;
@@ -45,3 +46,4 @@ mod verifier;
 mod work_item;
 
 pub use bind::{LoaderModule, WDFLDR};
+pub use guarded::Guarded;

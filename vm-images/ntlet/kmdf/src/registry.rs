@@ -211,6 +211,20 @@ pub(crate) fn open_parameters(
     key_object(call.globals, attributes, Some(driver.any()), opened)
 }
 
+/// Opens the key with what the driver keeps from one boot to the next; creates it when it is not there.
+pub(crate) fn open_persistent_state(
+    call: &Call,
+    driver: &Ref<Driver>,
+    access: u32,
+    attributes: &Attributes,
+) -> Result<Ref<Key>, NTSTATUS> {
+    let path = driver.registry_path();
+    let service = &path[path.iter().rposition(|&unit| unit == u16::from(b'\\')).map_or(0, |at| at + 1)..];
+    let (states, _) = create_key(null_mut(), &wide(b"\\Registry\\Machine\\System\\DriverState"), KEY_READ, 0)?;
+    let (opened, _) = create_key(states.0, service, access, 0)?;
+    key_object(call.globals, attributes, Some(driver.any()), opened)
+}
+
 /// Opens a key below the device map.
 pub(crate) fn open_device_map(
     call: &Call,

@@ -9,7 +9,7 @@ use wdf_sys::wdm::functions::{DbgBreakPoint, KeAreApcsDisabled, KeBugCheckEx, Rt
 use crate::globals::Globals;
 use crate::history::Event;
 use crate::object::Kind;
-use crate::sync::irql;
+use crate::sync::{DISPATCH_LEVEL, irql};
 
 macro_rules! rules {
     ($($(#[$attribute:meta])* $name:ident,)*) => {
@@ -131,10 +131,10 @@ pub(crate) fn guarded<R>(globals: &Globals, object: usize, callback: impl FnOnce
     result
 }
 
-/// Whether the thread is in a critical region.
+/// Whether the thread is in a critical region. An interrupt has no thread to ask about.
 fn critical_region() -> bool {
-    // SAFETY: reads the thread's own state.
-    unsafe { KeAreApcsDisabled() != 0 }
+    // SAFETY: reads the thread's own state, where that is allowed.
+    irql() <= DISPATCH_LEVEL && unsafe { KeAreApcsDisabled() != 0 }
 }
 
 #[cold]

@@ -24,6 +24,7 @@ pub(crate) mod kind {
     pub(crate) const NOTIFICATION_EVENT: u8 = 0;
     pub(crate) const SYNCHRONIZATION_EVENT: u8 = 1;
     pub(crate) const MUTANT: u8 = 2;
+    pub(crate) const QUEUE: u8 = 4;
     pub(crate) const SEMAPHORE: u8 = 5;
     pub(crate) const THREAD: u8 = 6;
     pub(crate) const NOTIFICATION_TIMER: u8 = 8;
@@ -141,7 +142,7 @@ unsafe fn pass(object: *mut DISPATCHER_HEADER, thread: *mut Thread) -> bool {
     unsafe {
         match (*object).Type {
             kind::SYNCHRONIZATION_EVENT | kind::SYNCHRONIZATION_TIMER => (*object).SignalState = 0,
-            kind::SEMAPHORE => (*object).SignalState -= 1,
+            kind::SEMAPHORE | kind::QUEUE => (*object).SignalState -= 1,
             kind::MUTANT => return mutex::pass(object.cast(), thread),
             _ => {}
         }

@@ -13,6 +13,7 @@ use wdf_sys::NTSTATUS;
 
 use super::registers::{Context, RAX, Registers, resume};
 use super::unwind::{EXCEPTION_HANDLER, Frame, Handler, KernelMemory, UNWIND_HANDLER, unwind};
+use crate::boot;
 use crate::loader::modules::{self, RuntimeFunction};
 
 /// Most frames of one walk.
@@ -128,6 +129,11 @@ pub(crate) fn dispatch(record: &mut ExceptionRecord, at: &Registers) -> Option<R
     let mut registers = *at;
     for _ in 0..MOST_FRAMES {
         let pc = registers.rip;
+        if let Some(target) = guarded_landing(pc) {
+            let value = u64::from(record.code.bits());
+            unwind_to(at, registers.rsp(), target, record, value);
+            break;
+        }
         let Some(frame) = unwind(&KernelMemory, &mut registers, EXCEPTION_HANDLER) else { break };
         let Some(handler) = frame.handler else { continue };
         match call_handler(&handler, &frame, record, &mut context, pc, 0) {
@@ -144,11 +150,14 @@ pub(crate) fn dispatch(record: &mut ExceptionRecord, at: &Registers) -> Option<R
 
 /// The second pass: leaves the frames from `at` up to the one that `target_frame` names, calling their termination handlers, and goes
 /// on at `target` with `value` in RAX. Returns if the frame is not there.
-fn unwind_to(at: &Registers, target_frame: u64, target: u64, record: &mut ExceptionRecord, value: u64) {
+pub(super) fn unwind_to(at: &Registers, target_frame: u64, target: u64, record: &mut ExceptionRecord, value: u64) {
     record.flags |= UNWINDING;
     let mut registers = *at;
     for _ in 0..MOST_FRAMES {
         let inside = registers;
+        if inside.rsp() == target_frame && guarded_landing(inside.rip) == Some(target) {
+            land(&inside, target, value);
+        }
         let Some(frame) = unwind(&KernelMemory, &mut registers, UNWIND_HANDLER) else { return };
         let is_target = frame.establisher == target_frame;
         if is_target {
@@ -159,13 +168,25 @@ fn unwind_to(at: &Registers, target_frame: u64, target: u64, record: &mut Except
             call_handler(&handler, &frame, record, &mut context, inside.rip, target);
         }
         if is_target {
-            let mut landing = inside;
-            landing.rip = target;
-            landing.general[RAX] = value;
-            // SAFETY: the registers are those inside the target frame, which is further up this stack.
-            unsafe { resume(&landing) }
+            land(&inside, target, value);
         }
     }
+}
+
+/// Goes on in a frame further up this stack.
+fn land(inside: &Registers, target: u64, value: u64) -> ! {
+    let mut landing = *inside;
+    landing.rip = target;
+    landing.general[RAX] = value;
+    // SAFETY: the registers are those inside the target frame, which is further up this stack.
+    unsafe { resume(&landing) }
+}
+
+/// Where an exception at `pc` goes on, if that is in code of the image that catches exceptions.
+fn guarded_landing(pc: u64) -> Option<u64> {
+    let modules = boot::parameters().map_or(&[][..], |boot| boot.built_in);
+    let mut codes = modules.iter().flat_map(|module| module.guarded);
+    codes.find(|code| (code.begin..code.end).contains(&(pc as usize))).map(|code| code.landing as u64)
 }
 
 /// One `__try` block of a function: the range it covers, its filter (1: always) or termination handler, and where its `__except` block
@@ -191,14 +212,19 @@ const FILTER_CONTINUES_EXECUTION: i32 = -1;
 /// A filter that is no function but the constant `EXCEPTION_EXECUTE_HANDLER`.
 const ALWAYS: u32 = 1;
 
-/// The scopes of a function: a count, then that many.
+/// The scopes of a function: a count, then that many; no more than the module has room for, whatever the count says.
 ///
 /// # Safety
 /// `data` is what the unwind information of a function with C handlers ends with.
 unsafe fn scopes<'a>(data: u64) -> &'a [Scope] {
+    let Some(module) = modules::find(data as usize) else { return &[] };
+    let room = (module.base() + module.size()).saturating_sub(data as usize + size_of::<u32>()) / size_of::<Scope>();
     let data = core::ptr::with_exposed_provenance::<u32>(data as usize);
-    // SAFETY: the caller's promise; the compiler wrote the table.
-    unsafe { core::slice::from_raw_parts(data.add(1).cast(), data.read() as usize) }
+    if room == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's promise; the compiler wrote the table, and all of it lies in the module.
+    unsafe { core::slice::from_raw_parts(data.add(1).cast(), (data.read() as usize).min(room)) }
 }
 
 #[allow(missing_docs, reason = "the documentation's")]
@@ -302,11 +328,36 @@ mod exported {
             .map_or(null(), |entry: *const RuntimeFunction| entry.cast())
     }
 
+    /// The registers of the caller, as they will be when this has returned.
     #[unsafe(no_mangle)]
+    #[unsafe(naked)]
     pub unsafe extern "win64" fn RtlCaptureContext(ContextRecord: *mut Context) {
-        let registers = Registers::here();
-        // SAFETY: the caller's promise: a place for a context.
-        unsafe { ContextRecord.write(Context::of(&registers)) };
+        core::arch::naked_asm!(
+            // Home space, a register file, the argument; 16 more bytes align it.
+            "sub rsp, 360",
+            "mov [rsp + 336], rcx",
+            "lea rcx, [rsp + 32]",
+            "call {capture}",
+            "lea rcx, [rsp + 32]",
+            "mov rdx, [rsp + 336]",
+            "mov [rcx + 8], rdx",
+            "mov rax, [rsp + 360]",
+            "mov [rcx + 128], rax",
+            "lea rax, [rsp + 368]",
+            "mov [rcx + 32], rax",
+            "call {store}",
+            "add rsp, 360",
+            "ret",
+            capture = sym super::super::registers::capture,
+            store = sym store,
+        )
+    }
+
+    /// # Safety
+    /// A register file, and a place for a context.
+    unsafe extern "win64" fn store(registers: *const Registers, context: *mut Context) {
+        // SAFETY: the caller's promise.
+        unsafe { context.write(Context::of(&*registers)) };
     }
 
     #[unsafe(no_mangle)]

@@ -9,6 +9,7 @@ pub(crate) mod registers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unwind;
+pub mod unwinding;
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::bug_check;

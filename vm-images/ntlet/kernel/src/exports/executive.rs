@@ -46,6 +46,15 @@ exports! { LISTS =
         ExInitializeRundownProtection ExReInitializeRundownProtection ExAcquireRundownProtection ExAcquireRundownProtectionEx
         ExReleaseRundownProtection ExReleaseRundownProtectionEx ExWaitForRundownProtectionRelease ExRundownCompleted
     }
+    plain dispatcher::push_lock {
+        ExInitializePushLock ExAcquirePushLockExclusiveEx ExAcquirePushLockSharedEx ExTryAcquirePushLockExclusiveEx
+        ExReleasePushLockExclusiveEx ExReleasePushLockSharedEx
+    }
+    plain dispatcher::queue {
+        KeInitializeQueue KeInsertQueue KeInsertHeadQueue KeRemoveQueue KeRundownQueue KeReadStateQueue
+    }
+    plain dispatcher::ipi { KeIpiGenericCall }
+    plain executive_callback { ExCreateCallback ExRegisterCallback ExUnregisterCallback ExNotifyCallback }
     plain dispatcher::device_queue {
         KeInitializeDeviceQueue KeInsertDeviceQueue KeInsertByKeyDeviceQueue KeRemoveDeviceQueue KeRemoveByKeyDeviceQueue
         KeRemoveEntryDeviceQueue
@@ -109,6 +118,8 @@ exports! { LISTS =
     checked bug_check { KeBugCheck KeBugCheckEx KeRegisterBugCheckReasonCallback KeDeregisterBugCheckReasonCallback }
     plain bug_check { KeRegisterBugCheckCallback KeDeregisterBugCheckCallback }
     plain exception::raise { ExRaiseStatus ExRaiseAccessViolation ExRaiseDatatypeMisalignment RtlRaiseStatus }
+    plain exception::unwinding { RtlUnwindEx RtlVirtualUnwind _local_unwind }
+    named exception::unwinding { "RtlUnwind" = RtlUnwindEx }
     plain exception::dispatch { __C_specific_handler RtlLookupFunctionEntry RtlCaptureContext RtlPcToFileHeader }
     checked exception::back_trace { RtlCaptureStackBackTrace }
     checked exports::runtime { RtlGetVersion RtlRandomEx MmGetSystemRoutineAddress }
@@ -131,6 +142,20 @@ exports! { LISTS =
         "_snprintf_s" = c_snprintf_s, "qsort" = c_qsort, "bsearch" = c_bsearch, "strtoul" = c_strtoul, "strtol" = c_strtol,
         "rand" = c_rand, "srand" = c_srand, "memchr" = c_memchr, "_wcslwr" = c_wcslwr, "_wcsupr" = c_wcsupr,
     }
+    plain exports::runtime_more {
+        RtlUpperChar RtlCompareString RtlEqualString RtlxAnsiStringToUnicodeSize RtlxUnicodeStringToAnsiSize RtlMultiByteToUnicodeN
+        RtlUnicodeToMultiByteN RtlUTF8ToUnicodeN RtlUnicodeToUTF8N RtlDowncaseUnicodeString RtlHashUnicodeString RtlCharToInteger
+        RtlTimeToSecondsSince1970 RtlTimeToSecondsSince1980 RtlSecondsSince1970ToTime RtlSecondsSince1980ToTime
+        RtlFindLeastSignificantBit RtlFindMostSignificantBit RtlCompareMemoryUlong IoIsWdmVersionAvailable
+        RtlIsNtDdiVersionAvailable ExUuidCreate ExInterlockedAddUlong ExInterlockedAddLargeInteger ExInterlockedPushEntryList
+        ExInterlockedPopEntryList ExFreePool2 KeGetRecommendedSharedDataAlignment PsGetCurrentProcess
+    }
+    named exports::runtime_more {
+        "isalpha" = c_isalpha, "isdigit" = c_isdigit, "isalnum" = c_isalnum, "isxdigit" = c_isxdigit, "isupper" = c_isupper,
+        "islower" = c_islower, "ispunct" = c_ispunct, "isspace" = c_isspace, "isprint" = c_isprint, "iscntrl" = c_iscntrl,
+        "_strlwr" = c_strlwr, "_strupr" = c_strupr, "strspn" = c_strspn, "strcspn" = c_strcspn, "strtok_s" = c_strtok_s,
+    }
+    named strings { "RtlInitString" = RtlInitAnsiString }
     plain dispatcher::ex_timer { ExAllocateTimer ExSetTimer ExCancelTimer ExDeleteTimer }
     plain bitmap {
         RtlInitializeBitMap RtlClearAllBits RtlSetAllBits RtlClearBits RtlSetBits RtlClearBit RtlSetBit RtlTestBit RtlAreBitsClear

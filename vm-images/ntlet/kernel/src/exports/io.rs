@@ -31,6 +31,10 @@ exports! { LISTS =
     plain io::wait { IoForwardIrpSynchronously }
     checked io::complete { IofCompleteRequest }
     checked io::cancel { IoCancelIrp IoAcquireCancelSpinLock IoReleaseCancelSpinLock }
+    plain io::build { IoBuildAsynchronousFsdRequest }
+    plain io::start_io {
+        IoStartPacket IoStartNextPacket IoStartNextPacketByKey IoInitializeTimer IoStartTimer IoStopTimer
+    }
     plain io::cancel_safe_queue {
         IoCsqInitialize IoCsqInitializeEx IoCsqInsertIrp IoCsqInsertIrpEx IoCsqRemoveIrp IoCsqRemoveNextIrp
     }
@@ -47,6 +51,9 @@ exports! { LISTS =
     checked memory::mdl {
         IoAllocateMdl IoFreeMdl IoBuildPartialMdl MmBuildMdlForNonPagedPool MmProbeAndLockPages MmUnlockPages
         MmMapLockedPagesSpecifyCache MmUnmapLockedPages
+    }
+    plain memory::pages {
+        MmAllocatePagesForMdl MmAllocatePagesForMdlEx MmFreePagesFromMdl MmAllocateNonCachedMemory MmFreeNonCachedMemory MmMapLockedPages
     }
     checked memory::map { MmMapIoSpace MmMapIoSpaceEx MmUnmapIoSpace MmGetPhysicalAddress }
     checked memory::contiguous {

@@ -7,6 +7,8 @@ mod c_runtime;
 mod executive;
 mod io;
 pub mod runtime;
+mod runtime_more;
+pub(crate) mod wmilib;
 
 use core::ffi::c_void;
 
@@ -79,6 +81,18 @@ mod tests {
         let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         assert_eq!(twice, Vec::<&str>::new());
         assert_eq!(names.len(), count());
+    }
+
+    /// What drivers and the framework are compiled against.
+    const DECLARATIONS: &str = include_str!("../../../../../driver/wdf-sys/src/wdm/functions.rs");
+
+    #[test]
+    fn whatever_the_framework_may_call_is_exported_to_every_driver() {
+        let declared = DECLARATIONS.lines().filter_map(|line| line.strip_prefix("    ")?.split_once('(')).map(|(name, _)| name);
+        let declared: Vec<&str> = declared.filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric())).collect();
+        assert!(declared.len() > 100, "{declared:?}");
+        let missing: Vec<&str> = declared.into_iter().filter(|name| find(name).is_none()).collect();
+        assert_eq!(missing, Vec::<&str>::new());
     }
 
     #[test]

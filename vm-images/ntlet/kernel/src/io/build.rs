@@ -164,6 +164,40 @@ pub(crate) unsafe extern "win64" fn IoBuildSynchronousFsdRequest(
     }
 }
 
+/// # Safety
+/// As the documentation of IoBuildAsynchronousFsdRequest demands. Whoever sends it frees it, in a completion routine of its own.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoBuildAsynchronousFsdRequest(
+    MajorFunction: u32,
+    DeviceObject: *mut DEVICE_OBJECT,
+    Buffer: *mut c_void,
+    Length: u32,
+    StartingOffset: *mut i64,
+    IoStatusBlock: *mut IO_STATUS_BLOCK,
+) -> *mut IRP {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let irp = packet::IoAllocateIrp((*DeviceObject).StackSize, 0);
+        if irp.is_null() {
+            return irp;
+        }
+        let location = packet::first_location(irp, MajorFunction as u8, 0);
+        (*irp).UserIosb = IoStatusBlock;
+        (*irp).Tail.Overlay.Thread = wdf_sys::wdm::functions::KeGetCurrentThread();
+        let is_read = MajorFunction == u32::from(IRP_MJ_READ);
+        if !is_read && MajorFunction != u32::from(IRP_MJ_WRITE) {
+            return irp;
+        }
+        (*location).Parameters.Read.Length = Length;
+        (*location).Parameters.Read.ByteOffset = if StartingOffset.is_null() { 0 } else { *StartingOffset };
+        if transfer_buffer(irp, (*DeviceObject).Flags, is_read, Buffer, Length).is_err() {
+            free(irp);
+            return null_mut();
+        }
+        irp
+    }
+}
+
 /// Gives a read or write of kernel mode its buffer, as the device wants it.
 ///
 /// # Safety

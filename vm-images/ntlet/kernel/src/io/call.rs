@@ -5,6 +5,7 @@ use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::{DEVICE_OBJECT, IRP, PDRIVER_DISPATCH, PIO_COMPLETION_ROUTINE};
 
 use super::device;
+use crate::hal;
 
 /// # Safety
 /// As the documentation of IoCallDriver demands.
@@ -29,11 +30,27 @@ pub(crate) unsafe extern "win64" fn IofCallDriver(DeviceObject: *mut DEVICE_OBJE
         routines.get(usize::from((*location).MajorFunction)).copied().flatten()
     };
     match dispatch {
-        // SAFETY: the routine is the driver's; the IRP's current location is its.
-        Some(routine) => unsafe { routine(DeviceObject, Irp) },
+        Some(routine) => {
+            let before = hal().irql();
+            // SAFETY: the routine is the driver's; the IRP's current location is its.
+            let status = unsafe { routine(DeviceObject, Irp) };
+            let after = hal().irql();
+            if before != after {
+                changed_irql(routine as usize, before, after);
+            }
+            status
+        }
         // SAFETY: as above.
         None => unsafe { invalid_device_request(DeviceObject, Irp) },
     }
+}
+
+/// A dispatch routine has come back at another IRQL than it was called at: it holds a spin lock, or has released one that it did not take.
+#[cold]
+fn changed_irql(routine: usize, before: u8, after: u8) -> ! {
+    let place = crate::loader::modules::place(routine);
+    crate::log!("the dispatch routine {place} was called at IRQL {before} and returned at {after}");
+    super::stop(bug_check::DRIVER_VERIFIER_IOMANAGER_VIOLATION, [5, routine, before.into(), after.into()]);
 }
 
 /// What a driver object's dispatch table holds where the driver put nothing.

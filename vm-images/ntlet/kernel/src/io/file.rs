@@ -10,7 +10,8 @@ use wdf_sys::wdm::functions::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObje
 use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT, UNICODE_STRING, initialize_list_head};
 
 use super::device;
-use super::wait::{self, Patience};
+use super::wait;
+use super::watch::Patience;
 use crate::lock::SpinLock;
 use crate::object::{ObjectRef, ObjectType};
 

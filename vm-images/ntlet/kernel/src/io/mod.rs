@@ -20,9 +20,11 @@ pub(crate) mod remove_lock;
 pub(crate) mod request;
 pub(crate) mod services;
 pub(crate) mod shutdown;
+pub(crate) mod start_io;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wait;
+pub(crate) mod watch;
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::UNICODE_STRING;

@@ -6,7 +6,8 @@ use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT, IO_SECURITY_CONTEXT, IRP, UNICODE_STRING};
 use wdf_sys::{HANDLE, NTSTATUS};
 
-use super::wait::{self, Patience};
+use super::wait;
+use super::watch::Patience;
 use super::{device, driver, file, units};
 use crate::object::{self, ObjectRef, handle::KERNEL_HANDLES};
 

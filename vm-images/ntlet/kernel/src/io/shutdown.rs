@@ -6,7 +6,8 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::DEVICE_OBJECT;
 use wdf_sys::wdm::constants::*;
 
-use super::wait::{self, Patience};
+use super::wait;
+use super::watch::Patience;
 use crate::lock::SpinLock;
 use crate::object::ObjectRef;
 

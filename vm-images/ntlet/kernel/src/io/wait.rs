@@ -9,20 +9,12 @@ use wdf_sys::wdm::functions::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObje
 use wdf_sys::wdm::{DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, set_completion_routine};
 use wdf_sys::{BOOLEAN, NTSTATUS};
 
+use super::watch::{self, MENTION as MENTION_SECONDS, Patience, Subject, Watch};
 use super::{call, device, irp as packet};
 use crate::hal;
 
-/// How often a wait that lasts is mentioned in the log, in units of 100 ns.
-const MENTION: i64 = 10 * 10_000_000;
-
-/// How long to wait for a driver, and what to do when it does not answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
-    /// Wait as Windows does, mention it in the log now and then.
-    Endless,
-    /// After that many seconds stop the machine with this code: the driver blocks for ever.
-    Seconds(u64, u32),
-}
+/// How often a wait without a deadline is mentioned in the log, in units of 100 ns.
+const MENTION: i64 = MENTION_SECONDS as i64 * 10_000_000;
 
 /// Sends a new IRP to the top of `device`'s stack and waits for its end. `fill` sets up the first stack location and the IRP.
 ///
@@ -50,8 +42,16 @@ pub(crate) unsafe fn send(
         let mut done = KEVENT::zeroed();
         KeInitializeEvent(&raw mut done, NOTIFICATION_EVENT, 0);
         set_completion_routine(irp, Some(on_done), (&raw mut done).cast());
+        let watch = Watch::begin(Subject::request(irp, top, (major, minor)), patience);
         let _ = call::IofCallDriver(top, irp);
-        wait(&raw mut done, top, irp, (major, minor), patience);
+        match watch {
+            // The watch has the deadline, and ends the guest.
+            Some(_) => {
+                let _ = KeWaitForSingleObject((&raw mut done).cast(), EXECUTIVE, KERNEL_MODE, 0, null_mut());
+            }
+            None => wait(&raw mut done, top, irp, (major, minor)),
+        }
+        drop(watch);
         let block = (*irp).IoStatus;
         packet::IoFreeIrp(irp);
         crate::object::dereference(top.cast());
@@ -73,7 +73,7 @@ pub(crate) unsafe fn forward(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTA
         let location = wdf_sys::wdm::current_stack_location(irp);
         let function = ((*location).MajorFunction, (*location).MinorFunction);
         let _ = call::IofCallDriver(device, irp);
-        wait(&raw mut done, device, irp, function, Patience::Endless);
+        wait(&raw mut done, device, irp, function);
         (*irp).IoStatus.status()
     }
 }
@@ -101,15 +101,14 @@ unsafe extern "win64" fn on_done(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, ev
     NTSTATUS::MORE_PROCESSING_REQUIRED
 }
 
+/// Waits for the end of an IRP, however long it takes, and mentions it in the log now and then.
+///
 /// # Safety
 /// `done` is set when the IRP completes.
-unsafe fn wait(done: *mut KEVENT, top: *mut DEVICE_OBJECT, irp: *mut IRP, function: (u8, u8), patience: Patience) {
+unsafe fn wait(done: *mut KEVENT, top: *mut DEVICE_OBJECT, irp: *mut IRP, function: (u8, u8)) {
     let started = hal().uptime();
     loop {
         let mut interval = -MENTION;
-        if let Patience::Seconds(seconds, _) = patience {
-            interval = interval.max(-((seconds * 10_000_000) as i64));
-        }
         // SAFETY: the caller's promise; the current thread may block, as it is a system service's or a system thread.
         let status = unsafe { KeWaitForSingleObject(done.cast(), EXECUTIVE, KERNEL_MODE, 0, &raw mut interval) };
         if status != NTSTATUS::TIMEOUT {
@@ -118,28 +117,8 @@ unsafe fn wait(done: *mut KEVENT, top: *mut DEVICE_OBJECT, irp: *mut IRP, functi
         let seconds = hal().uptime().saturating_sub(started) / 10_000_000;
         // SAFETY: the IRP is not complete, so that its locations are alive; a driver may be at work on it meanwhile, which only
         // makes the message imprecise.
-        let (holder, at) = unsafe { holder(top, irp) };
+        let (holder, _) = unsafe { watch::holder(top, irp) };
         crate::log!("{holder} has not completed {} after {seconds} s", function_name(function));
-        if let Patience::Seconds(limit, code) = patience
-            && seconds >= limit
-        {
-            crate::log!("giving up on {holder}: a driver must complete {} in {limit} s", function_name(function));
-            super::stop(code, [3, at.addr(), top.addr(), irp.addr()]);
-        }
-    }
-}
-
-/// The driver that has the IRP now, and its device.
-///
-/// # Safety
-/// The IRP is not complete.
-unsafe fn holder(top: *mut DEVICE_OBJECT, irp: *mut IRP) -> (String, *mut DEVICE_OBJECT) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let is_sent = (1..=(*irp).StackCount).contains(&(*irp).CurrentLocation);
-        let device = if is_sent { (*wdf_sys::wdm::current_stack_location(irp)).DeviceObject } else { null_mut() };
-        let device = if device.is_null() { top } else { device };
-        (device::driver_name(device), device)
     }
 }
 

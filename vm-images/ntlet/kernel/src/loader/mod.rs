@@ -308,6 +308,10 @@ fn lookup(module: &str, symbol: Symbol<'_>) -> Result<Target, LoadError> {
         let Symbol::Name(name) = symbol else { return Err(none()) };
         return exports::find(name).map(Target::Address).ok_or_else(none);
     }
+    if is_meant(exports::wmilib::MODULE) {
+        let Symbol::Name(name) = symbol else { return Err(none()) };
+        return exports::wmilib::find(name).map(Target::Address).ok_or_else(none);
+    }
     if let Some(known) = built_in().iter().find(|known| is_meant(known.name)) {
         let Symbol::Name(name) = symbol else { return Err(none()) };
         let found = known.exports.iter().find(|(exported, _)| *exported == name);

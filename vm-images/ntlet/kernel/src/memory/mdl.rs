@@ -26,7 +26,7 @@ const fn pages(address: usize, length: usize) -> usize {
 ///
 /// # Safety
 /// `mdl` is an MDL that was allocated for as many pages as its fields say.
-unsafe fn frames<'a>(mdl: *mut MDL) -> &'a mut [u64] {
+pub(super) unsafe fn frames<'a>(mdl: *mut MDL) -> &'a mut [u64] {
     // SAFETY: the caller's promise.
     unsafe {
         let count = pages((*mdl).ByteOffset as usize, (*mdl).ByteCount as usize);
@@ -137,16 +137,6 @@ raising! {
 unsafe extern "win64" fn probe_and_lock_or_raise(list: *mut MDL, mode: i8, operation: i32) -> OrRaise {
     // SAFETY: the caller's promise.
     unsafe { probe_and_lock(list, mode, operation) }.map(|()| 0).into()
-}
-
-/// `MmProbeAndLockPages` for the framework, which cannot catch exceptions: what the exception would be is returned. No driver finds it.
-///
-/// # Safety
-/// As for `MmProbeAndLockPages`.
-#[unsafe(no_mangle)]
-unsafe extern "win64" fn ntlet_probe_and_lock_pages(list: *mut MDL, mode: i8, operation: i32) -> NTSTATUS {
-    // SAFETY: the caller's promise.
-    unsafe { probe_and_lock(list, mode, operation) }.err().unwrap_or(NTSTATUS::SUCCESS)
 }
 
 /// `MmProbeAndLockPages` for callers that cannot catch exceptions.

@@ -3,6 +3,7 @@
 pub(crate) mod contiguous;
 pub(crate) mod map;
 pub mod mdl;
+pub(crate) mod pages;
 pub(crate) mod paging;
 pub mod probe;
 pub(crate) mod user;

@@ -1,4 +1,4 @@
-//! The lock under which the device tree changes, the tree's root, and how long drivers may take.
+//! The lock under which the device tree changes, and the tree's root.
 
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
@@ -9,11 +9,7 @@ use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::functions::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
 
 use super::node::Node;
-use crate::io::wait::Patience;
 use crate::lock::SpinLock;
-
-/// How long a driver may take over a PnP request before the guest stops with `DRIVER_PNP_WATCHDOG`.
-pub(crate) const PATIENCE: Patience = Patience::Seconds(60, bug_check::DRIVER_PNP_WATCHDOG);
 
 struct Lock(UnsafeCell<KEVENT>);
 

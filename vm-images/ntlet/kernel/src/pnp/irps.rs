@@ -12,8 +12,8 @@ use wdf_sys::wdm::{
     DEVICE_CAPABILITIES, DEVICE_OBJECT, DEVICE_RELATIONS, IO_RESOURCE_REQUIREMENTS_LIST, IO_STACK_LOCATION, IO_STATUS_BLOCK,
 };
 
-use super::engine::PATIENCE;
 use crate::io::wait;
+use crate::io::watch::PNP_PATIENCE as PATIENCE;
 use crate::object::{ObjectRef, name};
 
 /// Most units of a list of ids that are read: what a driver returns may have no end.

@@ -4,6 +4,7 @@
 //! Windows, where one thread does this work. What drivers may call from anywhere only queues an event for that thread.
 
 pub(crate) mod arbiter;
+mod bus_interface;
 pub(crate) mod engine;
 pub(crate) mod enumerate;
 pub(crate) mod events;

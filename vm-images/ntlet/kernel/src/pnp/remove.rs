@@ -9,12 +9,34 @@ use wdf_sys::wdm::constants::*;
 
 use super::engine::Guard;
 use super::node::{Node, Problem, Stage};
-use super::{enumerate, interface, irps, notification, root, service, start};
+use super::{enumerate, interface, irps, node, notification, root, service, start};
 use crate::io::device;
+
+/// Devices, everything below them, and what their drivers say must be removed with them, parents before children.
+fn with_removal_relations(nodes: &[Arc<Node>]) -> Vec<Arc<Node>> {
+    let mut list: Vec<Arc<Node>> = nodes.iter().flat_map(Node::descendants).collect();
+    let mut at = 0;
+    while at < list.len() {
+        let related = match list[at].stage() {
+            Stage::Added | Stage::Started => irps::query_relations(list[at].pdo(), REMOVAL_RELATIONS).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        // SAFETY: the drivers returned references to the devices.
+        for node in related.iter().filter_map(|device| unsafe { node::of(device.body().cast()) }) {
+            for member in node.descendants() {
+                if !list.iter().any(|known| Arc::ptr_eq(known, &member)) {
+                    list.push(member);
+                }
+            }
+        }
+        at += 1;
+    }
+    list
+}
 
 /// Removes devices that are there, and everything below them. A driver may refuse; so does an open handle.
 pub(crate) fn orderly(_guard: &Guard, nodes: &[Arc<Node>]) -> Result<(), NTSTATUS> {
-    let mut list: Vec<Arc<Node>> = nodes.iter().flat_map(Node::descendants).collect();
+    let mut list = with_removal_relations(nodes);
     list.reverse();
     for (index, member) in list.iter().enumerate() {
         if !matches!(member.stage(), Stage::Added | Stage::Started) {

@@ -9,7 +9,7 @@ use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 
 use super::pci;
 use crate::archive::Archive;
-use crate::io::driver;
+use crate::io::{driver, watch};
 use crate::loader::{self, Loaded};
 use crate::lock::SpinLock;
 use crate::object::{ObjectRef, name};
@@ -109,7 +109,7 @@ fn enter(driver: &ObjectRef, image: &Loaded, service: &str) -> NTSTATUS {
         (*object).DriverSize = image.module.size() as u32;
         (*object).DriverInit = core::mem::transmute::<usize, wdf_sys::wdm::PDRIVER_INITIALIZE>(image.entry);
         match (*object).DriverInit {
-            Some(entry) => entry(object, &raw mut path),
+            Some(entry) => watch::call("DriverEntry", service, image.entry, || entry(object, &raw mut path)),
             None => NTSTATUS::INVALID_IMAGE_FORMAT,
         }
     }
@@ -137,7 +137,7 @@ pub(crate) fn unload_if_idle(service: &str) {
         return;
     };
     // SAFETY: the routine is the driver's own.
-    unsafe { unload(object) };
+    watch::call("DriverUnload", service, unload as usize, || unsafe { unload(object) });
     driver::remove_name(&entry.driver);
     drop(entry.driver);
     if let Some(image) = entry.image {

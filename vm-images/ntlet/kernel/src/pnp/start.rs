@@ -14,6 +14,7 @@ use super::node::{Node, Problem, Stage};
 use super::resources::{Resource, resource_list};
 use super::{arbiter, enumerate, install, irps, remove, service};
 use crate::interrupt;
+use crate::io::watch;
 use crate::registry;
 
 /// What a driver reports with `IoInvalidateDeviceState` when its device does not work.
@@ -69,7 +70,7 @@ fn add(node: &Arc<Node>) -> bool {
         let routine = unsafe { (*(*object).DriverExtension).AddDevice };
         let status = match routine {
             // SAFETY: the routine is the driver's own.
-            Some(routine) => unsafe { routine(object, node.pdo()) },
+            Some(routine) => watch::call("AddDevice", name, routine as usize, || unsafe { routine(object, node.pdo()) }),
             None => NTSTATUS::NOT_SUPPORTED,
         };
         if status.is_success() {

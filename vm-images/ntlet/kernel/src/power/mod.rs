@@ -1,5 +1,4 @@
-//! Power: the requests that drivers ask for, system sleep and shutdown for every device, and the watch over drivers that keep a power
-//! request.
+//! Power: the requests that drivers ask for, system sleep and shutdown for every device.
 
 pub(crate) mod request;
 pub(crate) mod system;

@@ -7,14 +7,12 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::{DEVICE_OBJECT, IO_STACK_LOCATION, POWER_STATE};
 
+use super::request::PATIENCE;
 use crate::dispatcher::asleep;
-use crate::io::wait::{self, Patience};
+use crate::io::wait;
 use crate::pnp::engine::{self, Guard};
 use crate::pnp::node::{Node, Stage};
 use crate::system_call::timer;
-
-/// How long a stack may take.
-const PATIENCE: Patience = Patience::Seconds(super::request::DEADLINE, bug_check::DRIVER_POWER_STATE_FAILURE);
 
 /// `POWER_ACTION`: sleep, shutdown.
 const ACTION_SLEEP: i32 = 2;

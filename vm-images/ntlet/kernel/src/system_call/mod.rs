@@ -11,10 +11,14 @@ mod time;
 pub(crate) mod timer;
 
 use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::constants::{USER_MODE, bug_check};
+use wdf_sys::wdm::functions::KeAreApcsDisabled;
 
+use crate::bug_check::bug_check;
 use crate::entry::SystemCallFrame;
+use crate::hal;
+use crate::hal::PASSIVE_LEVEL;
 use crate::memory::user;
-use wdf_sys::wdm::constants::USER_MODE;
 
 /// Most arguments of a service.
 const MAX_ARGUMENTS: usize = 11;
@@ -116,8 +120,22 @@ pub(crate) fn dispatch(frame: &mut SystemCallFrame) {
             Err(status) => status,
         },
     );
+    check_state(frame.rip);
     frame.rax = u64::from(status.bits());
     apc::before_user_mode(frame);
+}
+
+/// A thread goes back to its program at `PASSIVE_LEVEL` and outside critical regions. Where a driver's callback has left something else
+/// behind, the guest stops here, as Windows does.
+fn check_state(rip: u64) {
+    let irql = hal().irql();
+    if irql != PASSIVE_LEVEL {
+        bug_check(bug_check::IRQL_GT_ZERO_AT_SYSTEM_SERVICE, [rip, irql.into(), 0, 0]);
+    }
+    // SAFETY: reads the thread's own state.
+    if unsafe { KeAreApcsDisabled() } != 0 {
+        bug_check(bug_check::APC_INDEX_MISMATCH, [rip, 0, 1, 1]);
+    }
 }
 
 /// The arguments, those on the program's stack by copy.

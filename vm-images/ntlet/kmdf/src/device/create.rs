@@ -141,6 +141,7 @@ fn create(call: &Call, place: &mut Option<Settings>, attributes: &Attributes) ->
         special_files: AtomicU32::new(0),
         capabilities: SpinLock::new(crate::pnp::capabilities::Overrides::default()),
         offered: SpinLock::new(Vec::new()),
+        relations: super::relations::Relations::new(),
     };
     let device = crate::object::create(call.globals, attributes, Some(&driver), body).inspect_err(|_| {
         if !lower.is_null() {

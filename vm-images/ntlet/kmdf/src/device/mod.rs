@@ -7,6 +7,7 @@ pub(crate) mod dispatch;
 pub(crate) mod functions;
 pub(crate) mod names;
 pub(crate) mod properties;
+pub(crate) mod relations;
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -58,6 +59,7 @@ pub(crate) struct Device {
     pub(crate) capabilities: crate::sync::SpinLock<crate::pnp::capabilities::Overrides>,
     /// Interfaces that the driver offers to others (WdfDeviceAddQueryInterface).
     pub(crate) offered: crate::sync::SpinLock<alloc::vec::Vec<crate::query_interface::Offered>>,
+    pub(crate) relations: relations::Relations,
 }
 
 // SAFETY: the raw pointers are to device objects of the kernel's, which live until this object's cleanup at least; what changes is
@@ -88,6 +90,7 @@ impl Body for Device {
     fn after_cleanup(this: &Ref<Self>) {
         this.pnp.forget();
         this.offered.lock().clear();
+        this.relations.clear();
         if this.settings.shutdown.is_some() {
             // SAFETY: registered when the device was created; the kernel takes a device that is not registered as well.
             unsafe { IoUnregisterShutdownNotification(this.wdm) };

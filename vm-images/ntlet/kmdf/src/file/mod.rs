@@ -165,7 +165,7 @@ fn call_back(device: &Ref<Device>, callback: impl FnOnce()) {
         && scope == WDF_SYNCHRONIZATION_SCOPE::WdfSynchronizationScopeDevice;
     let lock = synchronized.then(|| callback_lock_of(device.any().clone())).flatten();
     // A driver that closes a file of its own device from a callback holds the lock already.
-    serialized(lock.as_ref().filter(|lock| !lock.is_held_by_me()), callback);
+    serialized(lock.as_ref().filter(|lock| !lock.is_held_by_me()), || device.any().guarded(callback));
 }
 
 /// IRP_MJ_CREATE: to its queue, to EvtDeviceFileCreate, down the stack of a filter, or done.

@@ -10,7 +10,7 @@ use wdf_sys::wdm::functions::{IoConnectInterruptEx, IoDisconnectInterruptEx, KeF
 use wdf_sys::wdm::{
     IO_CONNECT_INTERRUPT_FULLY_SPECIFIED_PARAMETERS, IO_CONNECT_INTERRUPT_PARAMETERS, IO_DISCONNECT_INTERRUPT_PARAMETERS,
 };
-use wdf_sys::{BOOLEAN, KINTERRUPT, NTSTATUS, TRUE, WDFDEVICE, WDFINTERRUPT};
+use wdf_sys::{BOOLEAN, KINTERRUPT, NTSTATUS, TRUE, WDFDEVICE};
 
 use super::{Interrupt, service};
 use crate::device::Device;
@@ -75,7 +75,7 @@ fn connect(device: &Ref<Device>, interrupt: &Ref<Interrupt>) -> Result<(), NTSTA
 /// A call to EvtInterruptEnable or EvtInterruptDisable on its way to DIRQL.
 struct Switch {
     callback: PFN_WDF_INTERRUPT_ENABLE,
-    interrupt: WDFINTERRUPT,
+    interrupt: Ref<Interrupt>,
     device: WDFDEVICE,
     status: NTSTATUS,
 }
@@ -85,14 +85,14 @@ unsafe extern "win64" fn switch_at_dirql(context: *mut c_void) -> BOOLEAN {
     let switch = unsafe { &mut *context.cast::<Switch>() };
     if let Some(callback) = switch.callback {
         // SAFETY: the driver's callback, at DIRQL and under its lock, with its own objects.
-        switch.status = unsafe { callback(switch.interrupt, switch.device) };
+        switch.status = switch.interrupt.any().guarded(|| unsafe { callback(switch.interrupt.handle(), switch.device) });
     }
     TRUE
 }
 
 /// Calls EvtInterruptEnable or EvtInterruptDisable as its page says: at DIRQL under the interrupt's lock, or at PASSIVE_LEVEL.
 fn switch(interrupt: &Ref<Interrupt>, device: &Ref<Device>, callback: PFN_WDF_INTERRUPT_ENABLE) -> NTSTATUS {
-    let mut switch = Switch { callback, interrupt: interrupt.handle(), device: device.handle(), status: NTSTATUS::SUCCESS };
+    let mut switch = Switch { callback, interrupt: interrupt.clone(), device: device.handle(), status: NTSTATUS::SUCCESS };
     if callback.is_none() {
         return NTSTATUS::SUCCESS;
     }

@@ -7,8 +7,11 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use wdf_sys::wdf::*;
 use wdf_sys::wdm::KDPC;
-use wdf_sys::wdm::constants::{LATCHED, LEVEL_SENSITIVE, SYNCHRONIZATION_EVENT};
-use wdf_sys::wdm::functions::{KeAcquireInterruptSpinLock, KeInitializeDpc, KeInsertQueueDpc, KeReleaseInterruptSpinLock};
+use wdf_sys::wdm::constants::{CONNECT_FULLY_SPECIFIED, LATCHED, LEVEL_SENSITIVE, SYNCHRONIZATION_EVENT};
+use wdf_sys::wdm::functions::{
+    IoReportInterruptActive, IoReportInterruptInactive, KeAcquireInterruptSpinLock, KeInitializeDpc, KeInsertQueueDpc,
+    KeReleaseInterruptSpinLock,
+};
 use wdf_sys::{BOOLEAN, FALSE, KINTERRUPT, NTSTATUS, WDFDEVICE, WDFINTERRUPT};
 
 use super::assignment::own_assignment;
@@ -115,6 +118,34 @@ fn connected(call: &Call, interrupt: &Ref<Interrupt>) -> NonNull<KINTERRUPT> {
     }
 }
 
+/// `IO_REPORT_INTERRUPT_ACTIVE_STATE_PARAMETERS`.
+#[repr(C)]
+struct ActiveState {
+    version: u32,
+    interrupt: *mut KINTERRUPT,
+}
+
+/// Tells the kernel that the driver is ready for interrupts again, or is not for now.
+fn report(call: &Call, interrupt: WDFINTERRUPT, is_active: bool) {
+    call.irql_at_most(DISPATCH_LEVEL);
+    let interrupt = call.object::<Interrupt>(interrupt);
+    let Some(kernel) = NonNull::new(interrupt.kernel()) else {
+        if call.globals.verifies() {
+            verifier::violation(
+                call.globals,
+                Rule::WrongState,
+                interrupt.any().raw() as usize,
+                format_args!("{}: the interrupt is not connected", call.name()),
+            );
+        }
+        return;
+    };
+    let mut state = ActiveState { version: CONNECT_FULLY_SPECIFIED, interrupt: kernel.as_ptr() };
+    let state = (&raw mut state).cast();
+    // SAFETY: a connected interrupt; the structure lives through the call.
+    unsafe { if is_active { IoReportInterruptActive(state) } else { IoReportInterruptInactive(state) } }
+}
+
 ddi! {
     fn WdfInterruptCreate(call, device: WDFDEVICE, config: *mut WDF_INTERRUPT_CONFIG, attributes: *mut WDF_OBJECT_ATTRIBUTES, interrupt: *mut WDFINTERRUPT) -> NTSTATUS {
         call.irql_at_most(PASSIVE_LEVEL);
@@ -157,7 +188,7 @@ ddi! {
             call.irql_at_most(PASSIVE_LEVEL);
             interrupt.acquire_passive(call.globals);
             // SAFETY: the driver's callback, under the interrupt's lock.
-            let result = unsafe { callback(interrupt.handle(), context) };
+            let result = interrupt.any().guarded(|| unsafe { callback(interrupt.handle(), context) });
             interrupt.release_passive(call.globals);
             return result;
         }
@@ -165,10 +196,18 @@ ddi! {
         // SAFETY: a connected interrupt, released below; the driver's callback runs at DIRQL under its lock.
         unsafe {
             let irql = KeAcquireInterruptSpinLock(kernel.as_ptr());
-            let result = callback(interrupt.handle(), context);
+            let result = interrupt.any().guarded(|| callback(interrupt.handle(), context));
             KeReleaseInterruptSpinLock(kernel.as_ptr(), irql);
             result
         }
+    }
+
+    fn WdfInterruptReportActive(call, interrupt: WDFINTERRUPT) {
+        report(call, interrupt, true);
+    }
+
+    fn WdfInterruptReportInactive(call, interrupt: WDFINTERRUPT) {
+        report(call, interrupt, false);
     }
 
     fn WdfInterruptAcquireLock(call, interrupt: WDFINTERRUPT) {

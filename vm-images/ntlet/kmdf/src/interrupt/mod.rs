@@ -20,6 +20,7 @@ use crate::device::Device;
 use crate::lock::{DriverSpinLock, DriverWaitLock, OwnedLock, serialized};
 use crate::object::{Body, Kind, Object, Ref};
 use crate::sync::{self, SpinLock};
+use crate::verifier;
 
 use assignment::Assignment;
 pub(crate) use assignment::{assign_resources, release_resources};
@@ -127,8 +128,11 @@ unsafe extern "win64" fn service(_kernel: *mut KINTERRUPT, context: *mut c_void)
     }
     let message = interrupt.message();
     match interrupt.config.EvtInterruptIsr {
-        // SAFETY: the driver's ISR, at its DIRQL, holding its lock.
-        Some(isr) => unsafe { isr(WDFINTERRUPT(handle_of(object)), message) },
+        Some(isr) => {
+            let handle = handle_of(object);
+            // SAFETY: the driver's ISR, at its DIRQL, holding its lock.
+            verifier::guarded(object.header.globals, handle.addr(), || unsafe { isr(WDFINTERRUPT(handle), message) })
+        }
         None => FALSE,
     }
 }
@@ -193,8 +197,10 @@ unsafe extern "win64" fn deferred(_dpc: *mut KDPC, context: *mut c_void, what: *
         return;
     }
     if let (Some(callback), Some(parent)) = (interrupt.config.EvtInterruptDpc, interrupt.any().parent()) {
-        // SAFETY: the driver's callback, at DISPATCH_LEVEL, with its own objects.
-        serialized(interrupt.serialization.as_ref(), || unsafe { callback(interrupt.handle(), parent.handle()) });
+        serialized(interrupt.serialization.as_ref(), || {
+            // SAFETY: the driver's callback, at DISPATCH_LEVEL, with its own objects.
+            interrupt.any().guarded(|| unsafe { callback(interrupt.handle(), parent.handle()) });
+        });
     }
 }
 
@@ -208,7 +214,7 @@ unsafe extern "win64" fn run_isr(context: *mut c_void) {
         let globals = interrupt.any().globals();
         interrupt.acquire_passive(globals);
         // SAFETY: the driver's ISR, at PASSIVE_LEVEL, holding its lock.
-        let _ = unsafe { isr(interrupt.handle(), interrupt.message()) };
+        let _ = interrupt.any().guarded(|| unsafe { isr(interrupt.handle(), interrupt.message()) });
         interrupt.release_passive(globals);
     }
     interrupt.isr_work.end();
@@ -219,8 +225,10 @@ unsafe extern "win64" fn run_work_item(context: *mut c_void) {
     let interrupt = unsafe { Ref::<Interrupt>::from_context(context) };
     interrupt.work.begin();
     if let (Some(callback), Some(parent)) = (interrupt.config.EvtInterruptWorkItem, interrupt.any().parent()) {
-        // SAFETY: the driver's callback, at PASSIVE_LEVEL, with its own objects.
-        serialized(interrupt.serialization.as_ref(), || unsafe { callback(interrupt.handle(), parent.handle()) });
+        serialized(interrupt.serialization.as_ref(), || {
+            // SAFETY: the driver's callback, at PASSIVE_LEVEL, with its own objects.
+            interrupt.any().guarded(|| unsafe { callback(interrupt.handle(), parent.handle()) });
+        });
     }
     interrupt.work.end();
 }

@@ -259,6 +259,12 @@ impl AnyRef {
         header
     }
 
+    /// Calls the driver on behalf of this object, and checks how it comes back.
+    #[inline]
+    pub(crate) fn guarded<R>(&self, callback: impl FnOnce() -> R) -> R {
+        crate::verifier::guarded(self.globals(), self.raw() as usize, callback)
+    }
+
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: the reference keeps the object's memory.
         unsafe { self.0.as_ref() }

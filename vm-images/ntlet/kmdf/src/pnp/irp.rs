@@ -15,8 +15,8 @@ use wdf_sys::{GUID, NTSTATUS};
 use super::sequence::Down;
 use super::state::set_pnp;
 use super::{Reenumerate, capabilities, idle, steps};
-use crate::device::Device;
 use crate::device::dispatch::{complete, complete_keeping_information, pass_down};
+use crate::device::{Device, relations};
 use crate::history::Event as Happened;
 use crate::io::{self, Reason};
 use crate::object::Ref;
@@ -45,19 +45,25 @@ pub(crate) fn dispatch(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
         IRP_MN_QUERY_PNP_DEVICE_STATE => query_state(device, irp),
         IRP_MN_FILTER_RESOURCE_REQUIREMENTS => filter_requirements(device, irp),
         IRP_MN_QUERY_INTERFACE => crate::query_interface::answer(device, irp),
-        IRP_MN_QUERY_DEVICE_RELATIONS => {
-            if let Some(callback) = device.settings.pnp.EvtDeviceRelationsQuery {
-                // SAFETY: the IRP is ours; the driver's callback, with its own device.
-                unsafe {
-                    let relation = (*current_stack_location(irp)).Parameters.QueryDeviceRelations.Type;
-                    callback(device.handle(), relation);
-                }
-            }
-            pass_down(device, irp)
-        }
+        IRP_MN_QUERY_DEVICE_RELATIONS => query_relations(device, irp),
         IRP_MN_DEVICE_USAGE_NOTIFICATION => usage_notification(device, irp),
         _ => pass_down(device, irp),
     }
+}
+
+fn query_relations(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: the IRP is ours: a query for relations.
+    let kind = unsafe { (*current_stack_location(irp)).Parameters.QueryDeviceRelations.Type };
+    if let Some(callback) = device.settings.pnp.EvtDeviceRelationsQuery {
+        // SAFETY: the driver's callback, with its own device.
+        device.any().guarded(|| unsafe { callback(device.handle(), kind) });
+    }
+    if kind == REMOVAL_RELATIONS
+        && let Err(status) = relations::answer_removal(device, irp)
+    {
+        return complete_keeping_information(irp, status);
+    }
+    pass_down(device, irp)
 }
 
 /// A paging, hibernation or dump file comes to the device or leaves it: only if the driver has said that it supports that.
@@ -70,17 +76,25 @@ fn usage_notification(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if !device.is_filter() && device.special_files.load(Ordering::Relaxed) & 1_u32.checked_shl(kind as u32).unwrap_or(0) == 0 {
         return complete(irp, NTSTATUS::NOT_IMPLEMENTED);
     }
+    if let Err(status) = relations::notify_dependents(device, kind, in_path) {
+        return complete(irp, status);
+    }
     let status = forward_and_wait(device, irp);
+    if !status.is_success() {
+        relations::take_back(device, kind, in_path);
+    }
     if status.is_success()
         && let Some(callback) = device.settings.pnp.EvtDeviceUsageNotification
     {
+        let kind = wdf_sys::wdf::WDF_SPECIAL_FILE_TYPE(kind);
         // SAFETY: the driver's callback, with its own device.
-        unsafe { callback(device.handle(), wdf_sys::wdf::WDF_SPECIAL_FILE_TYPE(kind), in_path) };
+        device.any().guarded(|| unsafe { callback(device.handle(), kind, in_path) });
     }
     complete_keeping_information(irp, status)
 }
 
-unsafe extern "win64" fn signal(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+/// Sets the event that is its context, and keeps the IRP for whoever waits.
+pub(crate) unsafe extern "win64" fn signal(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
     // SAFETY: the event of `forward_and_wait`, which waits for it.
     unsafe { &*context.cast::<Event>() }.set();
     NTSTATUS::MORE_PROCESSING_REQUIRED
@@ -163,7 +177,7 @@ fn take_resources(device: &Ref<Device>, irp: *mut IRP) -> Result<(), NTSTATUS> {
     let translated = CmList::create(device, translated)?;
     if let Some(callback) = device.settings.fdo.EvtDeviceRemoveAddedResources {
         // SAFETY: the driver's callback, with lists that it may change before the device starts.
-        unsafe { callback(device.handle(), raw.handle(), translated.handle()) }.ok()?;
+        device.any().guarded(|| unsafe { callback(device.handle(), raw.handle(), translated.handle()) }).ok()?;
     }
     let old = device.pnp.resources.lock().replace((raw, translated));
     if let Some((raw, translated)) = old {
@@ -180,7 +194,7 @@ fn query_remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemoveAskDriver);
     if let Some(callback) = device.settings.pnp.EvtDeviceQueryRemove {
         // SAFETY: the driver's callback, with its own device.
-        let status = unsafe { callback(device.handle()) };
+        let status = device.any().guarded(|| unsafe { callback(device.handle()) });
         if !status.is_success() {
             set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
             return complete(irp, status);
@@ -198,7 +212,7 @@ fn query_stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopAskDriver);
     if let Some(callback) = device.settings.pnp.EvtDeviceQueryStop {
         // SAFETY: the driver's callback, with its own device.
-        let status = unsafe { callback(device.handle()) };
+        let status = device.any().guarded(|| unsafe { callback(device.handle()) });
         if !status.is_success() {
             set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
             return complete(irp, status);
@@ -236,7 +250,7 @@ fn surprise_removal(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     device.names.disable_interfaces();
     if let Some(callback) = device.settings.pnp.EvtDeviceSurpriseRemoval {
         // SAFETY: the driver's callback, with its own device.
-        unsafe { callback(device.handle()) };
+        device.any().guarded(|| unsafe { callback(device.handle()) });
     }
     if was_started || device.pnp.is_in_d0() {
         set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpSurpriseRemoveIoStarted);

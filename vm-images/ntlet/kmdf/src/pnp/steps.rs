@@ -134,7 +134,7 @@ impl Run<'_> {
 fn call(device: &Ref<Device>, step: Step, callback: Option<impl FnOnce() -> NTSTATUS>) -> Result<(), NTSTATUS> {
     let Some(callback) = callback else { return Ok(()) };
     let globals = device.any().globals();
-    let status = verifier::guarded(globals, device.any().raw() as usize, callback);
+    let status = device.any().guarded(callback);
     globals.history.record(Event::Callback, device.any().raw() as usize, step as usize, status.bits() as usize);
     if status == NTSTATUS::PENDING || status == NTSTATUS::NOT_SUPPORTED {
         if globals.verifies() {

@@ -125,6 +125,9 @@ fn run(queue: &Ref<Queue>, deepest: usize) {
         return pump_at_passive(queue);
     }
     let lock = serialization_of(queue.any());
+    if lock.is_some() {
+        complete_untold(queue);
+    }
     if let Some(lock) = &lock
         && lock.is_held_by_me()
     {
@@ -136,7 +139,10 @@ fn run(queue: &Ref<Queue>, deepest: usize) {
     let mut frame = Frame { thread: current_thread(), irql: at, next: null_mut() };
     {
         let mut guarded = queue.guarded.lock();
-        if guarded.frames.covers(frame.thread, frame.irql) && guarded.frames.depth(frame.thread) >= deepest {
+        // One pump at a time calls a driver whose callbacks are synchronised, so another one would only wait for it.
+        let is_left_to_another = lock.is_some() && !guarded.frames.0.is_null();
+        if is_left_to_another || guarded.frames.covers(frame.thread, frame.irql) && guarded.frames.depth(frame.thread) >= deepest
+        {
             return;
         }
         // SAFETY: `next_task` takes the frame out before it says that nothing is left, and the loop below ends only then.
@@ -158,6 +164,20 @@ fn run(queue: &Ref<Queue>, deepest: usize) {
         if let (Some(lock), false) = (&lock, internal) {
             lock.release();
         }
+    }
+}
+
+/// Completes cancelled requests that the driver is not told of. Whoever cancels one goes on, whatever lock a handler holds.
+fn complete_untold(queue: &Ref<Queue>) {
+    loop {
+        let (step, request) = {
+            let mut guarded = queue.guarded.lock();
+            match guarded.state.next_untold() {
+                Step::CompleteCancelled(entry) => (Step::CompleteCancelled(entry), request_of(entry)),
+                _ => return,
+            }
+        };
+        take(queue, Task::Request(step, request));
     }
 }
 

@@ -8,20 +8,16 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use wdf_sys::wdm::constants::*;
-use wdf_sys::wdm::functions::{
-    IoAllocateMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmIsAddressValid, MmMapLockedPagesSpecifyCache, MmUnlockPages,
-};
+use wdf_sys::wdm::functions::{IoAllocateMdl, IoFreeMdl, MmBuildMdlForNonPagedPool, MmMapLockedPagesSpecifyCache, MmUnlockPages};
 use wdf_sys::wdm::{IRP, MDL};
 use wdf_sys::{NTSTATUS, WDFMEMORY, WDFREQUEST};
 
 use super::{Origin, Request, ownership};
 use crate::call::{Call, ddi};
+use crate::guarded;
 use crate::memory::Memory;
 use crate::object::{Attributes, Ref};
 use crate::sync::{APC_LEVEL, DISPATCH_LEVEL};
-
-/// End of user addresses.
-const USER_END: usize = 0x7fff_ffff_0000;
 
 /// What was made for the driver from the request's buffers.
 #[derive(Default)]
@@ -366,12 +362,6 @@ fn retrieve_raw(
     }
 }
 
-unsafe extern "win64" {
-    /// `MmProbeAndLockPages`, but that a range that cannot be locked is a status. The one function of ntlet's kernel that is no driver's: Windows'
-    /// framework catches the exception instead, and what is written in Rust cannot.
-    fn ntlet_probe_and_lock_pages(mdl: *mut MDL, mode: i8, operation: i32) -> NTSTATUS;
-}
-
 /// Locks a buffer of the requestor's for the life of the request.
 fn probe_and_lock(
     call: &Call,
@@ -388,14 +378,13 @@ fn probe_and_lock(
     // SAFETY: `accessible` says that the IRP is there.
     let mode = unsafe { (*irp).RequestorMode };
     let Ok(bytes) = u32::try_from(length) else { return Err(NTSTATUS::INVALID_USER_BUFFER) };
-    check_range(buffer.addr(), length, mode)?;
     // SAFETY: describes memory without touching it; the result is checked.
     let mdl = unsafe { IoAllocateMdl(buffer, bytes, wdf_sys::FALSE, wdf_sys::FALSE, null_mut()) };
     if mdl.is_null() {
         return Err(NTSTATUS::INSUFFICIENT_RESOURCES);
     }
     // SAFETY: a new MDL of the requestor's range.
-    let locked = unsafe { ntlet_probe_and_lock_pages(mdl, mode, operation) };
+    let locked = unsafe { guarded::probe_and_lock_pages(mdl, mode, operation) };
     if let Err(status) = locked.ok() {
         // SAFETY: the MDL is ours and locks nothing.
         unsafe { IoFreeMdl(mdl) };
@@ -412,21 +401,4 @@ fn probe_and_lock(
         return Err(NTSTATUS::INSUFFICIENT_RESOURCES);
     }
     crate::object::create(call.globals, &Attributes::NONE, Some(request.any()), Memory::over(at, length))
-}
-
-/// Every page of the range is there, and the requestor's to name.
-fn check_range(start: usize, length: usize, mode: i8) -> Result<(), NTSTATUS> {
-    let end = start.checked_add(length).ok_or(NTSTATUS::ACCESS_VIOLATION)?;
-    if mode != KERNEL_MODE && end > USER_END {
-        return Err(NTSTATUS::ACCESS_VIOLATION);
-    }
-    let mut at = start & !0xfff;
-    while at < end {
-        // SAFETY: asks the kernel about an address, without touching it.
-        if unsafe { MmIsAddressValid(core::ptr::with_exposed_provenance_mut(at)) } == 0 {
-            return Err(NTSTATUS::ACCESS_VIOLATION);
-        }
-        at += 0x1000;
-    }
-    Ok(())
 }

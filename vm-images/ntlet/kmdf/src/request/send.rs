@@ -14,7 +14,7 @@ use wdf_sys::wdf::{
     WDF_REQUEST_SEND_OPTIONS,
 };
 use wdf_sys::wdm::constants::NOTIFICATION_EVENT;
-use wdf_sys::wdm::functions::{IoCancelIrp, IofCallDriver};
+use wdf_sys::wdm::functions::IoCancelIrp;
 use wdf_sys::wdm::{DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, set_completion_routine, skip_current_stack_location};
 use wdf_sys::{BOOLEAN, NTSTATUS, WDFIOTARGET, WDFREQUEST};
 
@@ -294,7 +294,7 @@ fn submit(request: &Ref<Request>, target: &Ref<Target>, options: Options, timer:
     }
     if admission == Admission::Send {
         // SAFETY: the IRP is formatted for this device, and the target keeps the device while requests are out.
-        let _ = unsafe { IofCallDriver(device, irp) };
+        let _ = unsafe { target.deliver(device, irp) };
     }
     Ok(())
 }
@@ -309,9 +309,9 @@ fn not_sent(request: &Ref<Request>, status: NTSTATUS) -> Result<(), NTSTATUS> {
 }
 
 /// A request that waited in its target goes out. The target has entered it among those that are out.
-pub(crate) fn go_on(request: &Ref<Request>, device: *mut DEVICE_OBJECT) {
+pub(crate) fn go_on(request: &Ref<Request>, target: &Ref<Target>, device: *mut DEVICE_OBJECT) {
     // SAFETY: set up by `submit`; the target keeps the device while requests are out.
-    let _ = unsafe { IofCallDriver(device, request.irp()) };
+    let _ = unsafe { target.deliver(device, request.irp()) };
 }
 
 /// Send-and-forget: the IRP goes down with our stack location, and the request is over for us.
@@ -362,7 +362,7 @@ fn send_and_forget(call: &Call, request: &Ref<Request>, target: &Ref<Target>) ->
         // SAFETY: the IRP is ours, marked pending when it came; the lower device gets our stack location, as its owner's.
         None => unsafe {
             skip_current_stack_location(irp);
-            let _ = IofCallDriver(device, irp);
+            let _ = target.deliver(device, irp);
         },
     }
     if let Some(queue) = queue {
@@ -447,7 +447,7 @@ fn finish(request: &Ref<Request>, timed_out: bool) {
     // SAFETY: the errand was entered in this target, if anywhere.
     let counted = target.as_ref().is_some_and(|target| unsafe { target.guarded.lock().state.leave(request.errand.get()) });
     if let (true, Some(routine), Some(target)) = (event.is_null(), routine, &target) {
-        verifier::guarded(request.any().globals(), request.any().raw() as usize, || {
+        request.any().guarded(|| {
             // SAFETY: the driver's own routine, called as its page says. The parameters are a copy, since the routine may reuse the request
             // and send it again.
             unsafe { routine(request.handle(), target.handle(), &raw mut params, context) }

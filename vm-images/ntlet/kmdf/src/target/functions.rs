@@ -1,19 +1,21 @@
 //! `WdfIoTarget…`: create, open, close, start, stop, purge, and what may be asked of a target.
 
 use core::ffi::c_void;
+use core::sync::atomic::Ordering;
 
 use wdf_sys::wdf::{
     WDF_IO_TARGET_OPEN_PARAMS, WDF_IO_TARGET_PURGE_IO_ACTION, WDF_IO_TARGET_SENT_IO_ACTION, WDF_IO_TARGET_STATE,
     WDF_OBJECT_ATTRIBUTES,
 };
 use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT, INTERFACE};
-use wdf_sys::{GUID, HANDLE, NTSTATUS, WDFDEVICE, WDFIOTARGET};
+use wdf_sys::{GUID, HANDLE, NTSTATUS, WDFDEVICE, WDFIOTARGET, WDFQUEUE};
 
 use super::{Target, open};
 use crate::call::{Call, ddi};
 use crate::device::Device;
 use crate::object::attributes::Rules;
 use crate::object::{Attributes, Ref};
+use crate::queue::Queue;
 use crate::sync::{DISPATCH_LEVEL, PASSIVE_LEVEL};
 use crate::verifier::{self, Rule};
 
@@ -27,6 +29,21 @@ ddi! {
 
     fn WdfDeviceGetSelfIoTarget(call, device: WDFDEVICE) -> WDFIOTARGET {
         call.object::<Device>(device).io.self_target().map_or(WDFIOTARGET::NULL, |target| target.handle())
+    }
+
+    fn WdfIoTargetSelfAssignDefaultIoQueue(call, target: WDFIOTARGET, queue: WDFQUEUE) -> NTSTATUS {
+        let target = call.object::<Target>(target);
+        let queue = call.object::<Queue>(queue);
+        let is_own = target.owner.io.self_target().is_some_and(|own| own.any().raw() == target.any().raw());
+        if !is_own || queue.device.any().raw() != target.owner.any().raw() {
+            if call.globals.verifies() {
+                verifier::violation(call.globals, Rule::InvalidParameter, target.any().header().handle, format_args!(
+                    "{}: target and queue must be those of one device, and the target the device's own", call.name()));
+            }
+            return NTSTATUS::INVALID_PARAMETER;
+        }
+        target.own_queue.store(Queue::number(&queue), Ordering::Release);
+        NTSTATUS::SUCCESS
     }
 
     fn WdfIoTargetCreate(call, device: WDFDEVICE, attributes: *mut WDF_OBJECT_ATTRIBUTES, target: *mut WDFIOTARGET) -> NTSTATUS {

@@ -9,15 +9,20 @@ pub(crate) mod state;
 pub(crate) mod synchronous;
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use wdf_sys::wdf::WDF_IO_TARGET_STATE;
-use wdf_sys::wdm::constants::NOTIFICATION_EVENT;
-use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT};
+use wdf_sys::wdm::constants::{
+    IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ, IRP_MJ_WRITE, NOTIFICATION_EVENT,
+};
+use wdf_sys::wdm::functions::IofCallDriver;
+use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT, IRP, next_stack_location};
 use wdf_sys::{NTSTATUS, WDFIOTARGET};
 
 use crate::device::Device;
 use crate::history::Event as LogEvent;
 use crate::object::{Attributes, Body, Kind, NOT_DELETABLE, Ref};
+use crate::queue::Queue;
 use crate::request::sent::Canceller;
 use crate::request::{Request, send};
 use crate::sync::{Event, SpinLock};
@@ -52,6 +57,8 @@ pub(crate) struct Target {
     /// Set when no request is out any more.
     idle: Event,
     pub(crate) opened: UnsafeCell<open::Opened>,
+    /// Queue that the driver has assigned to a target on its own device; 0 for none.
+    pub(crate) own_queue: AtomicUsize,
 }
 
 // SAFETY: `opened` is used by the calls that open and close alone, which a driver makes one at a time at PASSIVE_LEVEL and which the
@@ -81,6 +88,7 @@ impl Target {
             guarded: SpinLock::new(Guarded { state: State::new(now), device, stack_size: None, file: core::ptr::null_mut() }),
             idle: Event::uninitialized(),
             opened: UnsafeCell::new(open::Opened::default()),
+            own_queue: AtomicUsize::new(0),
         }
     }
 
@@ -110,6 +118,31 @@ impl Target {
     /// The device requests go to, or null.
     pub(crate) fn device_object(&self) -> *mut DEVICE_OBJECT {
         self.guarded.lock().device
+    }
+
+    /// Hands a request on that is formatted for this target: to the driver of `device`, or, of a target on the driver's own device, to the
+    /// queue that the driver has assigned.
+    ///
+    /// # Safety
+    /// The IRP is ours, its next stack location is filled in, and the target keeps `device`.
+    pub(crate) unsafe fn deliver(&self, device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the caller's promise.
+        let major = unsafe { (*next_stack_location(irp)).MajorFunction };
+        let goes_to_queues = matches!(major, IRP_MJ_READ | IRP_MJ_WRITE | IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL);
+        match Queue::of_handle(self.own_queue.load(Ordering::Acquire)).filter(|_| goes_to_queues) {
+            Some(queue) => {
+                // SAFETY: the caller's promise: there is a location left, which becomes the current one as IofCallDriver would make it.
+                unsafe {
+                    let location = next_stack_location(irp);
+                    (*irp).CurrentLocation -= 1;
+                    (*irp).Tail.Overlay.CurrentStackLocation = location;
+                    (*location).DeviceObject = device;
+                }
+                crate::io::dispatch_to(&self.owner, irp, major, Some(queue), false)
+            }
+            // SAFETY: the caller's promise.
+            None => unsafe { IofCallDriver(device, irp) },
+        }
     }
 
     /// The physical device at the bottom of the target's stack, or null.
@@ -157,7 +190,7 @@ impl Target {
                 (request, ours, guarded.device)
             };
             if ours {
-                send::go_on(&request, device);
+                send::go_on(&request, this, device);
             }
         }
     }

@@ -82,7 +82,15 @@ unsafe extern "win64" fn dispatch(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTA
             ddi!(PoStartNextPowerIrp(irp));
             complete(irp, NTSTATUS::SUCCESS, 0)
         }
-        IRP_MJ_PNP => complete(irp, NTSTATUS::SUCCESS, 0),
+        IRP_MJ_PNP => {
+            let location = ddi!(*current_stack_location(irp));
+            if location.MinorFunction == IRP_MN_DEVICE_USAGE_NOTIFICATION {
+                let usage = ddi!(location.Parameters.UsageNotification);
+                crate::rig::note(format!("usage {} {}", usage.Type, usage.InPath));
+            }
+            // What drivers above have put in stays.
+            complete(irp, NTSTATUS::SUCCESS, ddi!((*irp).IoStatus.Information))
+        }
         IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE => complete(irp, NTSTATUS::SUCCESS, 0),
         _ => {
             let lower = *LOWER.lock().unwrap();
@@ -106,7 +114,7 @@ struct Resources {
 
 /// The bus driver, its device, and that device's resources.
 pub(crate) struct Bus {
-    _driver: kernel::sim::Driver,
+    driver: kernel::sim::Driver,
     pdo: *mut DEVICE_OBJECT,
     resources: Box<Resources>,
     /// Vector of the interrupt.
@@ -137,7 +145,7 @@ impl Bus {
         let vector = interrupt.vector;
         kernel::interrupt::set_device_interrupts(pdo.expose_provenance(), vec![interrupt]);
         let header = [1, PNP_BUS as u32, 0, 0x0001_0001, 2];
-        Self { _driver: driver, pdo, resources: Box::new(Resources { header, descriptors }), vector }
+        Self { driver, pdo, resources: Box::new(Resources { header, descriptors }), vector }
     }
 
     /// The device of the bus.
@@ -153,8 +161,47 @@ impl Bus {
         top
     }
 
+    /// Another device of the bus, which nobody is attached to.
+    pub(crate) fn another(&self) -> *mut DEVICE_OBJECT {
+        let mut device = null_mut();
+        let driver = self.driver.object();
+        assert_eq!(ddi!(IoCreateDevice(driver, 0, null_mut(), FILE_DEVICE_UNKNOWN, 0, FALSE, &mut device)), NTSTATUS::SUCCESS);
+        ddi!((*device).Flags = (*device).Flags & !DO_DEVICE_INITIALIZING | DO_BUS_ENUMERATED_DEVICE);
+        device
+    }
+
+    /// The devices that the stack names as related in a way.
+    pub(crate) fn relations(&self, kind: i32) -> Vec<*mut DEVICE_OBJECT> {
+        let block = self.send_for_block(IRP_MJ_PNP, IRP_MN_QUERY_DEVICE_RELATIONS, |location| {
+            location.Parameters.QueryDeviceRelations.Type = kind;
+        });
+        let list: *mut DEVICE_RELATIONS = std::ptr::with_exposed_provenance_mut(block.Information);
+        if list.is_null() {
+            return Vec::new();
+        }
+        let first = ddi!((&raw const (*list).Objects).cast::<*mut DEVICE_OBJECT>());
+        let devices: Vec<_> = (0..ddi!((*list).Count) as usize).map(|at| ddi!(*first.add(at))).collect();
+        for device in &devices {
+            let _ = ddi!(ObfDereferenceObject(device.cast()));
+        }
+        ddi!(ExFreePool(list.cast()));
+        devices
+    }
+
+    /// Tells the stack of a special file.
+    pub(crate) fn usage(&self, kind: i32, in_path: bool) -> NTSTATUS {
+        self.send(IRP_MJ_PNP, IRP_MN_DEVICE_USAGE_NOTIFICATION, |location| {
+            location.Parameters.UsageNotification.Type = kind;
+            location.Parameters.UsageNotification.InPath = in_path.into();
+        })
+    }
+
     /// Sends a request of the PnP manager's or the power manager's, and waits for it.
     fn send(&self, major: u8, minor: u8, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> NTSTATUS {
+        self.send_for_block(major, minor, fill).status()
+    }
+
+    fn send_for_block(&self, major: u8, minor: u8, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> IO_STATUS_BLOCK {
         let top = self.top();
         let irp = ddi!(IoAllocateIrp((*top).StackSize, FALSE));
         assert!(!irp.is_null());
@@ -165,9 +212,10 @@ impl Bus {
         fill(location);
         waiter.watch(irp);
         let _ = ddi!(IofCallDriver(top, irp));
-        let status = waiter.wait();
+        let _ = waiter.wait();
+        let block = ddi!((*irp).IoStatus);
         ddi!(IoFreeIrp(irp));
-        status
+        block
     }
 
     pub(crate) fn pnp(&self, minor: u8) -> NTSTATUS {

@@ -20,8 +20,29 @@ mod life;
 mod misuse;
 mod power;
 mod queues;
+mod relations;
 mod request;
 mod rig;
 mod scarcity;
 mod sending;
 mod synchronization;
+
+/// Every declaration of a function that is not the framework's own is in `wdf_sys`, whose functions the kernel exports to any driver. What
+/// is in assembly, and calls one of those, is in one file.
+#[test]
+fn the_framework_declares_no_function_of_the_kernels_for_itself() {
+    fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    for file in found.iter().filter(|file| !file.ends_with("guarded.rs")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let declares = text.lines().any(|line| line.contains("extern \"") && line.ends_with("\" {"));
+        assert!(!declares && !text.contains("asm!("), "{} has an extern block", file.display());
+    }
+}

@@ -344,3 +344,17 @@ fn a_function_that_does_not_exist_yet_stops_the_machine_with_its_name() {
     assert!(outcome.has_logged("WdfFdoGetDefaultChildList"), "{}", outcome.log);
     assert!(matches!(outcome.end, kernel::sim::End::BugCheck { .. }), "{:?}", outcome.end);
 }
+
+#[test]
+fn a_buffer_that_cannot_be_locked_is_a_status_and_no_exception() {
+    with_device(add, |rig| {
+        let sent = Sent::control(rig, 0, 1);
+        let nowhere = std::ptr::without_provenance_mut(0xffff_f6ff_dead_0000);
+        let mut memory = WDFMEMORY::NULL;
+        let status = ddi!(WdfRequestProbeAndLockUserBufferForRead(request(), nowhere, 16, &mut memory));
+        assert_eq!((status, memory.0), (NTSTATUS::ACCESS_VIOLATION, null_mut()));
+        ddi!(WdfRequestComplete(request(), NTSTATUS::SUCCESS));
+        assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
+        forget(request());
+    });
+}

@@ -2,9 +2,10 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
+use kernel::entry::{BuiltInModule, GuardedCode};
 use kernel::sim::{Machine, Outcome, Simulation};
 use wdf_sys::bind::{FUNCTIONS, GLOBALS, WDF_BIND_INFO};
 use wdf_sys::wdf::functions::*;
@@ -175,9 +176,24 @@ fn load(service: &str, verifier: bool) -> Driver {
     driver
 }
 
+/// The framework as part of the image: drivers of these tests need no imports, but exceptions have to find where they go on.
+fn built_in() -> &'static [BuiltInModule] {
+    static MODULES: OnceLock<[BuiltInModule; 1]> = OnceLock::new();
+    MODULES.get_or_init(|| {
+        let framework = &kmdf::WDFLDR;
+        let place = |code: &kmdf::Guarded| GuardedCode {
+            begin: code.begin as usize,
+            end: code.end as usize,
+            landing: code.landing as usize,
+        };
+        let guarded: Vec<GuardedCode> = framework.guarded.iter().map(place).collect();
+        [BuiltInModule { name: framework.name, exports: &[], initialize: framework.initialize, guarded: guarded.leak() }]
+    })
+}
+
 /// Runs a test with a driver that is bound and created, and unloads it after. Nothing may be left then.
 fn simulate(simulation: Simulation, verifier: bool, add: Add, test: impl FnOnce(&Rig<'_>)) -> Outcome {
-    simulation.run(|machine| {
+    simulation.built_in(built_in()).run(|machine| {
         let blocks = || kernel::pool::usage(0).blocks;
         *ADD.lock().unwrap() = Some(add);
         let bus = Bus::create();

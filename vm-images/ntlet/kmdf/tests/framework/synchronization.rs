@@ -5,6 +5,8 @@ use std::ptr::null_mut;
 
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
+use wdf_sys::wdm::KEVENT;
+use wdf_sys::wdm::constants::{EXECUTIVE, KERNEL_MODE, NOTIFICATION_EVENT};
 use wdf_sys::wdm::functions::*;
 use wdf_sys::*;
 
@@ -113,6 +115,46 @@ fn callbacks_of_a_device_scope_hold_the_devices_lock_and_run_one_after_the_other
         ddi!(WdfObjectReleaseLock(device().object()));
         assert_eq!(sent.wait(), NTSTATUS::SUCCESS);
         assert_eq!(journal(), ["handler at 2"]);
+    });
+}
+
+static GATE: Place = Place::new();
+
+/// Waits, with the lock of its queue, until the test lets it go on.
+unsafe extern "win64" fn handle_slowly(_: WDFQUEUE, request: WDFREQUEST) {
+    note("handler begins");
+    let waited = ddi!(KeWaitForSingleObject(GATE.get(), EXECUTIVE, KERNEL_MODE, FALSE, null_mut()));
+    assert_eq!(waited, NTSTATUS::SUCCESS);
+    ddi!(WdfRequestComplete(request, NTSTATUS::SUCCESS));
+}
+
+#[test]
+fn whoever_sends_or_cancels_does_not_wait_for_a_handler_that_holds_the_lock() {
+    fn add(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+        let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
+        (attributes.ExecutionLevel, attributes.SynchronizationScope) = (PASSIVE, DEVICE);
+        let status = create_device(init, Some(attributes));
+        let sequential = WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchSequential;
+        let config = unmanaged(WDF_IO_QUEUE_CONFIG::default_queue(sequential));
+        create_queue(WDF_IO_QUEUE_CONFIG { EvtIoDefault: Some(handle_slowly), ..config });
+        status
+    }
+    with_device(add, |rig| {
+        let gate = Box::leak(Box::new(KEVENT::zeroed()));
+        ddi!(KeInitializeEvent(gate, NOTIFICATION_EVENT, FALSE));
+        GATE.set((&raw mut *gate).cast());
+        // A worker calls the handler, since the sender's IRQL is too high for it.
+        let (first, _) = send_at_dispatch(rig);
+        settle();
+        assert_eq!(journal(), ["handler begins"]);
+        let second = Sent::control(rig, 0, 1);
+        let third = Sent::control(rig, 0, 1);
+        assert!(second.cancel());
+        assert_eq!(second.wait(), NTSTATUS::CANCELLED);
+        assert!(!first.is_done() && !third.is_done());
+        ddi!(KeSetEvent(gate, 0, FALSE));
+        assert_eq!((first.wait(), third.wait()), (NTSTATUS::SUCCESS, NTSTATUS::SUCCESS));
+        assert_eq!(journal(), ["handler begins"], "what came meanwhile is presented afterwards");
     });
 }
 

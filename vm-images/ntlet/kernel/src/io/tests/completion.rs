@@ -18,6 +18,8 @@ use crate::io::cancel::{IoCancelIrp, IoReleaseCancelSpinLock, exchange_routine};
 use crate::io::complete::IofCompleteRequest;
 use crate::io::device::state;
 use crate::io::irp::{IoAllocateIrp, IoFreeIrp, IoReuseIrp, complete, first_location, set_status};
+use crate::io::wait;
+use crate::io::watch::Patience;
 use crate::sim::{self, Simulation};
 
 /// A buffered control code of no meaning.
@@ -298,4 +300,22 @@ fn completing_with_a_cancel_routine_still_set_stops_the_guest() {
         }
     });
     outcome.expect_bug_check(bug_check::CANCEL_STATE_IN_COMPLETED_IRP);
+}
+
+/// Returns with the IRQL raised, as a driver does that forgets to release a spin lock.
+unsafe extern "win64" fn come_back_raised(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    crate::hal().set_irql(2);
+    // SAFETY: the request was sent here.
+    unsafe { crate::io::irp::complete(irp, NTSTATUS::SUCCESS, 0) }
+}
+
+#[test]
+fn a_dispatch_routine_that_returns_at_another_irql_is_a_bug_check() {
+    let outcome = Simulation::new().run(|_| {
+        let device = new_device(new_driver("raised", Some(come_back_raised)), None);
+        // SAFETY: the device is alive.
+        unsafe { wait::send(device, (IRP_MJ_CLEANUP, 0), NTSTATUS::SUCCESS, Patience::Endless, |_, _| {}) };
+    });
+    let parameters = outcome.expect_bug_check(bug_check::DRIVER_VERIFIER_IOMANAGER_VIOLATION);
+    assert_eq!((parameters[0], parameters[2], parameters[3]), (5, 0, 2));
 }

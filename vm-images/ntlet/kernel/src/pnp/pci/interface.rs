@@ -6,10 +6,9 @@ use wdf_sys::wdm::constants::*;
 use wdf_sys::wdm::{BUS_INTERFACE_STANDARD, DEVICE_DESCRIPTION, DEVICE_OBJECT, DMA_ADAPTER, IO_STACK_LOCATION, IRP};
 use wdf_sys::{BOOLEAN, NTSTATUS};
 
-use super::function::{Function, unanswered};
+use super::function::Function;
 use super::{Role, from_context};
-use crate::io::irp as packet;
-use crate::object;
+use crate::pnp::bus_interface;
 
 /// Answers `IRP_MN_QUERY_INTERFACE`.
 ///
@@ -21,44 +20,13 @@ pub(super) unsafe fn query(
     irp: *mut IRP,
     location: *mut IO_STACK_LOCATION,
 ) -> NTSTATUS {
-    // SAFETY: the caller's promise; a driver passes an interface as large as it says.
-    unsafe {
-        let query = (*location).Parameters.QueryInterface;
-        if query.InterfaceType.is_null() || *query.InterfaceType != GUID_BUS_INTERFACE_STANDARD {
-            return unanswered(irp);
-        }
-        if usize::from(query.Size) < size_of::<BUS_INTERFACE_STANDARD>() || query.Interface.is_null() {
-            return packet::complete(irp, NTSTATUS::INVALID_PARAMETER, 0);
-        }
-        let mut interface = BUS_INTERFACE_STANDARD::zeroed();
-        interface.Size = size_of::<BUS_INTERFACE_STANDARD>() as u16;
-        interface.Version = 1;
-        interface.Context = device.cast();
-        interface.InterfaceReference = Some(reference);
-        interface.InterfaceDereference = Some(dereference);
-        interface.TranslateBusAddress = Some(translate);
-        interface.GetDmaAdapter = Some(get_dma_adapter);
-        interface.SetBusData = Some(set_bus_data);
-        interface.GetBusData = Some(get_bus_data);
-        query.Interface.cast::<BUS_INTERFACE_STANDARD>().write(interface);
-        // Documented: the interface is handed out referenced.
-        object::reference(device.cast());
-        packet::complete(irp, NTSTATUS::SUCCESS, 0)
-    }
-}
-
-/// # Safety
-/// `context` is the device of the interface.
-unsafe extern "win64" fn reference(context: *mut c_void) {
-    // SAFETY: the caller's promise.
-    unsafe { object::reference(context) };
-}
-
-/// # Safety
-/// `context` is the device of the interface, referenced before.
-unsafe extern "win64" fn dereference(context: *mut c_void) {
-    // SAFETY: the caller's promise.
-    unsafe { object::dereference(context) };
+    let mut interface = BUS_INTERFACE_STANDARD::zeroed();
+    interface.TranslateBusAddress = Some(translate);
+    interface.GetDmaAdapter = Some(get_dma_adapter);
+    interface.SetBusData = Some(set_bus_data);
+    interface.GetBusData = Some(get_bus_data);
+    // SAFETY: the caller's promise; the structure begins as every interface does.
+    unsafe { bus_interface::answer(device, irp, location, &GUID_BUS_INTERFACE_STANDARD, interface) }
 }
 
 /// Bus addresses are physical addresses, ports are ports.

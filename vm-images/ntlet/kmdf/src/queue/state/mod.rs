@@ -460,7 +460,7 @@ impl State {
     fn next_cancelled(&mut self, entry: *mut Entry) -> Step {
         // SAFETY: it was in `cancelled`, and is in no list of places now.
         unsafe {
-            if !(*entry).presented_before || !self.rules.tells_cancelled {
+            if self.is_untold(entry) {
                 (*entry).place = Place::Nowhere;
                 self.completing += 1;
                 return Step::CompleteCancelled(entry);
@@ -469,6 +469,28 @@ impl State {
             self.stay(entry);
         }
         Step::CallCancelledOnQueue(entry)
+    }
+
+    /// Whether a cancelled request goes without a word to the driver.
+    unsafe fn is_untold(&self, entry: *mut Entry) -> bool {
+        // SAFETY: the caller's promise: an entry of the queue.
+        unsafe { !(*entry).presented_before || !self.rules.tells_cancelled }
+    }
+
+    /// As [`State::next`], for cancelled requests that the driver is not told of alone: [`Step::CompleteCancelled`] or nothing.
+    pub(crate) fn next_untold(&mut self) -> Step {
+        let mut at = self.cancelled.first();
+        while !at.is_null() {
+            // SAFETY: `at` is in `cancelled`.
+            unsafe {
+                if self.is_untold(at) {
+                    self.cancelled.remove(at);
+                    return self.next_cancelled(at);
+                }
+                at = self.cancelled.after(at);
+            }
+        }
+        Step::None
     }
 
     // Asking for requests.
