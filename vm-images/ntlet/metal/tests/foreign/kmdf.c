@@ -8,6 +8,9 @@ typedef struct { ULONG Size; ULONG Pad; PVOID EvtDriverDeviceAdd, EvtDriverUnloa
 typedef struct { ULONG Size; int DispatchType, PowerManaged; BOOLEAN AllowZeroLengthRequests, DefaultQueue; PVOID EvtIoDefault, EvtIoRead, EvtIoWrite, EvtIoDeviceControl, EvtIoInternalDeviceControl, EvtIoStop, EvtIoResume, EvtIoCanceledOnQueue; ULONG NumberOfPresentedRequests; WDFDRIVER Driver; } WDF_IO_QUEUE_CONFIG;
 typedef struct { ULONG Size; PVOID EvtCleanupCallback, EvtDestroyCallback; int ExecutionLevel, SynchronizationScope; PVOID ParentObject; SIZE_T ContextSizeOverride; const void *ContextTypeInfo; } WDF_OBJECT_ATTRIBUTES;
 typedef struct { ULONG Size; PVOID EvtTimerFunc; ULONG Period; BOOLEAN AutomaticSerialization; ULONG TolerableDelay; __declspec(align(8)) BOOLEAN UseHighResolutionTimer; } WDF_TIMER_CONFIG;
+typedef struct { ULONG Size; PVOID D0Entry, D0EntryPostInterruptsEnabled, D0Exit, D0ExitPreInterruptsDisabled, PrepareHardware, ReleaseHardware, Others[11]; } WDF_PNPPOWER_EVENT_CALLBACKS;
+typedef struct { ULONG Size; PVOID EvtDpcFunc; BOOLEAN AutomaticSerialization; } WDF_DPC_CONFIG;
+_Static_assert(sizeof(WDF_PNPPOWER_EVENT_CALLBACKS) == 144 && sizeof(WDF_DPC_CONFIG) == 24, "layout");
 typedef struct { USHORT Size; UCHAR MinorFunction; int Type; SIZE_T OutputBufferLength, InputBufferLength; ULONG IoControlCode; PVOID Type3InputBuffer; } WDF_REQUEST_PARAMETERS;
 typedef struct { ULONG Size; const WCHAR *Component; ULONG Major, Minor, Build, FuncCount; void *FuncTable; PVOID Module; } WDF_BIND_INFO;
 _Static_assert(sizeof(WDF_IO_QUEUE_CONFIG) == 96 && sizeof(WDF_OBJECT_ATTRIBUTES) == 56 && sizeof(WDF_TIMER_CONFIG) == 40, "layout");
@@ -34,6 +37,9 @@ static WDF_BIND_INFO Info = { sizeof Info, L"KmdfLibrary", 1, 15, 0, 444, &Funct
 #define FORWARD(...) CALL(281, NTSTATUS (*)(PVOID, WDFREQUEST, WDFQUEUE), __VA_ARGS__)
 #define TIMER_CREATE(...) CALL(318, NTSTATUS (*)(PVOID, WDF_TIMER_CONFIG *, WDF_OBJECT_ATTRIBUTES *, WDFTIMER *), __VA_ARGS__)
 #define TIMER_START(...) CALL(319, BOOLEAN (*)(PVOID, WDFTIMER, LONGLONG), __VA_ARGS__)
+#define SET_PNP_CALLBACKS(...) CALL(55, void (*)(PVOID, PVOID, WDF_PNPPOWER_EVENT_CALLBACKS *), __VA_ARGS__)
+#define DPC_CREATE(...) CALL(111, NTSTATUS (*)(PVOID, WDF_DPC_CONFIG *, WDF_OBJECT_ATTRIBUTES *, PVOID *), __VA_ARGS__)
+#define DPC_ENQUEUE(...) CALL(112, BOOLEAN (*)(PVOID, PVOID), __VA_ARGS__)
 #define OBJECT_DELETE(...) CALL(208, void (*)(PVOID, PVOID), __VA_ARGS__)
 enum { INPUT_BUFFER = 269, OUTPUT_BUFFER = 270, INPUT_MDL = 271, OUTPUT_MDL = 272, UNSAFE_INPUT = 273, UNSAFE_OUTPUT = 274 };
 
@@ -46,12 +52,43 @@ static void copy_a_byte(volatile UCHAR *to, volatile UCHAR *from) { *to = *from;
 static void (*volatile copy_byte)(volatile UCHAR *, volatile UCHAR *) = copy_a_byte;
 static void fired(WDFTIMER timer) { KeSetEvent(&Fired, 0, FALSE); }
 
+
+/* The mistakes, on request: callbacks that come back with the IRQL raised, or not at all. */
+#ifdef CLEANUP_RAISED
+static void cleanup(PVOID object) { KeSetIrql(DISPATCH_LEVEL); }
+#else
+#define cleanup NULL
+#endif
+#ifdef DPC_RAISED
+static void deferred(PVOID dpc) { KeSetIrql(3); }
+static void misuse_dpc(void)
+{
+    WDF_DPC_CONFIG config = { .Size = sizeof config, .EvtDpcFunc = deferred };
+    WDF_OBJECT_ATTRIBUTES attributes = { .Size = sizeof attributes, .ExecutionLevel = 1, .SynchronizationScope = 1, .ParentObject = Device };
+    PVOID dpc;
+    if (NT_SUCCESS(DPC_CREATE(&config, &attributes, &dpc))) DPC_ENQUEUE(dpc);
+}
+#else
+#define misuse_dpc()
+#endif
+#ifdef RELEASE_BLOCK
+static NTSTATUS release_hardware(WDFDEVICE device, PVOID resources)
+{
+    KEVENT never;
+    KeInitializeEvent(&never, 0, FALSE);
+    return KeWaitForSingleObject(&never, 0, 0, FALSE, NULL);
+}
+#else
+#define release_hardware NULL
+#endif
+
 static ULONG check_timer(void)
 {
     WDF_TIMER_CONFIG config = { .Size = sizeof config, .EvtTimerFunc = fired };
-    WDF_OBJECT_ATTRIBUTES attributes = { .Size = sizeof attributes, .ExecutionLevel = 1, .SynchronizationScope = 1, .ParentObject = Device };
+    WDF_OBJECT_ATTRIBUTES attributes = { .Size = sizeof attributes, .EvtCleanupCallback = cleanup, .ExecutionLevel = 1, .SynchronizationScope = 1, .ParentObject = Device };
     LARGE_INTEGER patience = { .QuadPart = -10 * 10000000ll };
     WDFTIMER timer;
+    misuse_dpc();
     KeInitializeEvent(&Fired, 1, FALSE);
     NTSTATUS status = TIMER_CREATE(&config, &attributes, &timer);
     if (!NT_SUCCESS(status)) { DbgPrint("foreign: FAILED framework timer %x\n", status); return 1; }
@@ -106,6 +143,9 @@ static void control(WDFQUEUE queue, WDFREQUEST request, SIZE_T output, SIZE_T in
         if (NT_SUCCESS(status)) status = BUFFER(OUTPUT_BUFFER, request, length, (PVOID *)&out, NULL);
         for (SIZE_T at = 0; NT_SUCCESS(status) && at < length; at++) out[at] = in[at] + 1;
         COMPLETE(request, status, length);
+#ifdef HANDLER_RAISED
+        KeSetIrql(DISPATCH_LEVEL);
+#endif
         return;
     case IOCTL_SUM_IN:
         /* The "output" buffer of a direct-in control is its second input: its pages are locked for reading. */
@@ -137,14 +177,26 @@ static NTSTATUS device_add(WDFDRIVER driver, PVOID init)
 {
     WDF_IO_QUEUE_CONFIG parallel = { .Size = sizeof parallel, .DispatchType = 2, .PowerManaged = 2, .DefaultQueue = TRUE, .EvtIoDeviceControl = control, .NumberOfPresentedRequests = ~0u };
     WDF_IO_QUEUE_CONFIG manual = { .Size = sizeof manual, .DispatchType = 3, .PowerManaged = 2 };
+    WDF_PNPPOWER_EVENT_CALLBACKS callbacks = { .Size = sizeof callbacks, .ReleaseHardware = release_hardware };
     UNICODE_STRING link;
+#ifdef ADD_GARBAGE
+    return (NTSTATUS)0xDEADBEEF;
+#endif
+#ifdef MISSING
+    CALL(0, void (*)(PVOID));
+#endif
+    SET_PNP_CALLBACKS(init, &callbacks);
     IN_CALLER_CONTEXT(init, in_caller_context);
     NTSTATUS status = DEVICE_CREATE(&init, NULL, &Device);
     if (!NT_SUCCESS(status)) return status;
     status = QUEUE_CREATE(Device, &parallel, NULL, NULL);
     if (NT_SUCCESS(status)) status = QUEUE_CREATE(Device, &manual, NULL, &Held);
     RtlInitUnicodeString(&link, L"\\??\\ForeignFramework");
-    return NT_SUCCESS(status) ? SYMBOLIC_LINK(Device, &link) : status;
+    status = NT_SUCCESS(status) ? SYMBOLIC_LINK(Device, &link) : status;
+#ifdef ADD_PENDING
+    return STATUS_PENDING;
+#endif
+    return status;
 }
 
 static void unloading(WDFDRIVER driver) { DbgPrint("foreign: framework driver unloaded\n"); }

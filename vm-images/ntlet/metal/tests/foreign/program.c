@@ -8,7 +8,8 @@ IMPORT NTSTATUS NtCancelIoFileEx(HANDLE, IO_STATUS_BLOCK *, IO_STATUS_BLOCK *);
 IMPORT NTSTATUS NtWaitForSingleObject(HANDLE, BOOLEAN, LARGE_INTEGER *);
 IMPORT NTSTATUS NtClose(HANDLE);
 IMPORT NTSTATUS NtDisplayString(UNICODE_STRING *);
-IMPORT NTSTATUS NtTerminateProcess(HANDLE, NTSTATUS) ;
+IMPORT NTSTATUS NtTerminateProcess(HANDLE, NTSTATUS);
+IMPORT NTSTATUS NtDelayExecution(BOOLEAN, LARGE_INTEGER *);
 
 #ifdef HOSTILE
 /* Every other service of ntlet that comes back and leaves the program alive. */
@@ -137,6 +138,11 @@ static void hostile(void)
 
 void start(void)
 {
+#ifdef SLEEP
+    LARGE_INTEGER time = { .QuadPart = -SLEEP * 10000000ll };
+    NtDelayExecution(FALSE, &time);
+    NtTerminateProcess((HANDLE)-1, 0);
+#endif
 #ifdef HOSTILE
     hostile();
 #endif

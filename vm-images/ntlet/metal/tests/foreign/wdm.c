@@ -203,10 +203,15 @@ static __declspec(noinline) int recurse(int depth)
 static __declspec(noinline) void smash(volatile char *beyond, int count) { for (int at = 0; at < count; at++) beyond[at] = 'x'; }
 static __declspec(noinline) void smash_stack(void) { char small[16]; smash(small, 64); Sink = small[3]; }
 static void wrong(KDPC *dpc, PVOID context, PVOID first, PVOID second) { KeSetIrql(0); }
+static void endless(KDPC *dpc, PVOID context, PVOID first, PVOID second) { for (;;) Sink++; }
+static void raised(DEVICE_OBJECT *device, PVOID context) { KeSetIrql(DISPATCH_LEVEL); }
+static void (*volatile nowhere)(void);
 
 static void misbehave(enum misbehaviour how, IRP *irp)
 {
     static KDPC dpc;
+    static KEVENT event;
+    static KSPIN_LOCK lock;
     UCHAR *block = ExAllocatePool2(0x40, 24, TAG);
     switch (how) {
     case OVERRUN: for (int at = 0; at < 32; at++) ((volatile UCHAR *)block)[at] = 0x11; ExFreePoolWithTag(block, TAG); break;
@@ -220,6 +225,21 @@ static void misbehave(enum misbehaviour how, IRP *irp)
     case WRITE_CODE: write_byte((UCHAR *)(ULONG_PTR)misbehave, 0xC3); break;
     case RUN_DATA: block[0] = 0xC3; ((void (*)(void))block)(); break;
     case RAISE: raise((NTSTATUS)0xE0005678); break;
+    case FREE_PART: ExFreePoolWithTag(block + 16, TAG); break;
+    case FREE_BY_OTHER_TAG: ExFreePoolWithTag(block, 'rhtO'); break;
+    case UNDERRUN: for (int at = 1; at <= 16; at++) ((volatile UCHAR *)block)[-at] = 0x11; ExFreePoolWithTag(block, TAG); break;
+    case RETURN_RAISED: KeSetIrql(DISPATCH_LEVEL); break;
+    case KEEP_A_LOCK: KeAcquireSpinLockRaiseToDpc(&lock); break;
+    case RELEASE_UNHELD: KeSetIrql(DISPATCH_LEVEL); KeReleaseSpinLock(&lock, 0); break;
+    case TAKE_TWICE: KeAcquireSpinLockRaiseToDpc(&lock); KeAcquireSpinLockRaiseToDpc(&lock); break;
+    case NULL_AT_DISPATCH: KeSetIrql(DISPATCH_LEVEL); read_byte(NULL); break;
+    case CALL_NULL: nowhere(); break;
+    case WAIT_AT_DISPATCH: KeInitializeEvent(&event, 0, FALSE); KeSetIrql(DISPATCH_LEVEL); KeWaitForSingleObject(&event, 0, 0, FALSE, NULL); break;
+    case WORK_RAISED: IoQueueWorkItem(IoAllocateWorkItem(Driver.Device), raised, 1, NULL); for (;;) Sink++;
+    case COMPLETE_PENDING: complete(irp, STATUS_PENDING, 0); break;
+    case DEREFERENCE: for (int times = 0; times < 100; times++) ObfDereferenceObject(Driver.Device); break;
+    case CRITICAL_REGION: KeEnterCriticalRegion(); break;
+    case SPIN_IN_DPC: KeInitializeDpc(&dpc, endless, NULL); KeInsertQueueDpc(&dpc, NULL, NULL); for (;;) Sink++;
     }
 }
 
@@ -284,6 +304,19 @@ static void unload(DRIVER_OBJECT *driver)
     RtlInitUnicodeString(&link, L"\\??\\Foreign");
     IoDeleteSymbolicLink(&link);
     IoDeleteDevice(Driver.Device);
+#ifdef BLOCK_UNLOAD
+    KEVENT never;
+    KeInitializeEvent(&never, 0, FALSE);
+    KeWaitForSingleObject(&never, 0, 0, FALSE, NULL);
+#endif
+#ifdef TIMER_LEFT
+    static KTIMER timer;
+    static KDPC dpc;
+    LARGE_INTEGER due = { .QuadPart = -600 * 10000000ll };
+    KeInitializeTimer(&timer);
+    KeInitializeDpc(&dpc, deferred, NULL);
+    KeSetTimer(&timer, due, &dpc);
+#endif
 #ifdef LEAK
     Sink = ExAllocatePool2(0x40, 77, TAG) != NULL;
 #endif
@@ -295,6 +328,9 @@ NTSTATUS DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
     UNICODE_STRING name, link;
 #ifdef GARBAGE
     return (NTSTATUS)0xDEADBEEF;
+#endif
+#ifdef ORDINAL
+    NumberSeven();
 #endif
     RtlInitUnicodeString(&name, L"\\Device\\Foreign");
     RtlInitUnicodeString(&link, L"\\??\\Foreign");

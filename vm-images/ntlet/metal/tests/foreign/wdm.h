@@ -73,6 +73,9 @@ _Static_assert(sizeof(IO_STACK_LOCATION) == 72 && sizeof(IRP) == 208 && sizeof(K
 _Static_assert(__builtin_offsetof(DRIVER_OBJECT, MajorFunction) == 112 && __builtin_offsetof(DEVICE_OBJECT, DeviceExtension) == 64, "layout");
 _Static_assert(__builtin_offsetof(IRP, CancelRoutine) == 104 && __builtin_offsetof(IRP, Tail.CurrentStackLocation) == 184, "layout");
 
+typedef struct { BOOLEAN Removed; LONG IoCount; KEVENT RemoveEvent; } IO_REMOVE_LOCK;
+_Static_assert(sizeof(IO_REMOVE_LOCK) == 32, "layout");
+
 typedef struct _IO_CSQ IO_CSQ;
 struct _IO_CSQ { ULONG Type; void (*Insert)(IO_CSQ *, IRP *); void (*Remove)(IO_CSQ *, IRP *); IRP *(*PeekNext)(IO_CSQ *, IRP *, PVOID); void (*Acquire)(IO_CSQ *, KIRQL *); void (*Release)(IO_CSQ *, KIRQL); void (*CompleteCanceled)(IO_CSQ *, IRP *); PVOID ReservePointer; };
 
@@ -130,6 +133,19 @@ IMPORT long long ObfDereferenceObject(PVOID);
 IMPORT NTSTATUS ZwClose(HANDLE);
 IMPORT NTSTATUS ZwOpenKey(HANDLE *, ULONG, OBJECT_ATTRIBUTES *);
 IMPORT PVOID MmGetSystemRoutineAddress(UNICODE_STRING *);
+IMPORT void KeEnterCriticalRegion(void);
+IMPORT NTSTATUS KeDelayExecutionThread(KPROCESSOR_MODE, BOOLEAN, LARGE_INTEGER *);
+IMPORT DEVICE_OBJECT *IoAttachDeviceToDeviceStack(DEVICE_OBJECT *, DEVICE_OBJECT *);
+IMPORT void IoDetachDevice(DEVICE_OBJECT *);
+IMPORT NTSTATUS IofCallDriver(DEVICE_OBJECT *, IRP *);
+IMPORT NTSTATUS PoCallDriver(DEVICE_OBJECT *, IRP *);
+IMPORT void PoStartNextPowerIrp(IRP *);
+IMPORT void IoInitializeRemoveLockEx(IO_REMOVE_LOCK *, ULONG tag, ULONG minutes, ULONG highest, ULONG size);
+IMPORT NTSTATUS IoAcquireRemoveLockEx(IO_REMOVE_LOCK *, PVOID tag, const char *file, ULONG line, ULONG size);
+IMPORT void IoReleaseRemoveLockEx(IO_REMOVE_LOCK *, PVOID tag, ULONG size);
+IMPORT void IoReleaseRemoveLockAndWaitEx(IO_REMOVE_LOCK *, PVOID tag, ULONG size);
+/* Imported by its number; no kernel has it. */
+IMPORT void NumberSeven(void);
 IMPORT void KeBugCheckEx(ULONG, ULONG_PTR, ULONG_PTR, ULONG_PTR, ULONG_PTR) __attribute__((noreturn));
 
 /* What a driver brings itself: the cookie in its load configuration and the function that checks it. */

@@ -5,6 +5,7 @@ use std::env;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -74,6 +75,32 @@ fn library_source() -> Option<PathBuf> {
     root.join("core").is_dir().then_some(root)
 }
 
+/// Most bytes of the image that are loaded into the guest's memory from its file.
+const LARGEST_IMAGE: u64 = 2 << 20;
+
+/// Says how much of an image is loaded, and refuses one that is too large. Debug information is not loaded.
+pub(crate) fn check_size(image: &Path) -> Result<(), String> {
+    let file = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+    let size = loaded_size(&file).ok_or_else(|| format!("{} is no ELF file of 64 bits", image.display()))?;
+    println!("image: {size} bytes are loaded, {LARGEST_IMAGE} at most");
+    if size <= LARGEST_IMAGE { Ok(()) } else { Err(format!("{size} bytes of the image are loaded, more than {LARGEST_IMAGE}")) }
+}
+
+/// Bytes of the file that its program headers load.
+fn loaded_size(file: &[u8]) -> Option<u64> {
+    const LOAD: u64 = 1;
+    let number = |at: usize, bytes: usize| {
+        let field = file.get(at..at.checked_add(bytes)?)?;
+        Some(field.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    if file.get(..5)? != b"\x7fELF\x02" {
+        return None;
+    }
+    let (start, size, count) = (number(32, 8)? as usize, number(54, 2)? as usize, number(56, 2)? as usize);
+    let headers = (0..count).map(|index| start + index * size);
+    headers.filter(|&at| number(at, 4) == Some(LOAD)).map(|at| number(at + 32, 8)).sum()
+}
+
 /// Files as the archive that the kernel is handed.
 pub(crate) fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
@@ -95,9 +122,44 @@ pub(crate) struct Boot<'a> {
     pub(crate) command_line: &'a str,
 }
 
+/// What a guest has said so far.
+#[derive(Default)]
+pub(crate) struct Log {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Log {
+    /// Waits until the guest has said something so many times.
+    pub(crate) fn wait_for(&self, text: &str, times: usize, patience: Duration) -> Result<(), String> {
+        let log = self.text.lock().expect("no holder panics");
+        let waits = |log: &mut String| log.matches(text).count() < times;
+        let (log, result) = self.grown.wait_timeout_while(log, patience, waits).expect("no holder panics");
+        if result.timed_out() { Err(format!("the guest has not said {text:?} {times} times; its log:\n{log}")) } else { Ok(()) }
+    }
+
+    fn read(&self, mut from: impl Read) {
+        let mut block = [0; 4096];
+        // An error ends the text; what is missing shows in the result.
+        while let Ok(length @ 1..) = from.read(&mut block) {
+            self.text.lock().expect("no holder panics").push_str(&String::from_utf8_lossy(&block[..length]));
+            self.grown.notify_all();
+        }
+    }
+}
+
 impl Boot<'_> {
     /// QEMU's exit status and the guest's log.
     pub(crate) fn run(&self, build: &Build) -> Result<(i32, String), String> {
+        self.run_with(build, |_| Ok(()))
+    }
+
+    /// As [`Boot::run`]; `meanwhile` does something to the machine while it runs.
+    pub(crate) fn run_with(
+        &self,
+        build: &Build,
+        meanwhile: impl FnOnce(&Log) -> Result<(), String>,
+    ) -> Result<(i32, String), String> {
         let common = "-accel tcg -machine q35 -m 256M -nodefaults -display none -no-reboot -serial stdio \
                       -device isa-debug-exit,iobase=0xf4,iosize=0x04";
         let mut child = Command::new(&build.qemu)
@@ -114,15 +176,19 @@ impl Boot<'_> {
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", build.qemu.display()))?;
-        let mut output = child.stdout.take().expect("stdout was asked for");
-        let reader = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            // An error ends the text; what is missing shows in the result.
-            let _ = output.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+        let output = child.stdout.take().expect("stdout was asked for");
+        let log = Log::default();
+        let (done, status) = std::thread::scope(|scope| {
+            scope.spawn(|| log.read(output));
+            let done = meanwhile(&log);
+            if done.is_err() {
+                // It has failed already: how the guest would end says no more.
+                let _ = child.kill();
+            }
+            (done, wait(&mut child))
         });
-        let status = wait(&mut child);
-        let log = reader.join().unwrap_or_default();
+        let log = log.text.into_inner().expect("no holder panics");
+        done?;
         match status {
             Some(status) => Ok((status, log)),
             None => Err(format!("no end after {DEADLINE:?}; the guest's log:\n{log}")),
