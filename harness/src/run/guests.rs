@@ -470,12 +470,15 @@ impl Guest<'_, '_> {
         let system = self.session.hello(self.run.request.boot_patience);
         let boot = self.session.boot();
         let (now, started, number) = (Instant::now(), boot.started(), self.number);
-        let first = boot.log().first_output();
+        let (first, ready) = (boot.log().first_output(), boot.log().device_started());
         self.run.of_boot(number, |record| {
             record.first_output_us = first.map(|first| microseconds(first - started));
             record.system = system.as_ref().ok().cloned();
         });
         let first = first.unwrap_or(now);
+        if let Some(ready) = ready {
+            self.run.time(format!("boot {number}: QEMU's start to the driver's device started"), ready - started);
+        }
         self.run.time(format!("boot {number}: QEMU's start to the guest's first output"), first - started);
         self.run.time(format!("boot {number}: first output to hello"), now.saturating_duration_since(first));
         system.map(drop)

@@ -13,6 +13,8 @@ use crate::console::printable;
 const TAIL: usize = 40;
 /// Longest line; what is longer is cut into several.
 const LONGEST_LINE: usize = 1000;
+/// How ntlet ends the line that says that a device has started.
+const DEVICE_STARTED: &str = ": started";
 /// Most bytes of one guest's log; a guest that writes for ever fills no disk.
 const LIMIT: u64 = 64 << 20;
 
@@ -26,6 +28,7 @@ pub struct GuestLog {
     partial: Vec<u8>,
     tail: VecDeque<String>,
     first_output: Option<Instant>,
+    device_started: Option<Instant>,
 }
 
 impl GuestLog {
@@ -36,7 +39,7 @@ impl GuestLog {
     pub fn new(line: UnixStream, file: File) -> io::Result<Self> {
         line.set_nonblocking(true)?;
         let (partial, tail) = (Vec::new(), VecDeque::new());
-        Ok(Self { line, file, written: 0, open: true, partial, tail, first_output: None })
+        Ok(Self { line, file, written: 0, open: true, partial, tail, first_output: None, device_started: None })
     }
 
     /// Takes what has arrived, at most 1 MiB at a time, so that a guest that never stops writing does not hold us here.
@@ -75,6 +78,12 @@ impl GuestLog {
     #[must_use]
     pub const fn first_output(&self) -> Option<Instant> {
         self.first_output
+    }
+
+    /// When ntlet last said that a device has started.
+    #[must_use]
+    pub const fn device_started(&self) -> Option<Instant> {
+        self.device_started
     }
 
     /// Length of the file.
@@ -116,6 +125,9 @@ impl GuestLog {
     fn end_line(&mut self) {
         let line = printable(&String::from_utf8_lossy(&self.partial));
         self.partial.clear();
+        if line.ends_with(DEVICE_STARTED) {
+            self.device_started = Some(Instant::now());
+        }
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
@@ -138,6 +150,17 @@ mod tests {
         let (guest, line) = UnixStream::pair().unwrap();
         let file = File::create(folder.path().join("guest.log")).unwrap();
         (guest, GuestLog::new(line, file).unwrap(), folder)
+    }
+
+    #[test]
+    fn the_time_of_a_devices_start_is_that_of_its_line() {
+        let (mut guest, mut log, _folder) = log();
+        writeln!(guest, "[0.100000 cpu0] PCI\\X: starts").unwrap();
+        log.drain();
+        assert_eq!(log.device_started(), None);
+        writeln!(guest, "[0.200000 cpu0] PCI\\X: started\r").unwrap();
+        log.drain();
+        assert!(log.device_started().is_some_and(|time| time >= log.first_output().unwrap()));
     }
 
     #[test]
