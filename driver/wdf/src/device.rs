@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 
 use wdf_sys::wdf::functions::*;
-use wdf_sys::wdf::{WDF_DEVICE_FAILED_ACTION, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE};
+use wdf_sys::wdf::{WDF_DEVICE_FAILED_ACTION, WDF_FILEOBJECT_CLASS, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE};
 use wdf_sys::{GUID, WDFDEVICE, WDFDEVICE_INIT};
 
 use crate::context::{self, Context};
@@ -165,6 +165,7 @@ impl<'a> DeviceInit<'a> {
             Some(trampoline::file_close::<F>),
             Some(trampoline::file_cleanup::<F>),
         );
+        config.FileObjectClass = may_be_missing(config.FileObjectClass);
         let mut attributes = context::attributes::<F>();
         // SAFETY: as above; both structures are copied.
         unsafe { WdfDeviceInitSetFileObjectConfig(self.raw, &raw mut config, &raw mut attributes) };
@@ -174,6 +175,7 @@ impl<'a> DeviceInit<'a> {
     pub fn watch_files<F: FileWatch>(&mut self) {
         let (close, cleanup) = (trampoline::watched_close::<F>, trampoline::watched_cleanup::<F>);
         let mut config = wdf_sys::wdf::WDF_FILEOBJECT_CONFIG::new(None, Some(close), Some(cleanup));
+        config.FileObjectClass = may_be_missing(config.FileObjectClass);
         // SAFETY: as above; the structure is copied; no attributes.
         unsafe { WdfDeviceInitSetFileObjectConfig(self.raw, &raw mut config, core::ptr::null_mut()) };
     }
@@ -204,6 +206,12 @@ impl<'a> DeviceInit<'a> {
         let context = unsafe { context::install(handle.object(), value) }?;
         Ok(Device { handle, context })
     }
+}
+
+/// Requests may come without a file: other drivers send such, the device's own target on itself does. [`Request::file`](crate::Request::file) says
+/// so; without this flag the framework would take the question for a mistake.
+const fn may_be_missing(class: WDF_FILEOBJECT_CLASS) -> WDF_FILEOBJECT_CLASS {
+    WDF_FILEOBJECT_CLASS(class.0 | WDF_FILEOBJECT_CLASS::WdfFileObjectCanBeOptional.0)
 }
 
 fn pnp_power_callbacks<D: DeviceEvents>() -> WDF_PNPPOWER_EVENT_CALLBACKS {

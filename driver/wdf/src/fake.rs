@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 
 use wdf_sys::wdf::functions::{FUNCTION_NAMES, index};
-use wdf_sys::wdf::{WDF_DRIVER_GLOBALS, WDF_OBJECT_CONTEXT_TYPE_INFO};
-use wdf_sys::{NTSTATUS, WDFREQUEST};
+use wdf_sys::wdf::{WDF_DRIVER_GLOBALS, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO, WDF_REQUEST_SEND_OPTIONS};
+use wdf_sys::{NTSTATUS, WDFOBJECT, WDFREQUEST};
 
 /// What is known of one object.
 #[derive(Debug, Default)]
@@ -16,9 +16,13 @@ struct Object {
     calls: Vec<String>,
     answers: HashMap<&'static str, i32>,
     references: i32,
-    /// Address of the context, allocated when it is first asked for.
-    context: Option<usize>,
+    /// Addresses of the contexts by their types, allocated when they are first asked for.
+    contexts: HashMap<usize, usize>,
+    /// Called when the object is deleted: what its attributes asked for.
+    destroy: Vec<Destroy>,
 }
+
+type Destroy = unsafe extern "win64" fn(WDFOBJECT);
 
 static OBJECTS: Mutex<Option<HashMap<usize, Object>>> = Mutex::new(None);
 
@@ -33,6 +37,21 @@ pub(crate) fn request() -> WDFREQUEST {
     static NEXT: AtomicUsize = AtomicUsize::new(0x1000);
     INSTALLED.call_once(install);
     WDFREQUEST(NEXT.fetch_add(0x100, Ordering::Relaxed) as *mut c_void)
+}
+
+/// An object whose contexts the table drops when it is deleted.
+fn make(attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut Handle) -> i32 {
+    let made = request().0;
+    keep_destroy(made, attributes);
+    // SAFETY: the crate passes a place for the handle.
+    unsafe { place.write(made) };
+    0
+}
+
+fn keep_destroy(object: Handle, attributes: *const WDF_OBJECT_ATTRIBUTES) {
+    // SAFETY: the crate passes valid attributes, or none.
+    let destroy = unsafe { attributes.as_ref() }.and_then(|attributes| attributes.EvtDestroyCallback);
+    with(object as usize, |object| object.destroy.extend(destroy));
 }
 
 /// Has `function` answer `status` for this object.
@@ -94,6 +113,140 @@ extern "win64" fn cancel_sent(_: Globals, request: Handle) -> u8 {
 
 extern "win64" fn delete(_: Globals, object: Handle) {
     record(object, "Delete", "");
+    for destroy in with(object as usize, |object| core::mem::take(&mut object.destroy)) {
+        // SAFETY: what the crate asked to be called with this object.
+        unsafe { destroy(WDFOBJECT(object)) };
+    }
+}
+
+extern "win64" fn create_request(
+    _: Globals,
+    attributes: *const WDF_OBJECT_ATTRIBUTES,
+    _target: Handle,
+    place: *mut Handle,
+) -> i32 {
+    make(attributes, place)
+}
+
+extern "win64" fn create_from_irp(
+    _: Globals,
+    attributes: *const WDF_OBJECT_ATTRIBUTES,
+    irp: Handle,
+    _frees: u8,
+    place: *mut Handle,
+) -> i32 {
+    let status = make(attributes, place);
+    // SAFETY: the crate passes a place for the handle, which was just written.
+    record(unsafe { *place }, "CreateFromIrp", &format!(" {irp:p}"));
+    status
+}
+
+extern "win64" fn allocate_context(
+    _: Globals,
+    object: Handle,
+    attributes: *const WDF_OBJECT_ATTRIBUTES,
+    _place: *mut Handle,
+) -> i32 {
+    keep_destroy(object, attributes);
+    record(object, "AllocateContext", "")
+}
+
+extern "win64" fn format_control(
+    _: Globals,
+    _target: Handle,
+    request: Handle,
+    code: u32,
+    _: Handle,
+    _: Handle,
+    _: Handle,
+    _: Handle,
+) -> i32 {
+    record(request, "FormatControl", &format!(" {code:#x}"))
+}
+
+extern "win64" fn format_internal(
+    _: Globals,
+    _target: Handle,
+    request: Handle,
+    code: u32,
+    _: Handle,
+    _: Handle,
+    _: Handle,
+    _: Handle,
+) -> i32 {
+    record(request, "FormatInternal", &format!(" {code:#x}"))
+}
+
+extern "win64" fn format_read(_: Globals, _target: Handle, request: Handle, _: Handle, _: Handle, offset: *const i64) -> i32 {
+    // SAFETY: the crate passes an offset.
+    record(request, "FormatRead", &format!(" {}", unsafe { *offset }))
+}
+
+extern "win64" fn format_write(_: Globals, _target: Handle, request: Handle, _: Handle, _: Handle, offset: *const i64) -> i32 {
+    // SAFETY: the crate passes an offset.
+    record(request, "FormatWrite", &format!(" {}", unsafe { *offset }))
+}
+
+extern "win64" fn set_routine(_: Globals, request: Handle, routine: Handle, _context: Handle) {
+    record(request, "SetRoutine", if routine.is_null() { " none" } else { "" });
+}
+
+/// Sends, unless a test says with `Send` that it does not.
+extern "win64" fn send(_: Globals, request: Handle, target: Handle, options: *const WDF_REQUEST_SEND_OPTIONS) -> u8 {
+    // SAFETY: the crate passes options.
+    let options = unsafe { *options };
+    let refused = record(request, "Send", &format!(" to {target:p} flags {:#x} time {}", options.Flags, options.Timeout));
+    u8::from(refused == 0)
+}
+
+extern "win64" fn status(_: Globals, request: Handle) -> i32 {
+    with(request as usize, |object| object.answers.get("Send").copied().unwrap_or(0))
+}
+
+extern "win64" fn information(_: Globals, request: Handle) -> usize {
+    with(request as usize, |object| object.answers.get("Information").copied().unwrap_or(0)) as usize
+}
+
+extern "win64" fn self_target(_: Globals, device: Handle) -> Handle {
+    with(device as usize, |object| object.answers.get("SelfTarget").copied().unwrap_or(0)) as usize as Handle
+}
+
+extern "win64" fn notify_ready(_: Globals, queue: Handle, callback: StateCallback, context: Handle) -> i32 {
+    let status = record(queue, "ReadyNotify", if callback.is_some() { "" } else { " none" });
+    if let Some(callback) = callback {
+        // SAFETY: the callback that the test's queue was given, with that queue.
+        unsafe { callback(queue, context) };
+    }
+    status
+}
+
+/// IRPs that were allocated and not freed.
+static IRPS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Whether an IRP is allocated.
+pub(crate) fn has_irp(irp: usize) -> bool {
+    IRPS.lock().expect("no test panics in here").contains(&irp)
+}
+
+#[unsafe(no_mangle)]
+extern "win64" fn IoAllocateIrp(_stack: i8, _charge: u8) -> Handle {
+    let irp = Box::leak(Box::new(0_u64)) as *mut u64 as usize;
+    IRPS.lock().expect("no test panics in here").push(irp);
+    irp as Handle
+}
+
+#[unsafe(no_mangle)]
+extern "win64" fn IoFreeIrp(irp: Handle) {
+    let mut irps = IRPS.lock().expect("no test panics in here");
+    let at = irps.iter().position(|other| *other == irp as usize).expect("an IRP is freed once");
+    irps.remove(at);
+}
+
+/// A device object whose stack has three levels.
+extern "win64" fn target_device(_: Globals, _target: Handle) -> Handle {
+    let mut device = wdf_sys::wdm::DEVICE_OBJECT::zeroed();
+    device.StackSize = 3;
+    core::ptr::from_mut(Box::leak(Box::new(device))).cast()
 }
 
 extern "win64" fn reuse(_: Globals, request: Handle, _parameters: Handle) -> i32 {
@@ -112,7 +265,7 @@ extern "win64" fn context(_: Globals, object: Handle, kind: *const WDF_OBJECT_CO
     // SAFETY: the crate passes a static description.
     let size = unsafe { (*kind).ContextSize };
     let make = || Box::leak(vec![0_u128; size.div_ceil(16)].into_boxed_slice()).as_mut_ptr() as usize;
-    with(object as usize, |object| *object.context.get_or_insert_with(make)) as Handle
+    with(object as usize, |object| *object.contexts.entry(kind as usize).or_insert_with(make)) as Handle
 }
 
 /// The callback of a queue that is quiet at once.
@@ -175,6 +328,20 @@ fn install() {
         (index::WdfIoQueuePurge, purge_queue as *const c_void),
         (index::WdfIoQueueStopAndPurge, stop_and_purge_queue as *const c_void),
         (index::WdfIoQueueGetDevice, device_of_queue as *const c_void),
+        (index::WdfRequestCreate, create_request as *const c_void),
+        (index::WdfRequestCreateFromIrp, create_from_irp as *const c_void),
+        (index::WdfObjectAllocateContext, allocate_context as *const c_void),
+        (index::WdfIoTargetFormatRequestForIoctl, format_control as *const c_void),
+        (index::WdfIoTargetFormatRequestForInternalIoctl, format_internal as *const c_void),
+        (index::WdfIoTargetFormatRequestForRead, format_read as *const c_void),
+        (index::WdfIoTargetFormatRequestForWrite, format_write as *const c_void),
+        (index::WdfRequestSetCompletionRoutine, set_routine as *const c_void),
+        (index::WdfRequestSend, send as *const c_void),
+        (index::WdfRequestGetStatus, status as *const c_void),
+        (index::WdfRequestGetInformation, information as *const c_void),
+        (index::WdfDeviceGetSelfIoTarget, self_target as *const c_void),
+        (index::WdfIoTargetWdmGetTargetDeviceObject, target_device as *const c_void),
+        (index::WdfIoQueueReadyNotify, notify_ready as *const c_void),
         (index::WdfInterruptAcquireLock, lock_interrupt as *const c_void),
         (index::WdfInterruptReleaseLock, unlock_interrupt as *const c_void),
     ] {

@@ -44,6 +44,12 @@ impl Memory {
         Ok(Self { handle, start: start.cast(), length })
     }
 
+    /// A memory object of these bytes, for tests over the fake table; to be forgotten, not dropped.
+    #[cfg(test)]
+    pub(crate) fn fake(bytes: &mut [u8]) -> Self {
+        Self { handle: WDFMEMORY(bytes.as_mut_ptr().cast()), start: bytes.as_mut_ptr(), length: bytes.len() }
+    }
+
     pub(crate) const fn handle(&self) -> WDFMEMORY {
         self.handle
     }

@@ -13,7 +13,7 @@
 //! | [Reuse, send, cancel](#driver-created-requests) | Each state of a driver-created request has a type of its own. Refused by the compiler. |
 //!
 //! For each rule that the compiler enforces there is an example that keeps it and compiles, and one that breaks it in one place and does not. Both
-//! are run as tests.
+//! are compiled by a test, which looks at the reason of the refusal, too.
 //!
 //! # DriverCreate
 //!

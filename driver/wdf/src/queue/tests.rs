@@ -50,6 +50,27 @@ fn a_queue_that_becomes_quiet_tells_whom_it_was_asked_to_tell_and_nobody_else() 
     assert_eq!(fake::calls(object), expected);
 }
 
+impl OnQueueReady for Both {
+    fn ready(&self, device: Device<'_, Self>) {
+        assert!(core::ptr::eq(self, device.context()));
+        self.notices.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_queue_that_is_asked_to_tells_when_it_is_ready() {
+    let object = fake::request();
+    let queue = Queue::<Both> { handle: WDFQUEUE(object.0), context: PhantomData };
+    // SAFETY: the fake table knows every object, for ever.
+    let both = unsafe { context::install(queue.handle.object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
+    assert_eq!(queue.notify_ready(), Ok(()));
+    assert_eq!(both.notices.load(Ordering::Relaxed), 1);
+    assert_eq!(queue.stop_notifying(), Ok(()));
+    fake::answer(object, "ReadyNotify", NTSTATUS::INVALID_DEVICE_REQUEST);
+    assert_eq!(queue.notify_ready(), Err(NTSTATUS::INVALID_DEVICE_REQUEST));
+    assert_eq!(fake::calls(object), ["ReadyNotify", "ReadyNotify none", "ReadyNotify"]);
+}
+
 impl InterruptEvents for Both {
     type Device = Self;
 

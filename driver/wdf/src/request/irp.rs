@@ -42,6 +42,11 @@ impl Irp {
         NonNull::new(irp).map(|irp| Self { irp }).ok_or(NTSTATUS::INSUFFICIENT_RESOURCES)
     }
 
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        self.irp.as_ptr() as usize
+    }
+
     /// Gives up ownership without freeing.
     fn into_raw(self) -> *mut IRP {
         core::mem::ManuallyDrop::new(self).irp.as_ptr()

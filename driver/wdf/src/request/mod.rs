@@ -254,4 +254,6 @@ pub(crate) fn memory_buffer(memory: WDFMEMORY) -> (*mut u8, usize) {
 }
 
 #[cfg(test)]
+mod own_tests;
+#[cfg(test)]
 mod tests;

@@ -250,6 +250,11 @@ impl Part {
 }
 
 impl<C: OnCompletion> Formatted<C> {
+    /// Gives up sending it: it is as one that could not be sent.
+    pub fn give_up(self) -> Completed<C> {
+        Completed(self.0)
+    }
+
     /// Names what to cancel once this request has been sent.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
@@ -350,6 +355,11 @@ impl CancelHandle {
     pub(crate) fn of(handle: WDFREQUEST) -> Self {
         reference(handle.object());
         Self { handle }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn handle(&self) -> WDFREQUEST {
+        self.handle
     }
 
     /// Asks the target to cancel the request. Whether the request was there to be asked for; it comes back through its completion routine in
