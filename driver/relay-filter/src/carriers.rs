@@ -5,9 +5,9 @@
 
 use protocol::io;
 use wdf::{
-    CancelHandle, Cancelable, Canceled, Completed, Created, Device, FileId, IoControl, Memory, NTSTATUS, NewDevice, OnCancel,
-    OnCompletion, OnQueueReady, OnStop, PoolArray, QueueEvents, Request, Result, SendOptions, SpinLock, StopAction, Stopping,
-    TakenBack, Unsent,
+    CancelHandle, Cancelable, Canceled, Completed, Created, Device, FileId, Formatted, IoControl, Memory, NTSTATUS, NewDevice,
+    OnCancel, OnCompletion, OnQueueReady, OnStop, PoolArray, QueueEvents, Request, Result, SendOptions, SpinLock, StopAction,
+    Stopping, TakenBack, Unsent,
 };
 
 use crate::filter::Filter;
@@ -45,6 +45,23 @@ struct State {
     seats: Table,
     /// Power is about to go: clients that are not on a journey yet go back to their queue.
     stopping: bool,
+    /// Someone wanted a carrier, and none was idle. Whoever lays one to rest next looks for clients again: those that came, or the power that
+    /// came back for them, between the look into the queue and the rest.
+    missed: bool,
+}
+
+impl State {
+    fn depart(&mut self) -> Option<(Ticket, Created<Carrier>)> {
+        let departed = self.seats.depart();
+        self.missed |= departed.is_none();
+        departed
+    }
+
+    /// The carrier is idle again. Whether to look for clients again.
+    fn rest(&mut self, seat: usize, carrier: Created<Carrier>) -> bool {
+        self.seats.rest(seat, carrier);
+        core::mem::take(&mut self.missed)
+    }
 }
 
 /// All carriers of a device.
@@ -63,7 +80,7 @@ impl Carriers {
         Ok(Self {
             handles: PoolArray::try_new(CARRIERS, handle)?,
             buffers: PoolArray::try_new(CARRIERS, |_| Ok((Memory::new(BUFFER)?, Memory::new(BUFFER)?)))?,
-            state: SpinLock::new(State { seats, stopping: false })?,
+            state: SpinLock::new(State { seats, stopping: false, missed: false })?,
         })
     }
 
@@ -113,7 +130,7 @@ impl OnStop for Waiting {
 /// Sends idle carriers off with waiting clients, as long as there are both.
 pub(crate) fn fill(device: Device<'_, Filter>) {
     loop {
-        let departed = device.carriers.state.lock().seats.depart();
+        let departed = device.carriers.state.lock().depart();
         let Some((ticket, carrier)) = departed else { return };
         if !travel(device, ticket, carrier) {
             return;
@@ -121,23 +138,15 @@ pub(crate) fn fill(device: Device<'_, Filter>) {
     }
 }
 
-/// Sends one carrier off with one client after the other, until it is on its way, or nobody waits. Whether there may be more clients.
+/// Sends one carrier off with one client after the other, until it is on its way, or nobody waits. Whether to look for more clients.
 fn travel(device: Device<'_, Filter>, mut ticket: Ticket, mut carrier: Created<Carrier>) -> bool {
     loop {
-        let request = match device.waiting.retrieve() {
-            Ok(request) => request,
-            Err(status) => {
-                device.carriers.state.lock().seats.rest(ticket.seat, carrier);
-                // A client that came after the look into the queue found no idle carrier.
-                return status == NTSTATUS::NO_MORE_ENTRIES && device.waiting.state().queued != 0;
-            }
+        let Ok(request) = device.waiting.retrieve() else {
+            return device.carriers.state.lock().rest(ticket.seat, carrier);
         };
         carrier = match set_off(device, ticket, carrier, request) {
             SetOff::Gone => return true,
-            SetOff::Stopping(carrier) => {
-                device.carriers.state.lock().seats.rest(ticket.seat, carrier);
-                return false;
-            }
+            SetOff::Stopping(carrier) => return device.carriers.state.lock().rest(ticket.seat, carrier),
             SetOff::Here(carrier) => carrier,
         };
         let next = device.carriers.state.lock().seats.depart_again(ticket.seat);
@@ -166,12 +175,22 @@ fn set_off(device: Device<'_, Filter>, ticket: Ticket, carrier: Created<Carrier>
             return SetOff::Here(carrier);
         }
     };
+    let target = device.target();
+    let (given, got) = (Some((input, control.input_length)), Some((output, control.output_length)));
+    // Formatted before its client boards: what can fail without the driver below fails while nobody else knows of the journey.
+    let carrier = match carrier.format_control(target, control.code, given, got) {
+        Ok(formatted) => formatted,
+        Err(Unsent { request: carrier, status }) => {
+            request.complete(status);
+            return SetOff::Here(carrier);
+        }
+    };
     let file = request.file();
     let client = match request.mark_cancelable::<ClientCancel>(ticket.number()) {
         Ok(request) => Client { request, file },
         Err(refused) => {
             refused.complete();
-            return SetOff::Here(carrier);
+            return stay(device, ticket, carrier).map_or(SetOff::Gone, SetOff::Here);
         }
     };
     if let Err(client) = board(carriers, ticket, client) {
@@ -180,22 +199,12 @@ fn set_off(device: Device<'_, Filter>, ticket: Ticket, carrier: Created<Carrier>
         {
             refused.complete();
         }
-        return SetOff::Stopping(carrier);
+        return stay(device, ticket, carrier).map_or(SetOff::Gone, SetOff::Stopping);
     }
-    let target = device.target();
-    let (given, got) = (Some((input, control.input_length)), Some((output, control.output_length)));
-    let unsent = match carrier.format_control(target, control.code, given, got) {
-        Ok(formatted) => formatted.send(target, SendOptions::default()).err(),
-        Err(Unsent { request, status }) => {
-            let (_, client) = settle(carriers, ticket.seat);
-            answer(device, ticket.seat, client, Err(status));
-            return SetOff::Here(request);
-        }
-    };
     // A carrier that came back while it was being sent, or could not be sent at all, goes on here, not on top of the send.
-    let back = match unsent {
-        None => carriers.state.lock().seats.release(ticket.seat),
-        Some(Unsent { request, status }) => {
+    let back = match carrier.send(target, SendOptions::default()) {
+        Ok(()) => carriers.state.lock().seats.release(ticket.seat),
+        Err(Unsent { request, status }) => {
             let mut state = carriers.state.lock();
             let early = state.seats.arrive(ticket.seat, (request, Err(status)));
             early.or_else(|| state.seats.release(ticket.seat))
@@ -207,12 +216,11 @@ fn set_off(device: Device<'_, Filter>, ticket: Ticket, carrier: Created<Carrier>
     }
 }
 
-/// Gives back the hold of [`board`] for a carrier that was never sent, and takes its client off.
-fn settle(carriers: &Carriers, seat: usize) -> (Option<Back>, Option<Client>) {
-    let mut state = carriers.state.lock();
-    let back = state.seats.release(seat);
-    let Some(ticket) = state.seats.journey_at(seat, |_| true) else { return (None, None) };
-    (back.map(|(back, _)| back), state.seats.alight(ticket))
+/// Ends a journey on which nobody went. A cancel that is under way keeps the carrier until it is over, and goes on with it.
+fn stay(device: Device<'_, Filter>, ticket: Ticket, carrier: Formatted<Carrier>) -> Option<Created<Carrier>> {
+    let back = (carrier.give_up(), Err(NTSTATUS::CANCELLED));
+    let arrived = device.carriers.state.lock().seats.arrive(ticket.seat, back);
+    arrived.and_then(|(back, client)| land(device, ticket.seat, back, client))
 }
 
 fn copy_in(request: &Request, input: &Memory) -> Result<()> {

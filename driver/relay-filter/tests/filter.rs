@@ -3,6 +3,7 @@
 mod world;
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use protocol::hardware::Event;
 use protocol::io;
@@ -10,7 +11,7 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{WdfRequestStopActionPurge, WdfRequestStopActionSuspend};
 use zerocopy::IntoBytes;
 
-use world::{Device, Request};
+use world::{Device, Request, gaps, scarcity};
 
 fn ended(request: Request) -> Option<NTSTATUS> {
     request.outcome().map(|(status, _)| status)
@@ -32,6 +33,35 @@ fn an_error_below_is_the_clients_error() {
     let client = device.send(io::COMMAND, &[0; 24], 0);
     device.below().expect("it is carried").complete(NTSTATUS::NOT_FOUND, &[]);
     assert_eq!(ended(client), Some(NTSTATUS::NOT_FOUND));
+}
+
+#[test]
+fn whichever_allocation_fails_the_device_is_not_added_and_nothing_is_left_behind() {
+    for fails in 0.. {
+        scarcity::begin(Some(fails));
+        match Device::try_add() {
+            Err(status) => assert_eq!(status, NTSTATUS::INSUFFICIENT_RESOURCES, "allocation {fails}"),
+            Ok(device) => {
+                assert!(fails > 16, "only {fails} allocations");
+                device.destroy();
+                break;
+            }
+        }
+        assert_eq!(scarcity::left_behind(), 0, "allocation {fails}");
+    }
+    assert_eq!(scarcity::left_behind(), 0);
+}
+
+#[test]
+fn a_client_that_there_is_no_memory_to_carry_is_told_so_and_the_next_one_is_carried() {
+    scarcity::begin(None);
+    let device = Device::add();
+    scarcity::fail(Some(0));
+    let unlucky = device.send(io::ECHO, b"a", 1);
+    assert_eq!(ended(unlucky), Some(NTSTATUS::INSUFFICIENT_RESOURCES));
+    let lucky = device.send(io::ECHO, b"b", 1);
+    device.below().expect("it is carried").complete(NTSTATUS::SUCCESS, b"b");
+    assert_eq!(lucky.outcome(), Some((NTSTATUS::SUCCESS, b"b".to_vec())));
 }
 
 #[test]
@@ -85,6 +115,26 @@ fn a_client_stays_with_its_carrier_when_power_goes() {
     assert!(client.with(|parts| parts.kept));
     device.below().expect("it is carried").complete(NTSTATUS::SUCCESS, b"a");
     assert_eq!(ended(client), Some(NTSTATUS::SUCCESS));
+}
+
+#[test]
+fn power_that_comes_back_between_a_look_into_the_queue_and_the_rest_of_the_carrier_is_not_missed() {
+    for gap in 0.. {
+        let device = Rc::new(Device::add());
+        let clients: Vec<_> = (0..15).map(|number| device.send(io::ECHO, &[number], 1)).collect();
+        device.suspend(&clients);
+        gaps::plan(gap, {
+            let device = Rc::clone(&device);
+            move || device.resume()
+        });
+        // It takes the last idle carrier for a look into the queue.
+        let last = device.send(io::ECHO, &[15], 1);
+        if gaps::forget() {
+            assert!(gap > 4, "only {gap} gaps");
+            break;
+        }
+        assert_eq!((device.below_with(io::ECHO), last.is_queued()), (16, false), "gap {gap}");
+    }
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //! the test completes it, or is completed inside of the send when the test wants that.
 //!
 //! Objects are addresses that live for ever. Nothing is held while the driver is called.
+#![allow(dead_code, reason = "each test program uses a part of the world")]
 
+pub(crate) mod gaps;
+pub(crate) mod scarcity;
 mod table;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,8 +15,9 @@ use std::sync::{Mutex, Once};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{
-    PFN_WDF_DRIVER_DEVICE_ADD, PFN_WDF_IO_QUEUE_STATE, PFN_WDF_REQUEST_CANCEL, PFN_WDF_REQUEST_COMPLETION_ROUTINE,
-    WDF_IO_QUEUE_CONFIG, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REQUEST_COMPLETION_PARAMS,
+    PFN_WDF_DRIVER_DEVICE_ADD, PFN_WDF_FILE_CLEANUP, PFN_WDF_IO_QUEUE_STATE, PFN_WDF_REQUEST_CANCEL,
+    PFN_WDF_REQUEST_COMPLETION_ROUTINE, WDF_IO_QUEUE_CONFIG, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE,
+    WDF_REQUEST_COMPLETION_PARAMS, WDF_TRI_STATE, WdfRequestStopActionPurge, WdfRequestStopActionSuspend,
 };
 
 /// Anything that the driver has a handle of.
@@ -48,6 +52,14 @@ struct DeviceParts {
     passed: Vec<usize>,
     /// With what sends are completed at once.
     at_once: Option<NTSTATUS>,
+    /// With what sends are refused.
+    refuses: Option<NTSTATUS>,
+    /// The device object has been created.
+    made: bool,
+    queues: Vec<usize>,
+    cleanup: PFN_WDF_FILE_CLEANUP,
+    asleep: bool,
+    files: Vec<usize>,
 }
 
 struct QueueParts {
@@ -65,6 +77,11 @@ pub(crate) struct RequestParts {
     cancel: PFN_WDF_REQUEST_CANCEL,
     pub(crate) completions: Vec<(NTSTATUS, usize)>,
     pub(crate) kept: bool,
+    file: usize,
+    /// Its sender has cancelled it.
+    cancelled: bool,
+    /// A queue has it.
+    queued: bool,
     // Of driver-created requests:
     routine: PFN_WDF_REQUEST_COMPLETION_ROUTINE,
     /// Where the answer goes, and how much fits.
@@ -85,6 +102,17 @@ fn object(kind: Kind, owner: usize) -> usize {
 fn at(handle: usize) -> &'static Object {
     // SAFETY: handles are addresses of objects that live for ever; the driver has no others.
     unsafe { &*(handle as *const Object) }
+}
+
+impl Object {
+    fn is_queue(&self) -> bool {
+        matches!(*self.kind.lock().expect("no panic in here"), Kind::Queue(_))
+    }
+}
+
+/// Whether a queue holds its requests while there is no power. A filter's does when it says so.
+fn is_power_managed(queue: usize) -> bool {
+    with_queue(queue, |parts| parts.config.PowerManaged == WDF_TRI_STATE::WdfTrue)
 }
 
 fn with_device<R>(handle: usize, act: impl FnOnce(&mut DeviceParts) -> R) -> R {
@@ -123,6 +151,11 @@ pub(crate) struct Request {
 
 impl Device {
     pub(crate) fn add() -> Self {
+        Self::try_add().expect("nothing fails")
+    }
+
+    /// Adds a device, or says why not: then all that was made for it is gone, unless the driver forgot it.
+    pub(crate) fn try_add() -> Result<Self, NTSTATUS> {
         static STARTED: Once = Once::new();
         STARTED.call_once(|| {
             let mut driver = wdf_sys::wdm::DRIVER_OBJECT::zeroed();
@@ -138,14 +171,33 @@ impl Device {
             sent: VecDeque::new(),
             passed: Vec::new(),
             at_once: None,
+            refuses: None,
+            made: false,
+            queues: Vec::new(),
+            cleanup: None,
+            asleep: false,
+            files: Vec::new(),
         };
         let handle = object(Kind::Device(Box::new(parts)), 0);
         let target = object(Kind::Plain, handle);
         with_device(handle, |parts| parts.target = target);
         let add = DEVICE_ADD.lock().expect("no panic in here").expect("the driver has been started");
         // SAFETY: the init is the device's own handle, which the table understands.
-        assert_eq!(unsafe { add(wdf_sys::WDFDRIVER(core::ptr::null_mut()), handle as *mut _) }, NTSTATUS::SUCCESS);
-        Self { handle }
+        let status = unsafe { add(wdf_sys::WDFDRIVER(core::ptr::null_mut()), handle as *mut _) };
+        let device = Self { handle };
+        if status.is_success() {
+            return Ok(device);
+        }
+        device.destroy();
+        Err(status)
+    }
+
+    /// The device object goes, and all that belongs to it.
+    pub(crate) fn destroy(&self) {
+        // A failed add may not have got as far as the device.
+        if with_device(self.handle, |parts| parts.made) {
+            scarcity::destroy_device(self.handle, |object| at(object).is_queue());
+        }
     }
 
     /// A device whose readers have been started.
@@ -164,18 +216,130 @@ impl Device {
         unsafe { removal(wdf_sys::WDFDEVICE(self.handle as *mut c_void)) };
     }
 
+    /// Power goes: queues that are power-managed stop, and the filter is asked about what it has of them.
+    pub(crate) fn suspend(&self, clients: &[Request]) {
+        self.stop(clients, WdfRequestStopActionSuspend);
+        let exit = with_device(self.handle, |parts| parts.pnp.EvtDeviceD0Exit).expect("registered");
+        // SAFETY: a device that the table understands.
+        assert_eq!(unsafe { exit(self.wdf(), WDF_POWER_DEVICE_STATE::WdfPowerDeviceD3) }, NTSTATUS::SUCCESS);
+    }
+
+    /// The device is removed: as in [`suspend`](Self::suspend), for good. What waits is cancelled by the framework.
+    pub(crate) fn remove(&self, clients: &[Request]) {
+        self.stop(clients, WdfRequestStopActionPurge);
+        for client in clients {
+            if client.with(|parts| parts.queued) {
+                client.cancel();
+            }
+        }
+        let flush = with_device(self.handle, |parts| parts.pnp.EvtDeviceSelfManagedIoFlush).expect("registered");
+        // SAFETY: a device that the table understands.
+        unsafe { flush(self.wdf()) };
+    }
+
+    fn stop(&self, clients: &[Request], flags: u32) {
+        with_device(self.handle, |parts| parts.asleep = true);
+        for client in clients {
+            let (queue, held) = client.with(|parts| (parts.queue, !parts.queued && parts.completions.is_empty()));
+            if held && is_power_managed(queue) {
+                client.with(|parts| parts.kept = false);
+                client.stop(flags);
+            }
+        }
+    }
+
+    /// Power is back.
+    pub(crate) fn resume(&self) {
+        let (entry, restart) =
+            with_device(self.handle, |parts| (parts.pnp.EvtDeviceD0Entry, parts.pnp.EvtDeviceSelfManagedIoRestart));
+        // SAFETY: a device that the table understands.
+        let status = unsafe { entry.expect("registered")(self.wdf(), WDF_POWER_DEVICE_STATE::WdfPowerDeviceD3) };
+        assert_eq!(status, NTSTATUS::SUCCESS);
+        let queues = with_device(self.handle, |parts| {
+            parts.asleep = false;
+            parts.queues.clone()
+        });
+        queues.into_iter().for_each(table::tell_ready);
+        // SAFETY: as above.
+        assert_eq!(unsafe { restart.expect("registered")(self.wdf()) }, NTSTATUS::SUCCESS);
+    }
+
+    /// A program has closed its last handle of `file`.
+    pub(crate) fn close(&self, file: usize) {
+        let cleanup = with_device(self.handle, |parts| parts.cleanup).expect("registered");
+        // SAFETY: the filter uses a file only as a name, and to ask for its device.
+        unsafe { cleanup(wdf_sys::WDFFILEOBJECT(self.file(file) as *mut c_void)) };
+    }
+
+    /// The file object of a number: an object that belongs to the device.
+    fn file(&self, file: usize) -> usize {
+        with_device(self.handle, |parts| {
+            while parts.files.len() <= file {
+                parts.files.push(object(Kind::Plain, self.handle));
+            }
+            parts.files[file]
+        })
+    }
+
+    /// What is sent from now on is refused.
+    pub(crate) fn refuse(&self, status: Option<NTSTATUS>) {
+        with_device(self.handle, |parts| parts.refuses = status);
+    }
+
+    fn wdf(&self) -> wdf_sys::WDFDEVICE {
+        wdf_sys::WDFDEVICE(self.handle as *mut c_void)
+    }
+
     /// A program sends an I/O control.
     pub(crate) fn send(&self, code: u32, input: &[u8], room: usize) -> Request {
-        let queue = with_device(self.handle, |parts| parts.incoming);
-        let parts = RequestParts { code, input: input.to_vec(), output: vec![0; room], queue, ..RequestParts::default() };
-        let request = Request { handle: object(Kind::Request(Box::new(parts)), self.handle) };
-        table::present(queue, request.handle);
+        self.send_from(0, code, input, room)
+    }
+
+    /// A program sends an I/O control through one of its files.
+    pub(crate) fn send_from(&self, file: usize, code: u32, input: &[u8], room: usize) -> Request {
+        let request = self.prepare(file, code, input, room);
+        self.present(request);
         request
+    }
+
+    /// The filter gets a request that was prepared.
+    pub(crate) fn present(&self, request: Request) {
+        table::present(with_device(self.handle, |parts| parts.incoming), request.handle);
+    }
+
+    /// A request that is about to be sent.
+    pub(crate) fn prepare(&self, file: usize, code: u32, input: &[u8], room: usize) -> Request {
+        let queue = with_device(self.handle, |parts| parts.incoming);
+        let file = self.file(file);
+        let parts = RequestParts { code, input: input.to_vec(), output: vec![0; room], queue, file, ..RequestParts::default() };
+        Request { handle: object(Kind::Request(Box::new(parts)), self.handle) }
     }
 
     /// The next request of the filter's own that waits below.
     pub(crate) fn below(&self) -> Option<Request> {
         with_device(self.handle, |parts| parts.sent.pop_front()).map(|handle| Request { handle })
+    }
+
+    /// How many requests of the filter's own are below.
+    pub(crate) fn below_count(&self) -> usize {
+        with_device(self.handle, |parts| parts.sent.len())
+    }
+
+    /// How many of them ask for this.
+    pub(crate) fn below_with(&self, code: u32) -> usize {
+        let sent = with_device(self.handle, |parts| parts.sent.clone());
+        sent.into_iter().filter(|request| with_request(*request, |parts| parts.code == code)).count()
+    }
+
+    /// The first of them that asks for this.
+    pub(crate) fn take_below(&self, code: u32) -> Option<Request> {
+        let sent = with_device(self.handle, |parts| parts.sent.clone());
+        self.below_at(sent.into_iter().position(|request| with_request(request, |parts| parts.code == code))?)
+    }
+
+    /// One of the filter's own requests that waits below.
+    pub(crate) fn below_at(&self, index: usize) -> Option<Request> {
+        with_device(self.handle, |parts| parts.sent.remove(index)).map(|handle| Request { handle })
     }
 
     /// Requests of programs that the filter sent on as they are.
@@ -204,6 +368,18 @@ impl Request {
         })
     }
 
+    /// Whether it waits in a queue.
+    pub(crate) fn is_queued(self) -> bool {
+        self.with(|parts| parts.queued)
+    }
+
+    /// Whether power may go as far as this request is concerned: it is over, in a queue, kept with an acknowledgement, or of a queue that
+    /// does not mind.
+    pub(crate) fn has_left_power(self) -> bool {
+        let (queue, over) = self.with(|parts| (parts.queue, parts.queued || parts.kept || !parts.completions.is_empty()));
+        over || !is_power_managed(queue)
+    }
+
     /// The driver below completes it.
     pub(crate) fn complete(self, status: NTSTATUS, answer: &[u8]) {
         let routine = self.with(|parts| {
@@ -225,9 +401,19 @@ impl Request {
         };
     }
 
-    /// Its sender cancels it. Whether the filter was asked.
+    /// Its sender cancels it. Whether the filter was asked; what waits in a queue the framework completes.
     pub(crate) fn cancel(self) -> bool {
+        let (queue, queued) = self.with(|parts| {
+            parts.cancelled = true;
+            (parts.queue, core::mem::take(&mut parts.queued))
+        });
+        if queued {
+            with_queue(queue, |parts| parts.waiting.retain(|other| *other != self.handle));
+            self.with(|parts| parts.completions.push((NTSTATUS::CANCELLED, 0)));
+            return false;
+        }
         let Some(callback) = self.with(|parts| parts.cancel.take()) else { return false };
+        gaps::gap();
         // SAFETY: the driver gave the callback for this request.
         unsafe { callback(wdf_sys::WDFREQUEST(self.handle as *mut c_void)) };
         true

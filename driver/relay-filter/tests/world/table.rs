@@ -10,7 +10,10 @@ use wdf_sys::wdf::*;
 use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 use wdf_sys::{NTSTATUS, WDFQUEUE, WDFREQUEST};
 
-use super::{DEVICE_ADD, Kind, QueueParts, Request, RequestParts, at, object, with_device, with_queue, with_request};
+use super::{
+    DEVICE_ADD, Kind, QueueParts, Request, RequestParts, at, gaps, is_power_managed, object, scarcity, with_device, with_queue,
+    with_request,
+};
 
 type Globals = *mut WDF_DRIVER_GLOBALS;
 type Number = usize;
@@ -38,11 +41,18 @@ extern "win64" fn WdfVersionUnbind(_: *mut UNICODE_STRING, _: *mut WDF_BIND_INFO
 
 #[unsafe(no_mangle)]
 extern "win64" fn ExAllocatePool2(_flags: u64, bytes: usize, _tag: u32) -> *mut c_void {
-    memory(bytes) as *mut c_void
+    if !scarcity::allocate() {
+        return core::ptr::null_mut();
+    }
+    let address = memory(bytes);
+    scarcity::took_memory(address);
+    address as *mut c_void
 }
 
 #[unsafe(no_mangle)]
-extern "win64" fn ExFreePoolWithTag(_memory: *mut c_void, _tag: u32) {}
+extern "win64" fn ExFreePoolWithTag(memory: *mut c_void, _tag: u32) {
+    scarcity::gave_memory(memory as usize);
+}
 
 fn memory(bytes: usize) -> usize {
     Box::leak(vec![0_u128; bytes.div_ceil(16)].into_boxed_slice()).as_mut_ptr() as usize
@@ -50,21 +60,59 @@ fn memory(bytes: usize) -> usize {
 
 /// Presents a request to its queue, or puts it into a manual one.
 pub(super) fn present(queue: Number, request: Number) {
-    let (handler, ready) = with_queue(queue, |parts| {
+    let handler = with_queue(queue, |parts| {
         if parts.config.EvtIoDeviceControl.is_none() {
             parts.waiting.push_back(request);
         }
-        (parts.config.EvtIoDeviceControl, parts.ready.filter(|_| parts.waiting.len() == 1))
+        parts.config.EvtIoDeviceControl
     });
+    let Some(handler) = handler else {
+        with_request(request, |parts| parts.queued = true);
+        if with_request(request, |parts| parts.cancelled) {
+            Request { handle: request }.cancel();
+        } else if with_queue(queue, |parts| parts.waiting.len()) == 1 {
+            tell_ready(queue);
+        }
+        return;
+    };
     let (output, input, code) = with_request(request, |parts| (parts.output.len(), parts.input.len(), parts.code));
     let (queue, request) = (WDFQUEUE(queue as *mut c_void), WDFREQUEST(request as *mut c_void));
-    if let Some(handler) = handler {
-        // SAFETY: handles that this table understands.
-        unsafe { handler(queue, request, output, input, code) };
-    } else if let Some(ready) = ready {
-        // SAFETY: as above.
-        unsafe { ready(queue, core::ptr::null_mut()) };
+    // SAFETY: handles that this table understands.
+    unsafe { handler(queue, request, output, input, code) };
+}
+
+/// Tells the driver of a manual queue that is not empty (any more), unless the queue has no power.
+pub(super) fn tell_ready(queue: Number) {
+    let ready = with_queue(queue, |parts| parts.ready.filter(|_| !parts.waiting.is_empty()));
+    if let Some(ready) = ready
+        && !sleeps(queue)
+    {
+        gaps::gap();
+        // SAFETY: a handle that this table understands.
+        unsafe { ready(WDFQUEUE(queue as *mut c_void), core::ptr::null_mut()) };
     }
+}
+
+fn sleeps(queue: Number) -> bool {
+    is_power_managed(queue) && with_device(at(queue).owner, |parts| parts.asleep)
+}
+
+/// Takes a request out of a queue.
+fn retrieve(queue: Number, file: Option<Number>, place: *mut usize) -> NTSTATUS {
+    gaps::gap();
+    if sleeps(queue) {
+        return NTSTATUS::WDF_PAUSED;
+    }
+    let next = with_queue(queue, |parts| {
+        let picked = |request: &usize| file.is_none_or(|file| with_request(*request, |parts| parts.file == file));
+        let at = parts.waiting.iter().position(picked)?;
+        parts.waiting.remove(at)
+    });
+    let Some(next) = next else { return NTSTATUS::NO_MORE_ENTRIES };
+    with_request(next, |parts| parts.queued = false);
+    write(place, next);
+    gaps::gap();
+    NTSTATUS::SUCCESS
 }
 
 macro_rules! functions {
@@ -98,8 +146,13 @@ fn write<T>(place: *mut T, value: T) {
     }
 }
 
-fn new(kind: Kind, owner: Number, place: *mut usize) -> NTSTATUS {
-    write(place, object(kind, owner));
+fn new(kind: Kind, owner: Number, attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut usize) -> NTSTATUS {
+    if !scarcity::allocate() {
+        return NTSTATUS::INSUFFICIENT_RESOURCES;
+    }
+    let made = object(kind, owner);
+    scarcity::made(made, attributes);
+    write(place, made);
     NTSTATUS::SUCCESS
 }
 
@@ -117,6 +170,7 @@ fn buffer(bytes: *const Vec<u8>, place: *mut *mut u8, length: *mut usize) -> NTS
 fn complete(request: Number, status: NTSTATUS, information: usize) {
     with_request(request, |parts| {
         assert!(parts.cancel.is_none(), "a cancelable request is completed");
+        assert!(!parts.queued, "a request is completed that a queue has");
         parts.completions.push((status, information));
     });
 }
@@ -127,12 +181,20 @@ functions! {
         NTSTATUS::SUCCESS
     }
     WdfFdoInitSetFilter(_init: Number) {}
-    WdfDeviceInitSetFileObjectConfig(_init: Number, _config: Number, _attributes: Number) {}
+    WdfDeviceInitSetFileObjectConfig(init: Number, config: *const WDF_FILEOBJECT_CONFIG, _attributes: Number) {
+        with_device(init, |parts| parts.cleanup = read(config).EvtFileCleanup);
+    }
+    WdfFileObjectGetDevice(file: Number) -> usize { at(file).owner }
     WdfDeviceInitSetRequestAttributes(_init: Number, _attributes: Number) {}
     WdfDeviceInitSetPnpPowerEventCallbacks(init: Number, callbacks: *const WDF_PNPPOWER_EVENT_CALLBACKS) {
         with_device(init, |parts| parts.pnp = read(callbacks));
     }
-    WdfDeviceCreate(init: *mut usize, _attributes: Number, place: *mut usize) -> NTSTATUS {
+    WdfDeviceCreate(init: *mut usize, attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut usize) -> NTSTATUS {
+        if !scarcity::allocate() {
+            return NTSTATUS::INSUFFICIENT_RESOURCES;
+        }
+        with_device(read(init), |parts| parts.made = true);
+        scarcity::made(read(init), attributes);
         write(place, read(init));
         NTSTATUS::SUCCESS
     }
@@ -148,21 +210,28 @@ functions! {
     }
     WdfObjectReferenceActual(_object: Number, _tag: Number, _line: i32, _file: Number) {}
     WdfObjectDereferenceActual(_object: Number, _tag: Number, _line: i32, _file: Number) {}
-    WdfObjectDelete(_object: Number) {}
-    WdfSpinLockCreate(_attributes: Number, place: *mut usize) -> NTSTATUS { new(Kind::Plain, 0, place) }
+    WdfObjectDelete(object: Number) { scarcity::destroy(object); }
+    WdfSpinLockCreate(attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut usize) -> NTSTATUS { new(Kind::Plain, 0, attributes, place) }
     WdfSpinLockAcquire(lock: Number) {
+        gaps::gap();
+        gaps::locked();
         assert!(!at(lock).locked.swap(true, Ordering::Acquire), "the driver takes a spin lock twice");
     }
     WdfSpinLockRelease(lock: Number) {
         assert!(at(lock).locked.swap(false, Ordering::Release), "the driver releases a lock that it does not hold");
+        gaps::unlocked();
     }
-    WdfMemoryCreate(_attributes: Number, _pool: i32, _tag: u32, length: usize, place: *mut usize, start: *mut usize) -> NTSTATUS {
+    WdfMemoryCreate(attributes: *const WDF_OBJECT_ATTRIBUTES, _pool: i32, _tag: u32, length: usize, place: *mut usize, start: *mut usize) -> NTSTATUS {
         let address = memory(length);
         write(start, address);
-        new(Kind::Plain, address, place)
+        new(Kind::Plain, address, attributes, place)
     }
-    WdfIoQueueCreate(device: Number, config: *const WDF_IO_QUEUE_CONFIG, _attributes: Number, place: *mut usize) -> NTSTATUS {
-        new(Kind::Queue(QueueParts { config: read(config), waiting: VecDeque::new(), ready: None }), device, place)
+    WdfIoQueueCreate(device: Number, config: *const WDF_IO_QUEUE_CONFIG, attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut usize) -> NTSTATUS {
+        let status = new(Kind::Queue(QueueParts { config: read(config), waiting: VecDeque::new(), ready: None }), device, attributes, place);
+        if status.is_success() {
+            with_device(device, |parts| parts.queues.push(read(place)));
+        }
+        status
     }
     WdfIoQueueReadyNotify(queue: Number, ready: PFN_WDF_IO_QUEUE_STATE, _context: Number) -> NTSTATUS {
         with_queue(queue, |parts| parts.ready = ready);
@@ -174,14 +243,17 @@ functions! {
         write(presented, 0);
         3
     }
-    WdfIoQueueRetrieveNextRequest(queue: Number, place: *mut usize) -> NTSTATUS {
-        let Some(next) = with_queue(queue, |parts| parts.waiting.pop_front()) else { return NTSTATUS::NO_MORE_ENTRIES };
-        write(place, next);
-        NTSTATUS::SUCCESS
-    }
+    WdfIoQueueRetrieveNextRequest(queue: Number, place: *mut usize) -> NTSTATUS { retrieve(queue, None, place) }
+    WdfIoQueueRetrieveRequestByFileObject(queue: Number, file: Number, place: *mut usize) -> NTSTATUS { retrieve(queue, Some(file), place) }
     WdfRequestRequeue(request: Number) -> NTSTATUS {
         let queue = with_request(request, |parts| parts.queue);
         with_queue(queue, |parts| parts.waiting.push_front(request));
+        with_request(request, |parts| parts.queued = true);
+        if with_request(request, |parts| parts.cancelled) {
+            Request { handle: request }.cancel();
+        } else if with_queue(queue, |parts| parts.waiting.len()) == 1 {
+            tell_ready(queue);
+        }
         NTSTATUS::SUCCESS
     }
     WdfRequestForwardToIoQueue(request: Number, queue: Number) -> NTSTATUS {
@@ -189,7 +261,7 @@ functions! {
         present(queue, request);
         NTSTATUS::SUCCESS
     }
-    WdfRequestGetFileObject(_request: Number) -> usize { 0 }
+    WdfRequestGetFileObject(request: Number) -> usize { with_request(request, |parts| parts.file) }
     WdfRequestGetIoQueue(request: Number) -> usize { with_request(request, |parts| parts.queue) }
     WdfRequestGetParameters(request: Number, place: *mut WDF_REQUEST_PARAMETERS) {
         let mut parameters = WDF_REQUEST_PARAMETERS::new();
@@ -211,20 +283,35 @@ functions! {
         buffer(with_request(request, |parts| &raw const parts.output), place, length)
     }
     WdfRequestMarkCancelableEx(request: Number, callback: PFN_WDF_REQUEST_CANCEL) -> NTSTATUS {
-        with_request(request, |parts| parts.cancel = callback);
-        NTSTATUS::SUCCESS
+        gaps::gap();
+        let status = with_request(request, |parts| {
+            if parts.cancelled {
+                return NTSTATUS::CANCELLED;
+            }
+            parts.cancel = callback;
+            NTSTATUS::SUCCESS
+        });
+        gaps::gap();
+        status
     }
     WdfRequestUnmarkCancelable(request: Number) -> NTSTATUS {
-        let taken = with_request(request, |parts| parts.cancel.take());
+        gaps::gap();
+        let taken = with_request(request, |parts| {
+            assert!(parts.completions.is_empty(), "a request is asked about that is over");
+            parts.cancel.take()
+        });
         if taken.is_some() { NTSTATUS::SUCCESS } else { NTSTATUS::CANCELLED }
     }
     WdfRequestComplete(request: Number, status: NTSTATUS) { complete(request, status, 0); }
     WdfRequestCompleteWithInformation(request: Number, status: NTSTATUS, information: usize) { complete(request, status, information); }
     WdfRequestStopAcknowledge(request: Number, requeue: u8) { with_request(request, |parts| parts.kept = requeue == 0); }
-    WdfRequestCreate(_attributes: Number, target: Number, place: *mut usize) -> NTSTATUS {
-        new(Kind::Request(Box::<RequestParts>::default()), at(target).owner, place)
+    WdfRequestCreate(attributes: *const WDF_OBJECT_ATTRIBUTES, target: Number, place: *mut usize) -> NTSTATUS {
+        new(Kind::Request(Box::<RequestParts>::default()), at(target).owner, attributes, place)
     }
     WdfIoTargetFormatRequestForIoctl(_target: Number, request: Number, code: u32, input: Number, given: *const WDFMEMORY_OFFSET, output: Number, got: *const WDFMEMORY_OFFSET) -> NTSTATUS {
+        if !scarcity::allocate() {
+            return NTSTATUS::INSUFFICIENT_RESOURCES;
+        }
         let part = |memory: usize, range: *const WDFMEMORY_OFFSET| if memory == 0 { (0, 0) } else { (at(memory).owner, read(range).BufferLength) };
         let (start, length) = part(input, given);
         with_request(request, |parts| {
@@ -243,12 +330,14 @@ functions! {
             with_device(device, |parts| parts.passed.push(request));
             return 1;
         }
+        gaps::gap();
+        let refuses = with_device(device, |parts| parts.refuses);
         let refused = with_request(request, |parts| {
             assert!(core::mem::take(&mut parts.formatted) && !parts.is_sent, "a request is sent that was not formatted, or is sent already");
             parts.sends += 1;
-            parts.is_sent = parts.cancels == 0;
-            parts.status = NTSTATUS::CANCELLED;
-            parts.cancels != 0
+            parts.is_sent = parts.cancels == 0 && refuses.is_none();
+            parts.status = refuses.filter(|_| parts.cancels == 0).unwrap_or(NTSTATUS::CANCELLED);
+            !parts.is_sent
         });
         if refused {
             return 0;
@@ -257,21 +346,26 @@ functions! {
             Some(status) => Request { handle: request }.complete(status, &[]),
             None => with_device(device, |parts| parts.sent.push_back(request)),
         }
+        gaps::gap();
         1
     }
     WdfRequestGetStatus(request: Number) -> NTSTATUS { with_request(request, |parts| parts.status) }
     WdfRequestCancelSentRequest(request: Number) -> u8 {
-        with_request(request, |parts| {
+        gaps::gap();
+        let there = with_request(request, |parts| {
             parts.cancels += 1;
             u8::from(parts.is_sent)
-        })
+        });
+        gaps::gap();
+        there
     }
     WdfRequestReuse(request: Number, _parameters: Number) -> NTSTATUS {
         with_request(request, |parts| {
             assert!(!parts.is_sent, "a request is reused that is still sent");
-            (parts.cancels, parts.routine) = (0, None);
+            (parts.cancels, parts.routine, parts.formatted) = (0, None, false);
             parts.reuses += 1;
         });
+        gaps::gap();
         NTSTATUS::SUCCESS
     }
 }
