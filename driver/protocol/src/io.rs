@@ -12,6 +12,7 @@
 //! | `STATUS_BUFFER_TOO_SMALL` | input without its structure; no room for the output (the hardware's `NO_ROOM` too) |
 //! | `STATUS_INVALID_PARAMETER` | a reserved field is set; the hardware's `BAD_ARGUMENT` |
 //! | `STATUS_INVALID_BUFFER_SIZE` | payload larger than `hardware::MAX_PAYLOAD`; the hardware's `BAD_LENGTH` |
+//! | `STATUS_IO_TIMEOUT` | the driver's own echo did not come back in [`SELF_TEST_SECONDS`] |
 //! | `STATUS_NOT_SUPPORTED` | the hardware's `BAD_OPCODE` |
 //! | `STATUS_REQUEST_ABORTED` | the hardware's `ABORTED` |
 //! | `STATUS_NOT_FOUND` | the hardware's `NO_SUCH_TAG` |
@@ -19,6 +20,7 @@
 //! | `STATUS_IO_DEVICE_ERROR` | any other status of the hardware (`FAIL`) |
 //! | `STATUS_DEVICE_HARDWARE_ERROR` | the hardware's reply contradicts the command, is overdue, or the hardware had to be reset |
 //! | `STATUS_DEVICE_NOT_READY` | the hardware is gone, or being reset |
+//! | `STATUS_RETRY` | the hardware's configuration did not keep still while it was read |
 //! | `STATUS_CANCELLED` | cancelled, its file closed, or its device removed |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -71,6 +73,12 @@ pub const QUERY_CONFIG: u32 = control_code(0x807, Method::Buffered);
 /// What the driver did so far; output: [`DriverCounters`].
 pub const QUERY_COUNTERS: u32 = control_code(0x808, Method::Buffered);
 
+/// The driver sends itself an echo through its own queues, as a program would, and tells whether it came back; no input, no output.
+pub const SELF_TEST: u32 = control_code(0x80a, Method::Buffered);
+
+/// Longest time that a [`SELF_TEST`] takes.
+pub const SELF_TEST_SECONDS: u64 = 2;
+
 /// Input of [`COMMAND`]; the payload follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -115,6 +123,8 @@ pub struct DriverCounters {
     pub cancelled_on_hardware: u64,
     /// Interrupts taken.
     pub interrupts: u64,
-    /// Of these, how many by each interrupt message; a line counts as the first.
-    pub by_message: [u64; 4],
+    /// Those of each vector: configuration changes, commands, events, administration. With fewer vectors than four the first has all.
+    pub interrupts_by_vector: [u64; 4],
+    /// Vectors that the driver uses: four, one, or none when it has an interrupt line.
+    pub vectors: u64,
 }

@@ -204,9 +204,7 @@ impl OnStop for Admin {
     fn stop(&self, device: Device<'_, Relay>, stopping: Stopping<'_>) {
         let relay = device.context();
         let id = stopping.id();
-        relay.state.lock().begin_stopping();
-        // What the device has carried out already is not to be carried out again when power is back.
-        answered(relay);
+        crate::stop::quiesce(relay);
         let flight = relay.state.lock().admin.slots.abandon_first(|flight| flight.request.id() == id, |_| None);
         crate::stop::settle(relay, stopping, flight);
     }

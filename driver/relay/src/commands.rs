@@ -272,10 +272,8 @@ impl OnStop for Commands {
     fn stop(&self, device: Device<'_, Relay>, stopping: Stopping<'_>) {
         let relay = device.context();
         let id = stopping.id();
-        relay.state.lock().begin_stopping();
-        // What the device has answered already is not to be asked for again when power is back.
-        answered(relay);
-        // No abort: the device is reset before power goes.
+        crate::stop::quiesce(relay);
+        // No abort: the device has been halted.
         let flight = relay.state.lock().commands.slots.abandon_first(|flight| flight.request.id() == id, |_| None);
         crate::stop::settle(relay, stopping, flight);
     }

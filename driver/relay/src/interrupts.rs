@@ -41,6 +41,15 @@ impl Signalling {
         to.store(self as u8, Ordering::Relaxed);
     }
 
+    /// How many vectors there are.
+    pub(crate) const fn count(self) -> u64 {
+        match self {
+            Self::Line => 0,
+            Self::OneMessage => 1,
+            Self::Messages => 4,
+        }
+    }
+
     /// Vectors of configuration changes, commands, events, administration.
     pub(crate) const fn vectors(self) -> [u16; 4] {
         match self {
@@ -66,9 +75,8 @@ impl InterruptEvents for Vector {
         if by_line && !device.registers.get().is_some_and(|registers| registers.take_line_interrupt()) {
             return false;
         }
-        count(&device.counters.interrupts);
-        if let Some(by_message) = device.counters.by_message.get(usize::from(self.index)) {
-            count(by_message);
+        if let Some(counter) = device.counters.interrupts.get(usize::from(self.index)) {
+            count(counter);
         }
         interrupt.queue_dpc();
         true

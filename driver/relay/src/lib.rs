@@ -3,7 +3,7 @@
 //! The way of a request: the default queue (`sort`) looks at its control code and forwards it to a queue of its own; that queue's handler
 //! (`commands`, `admin`) copies it into a slot of shared memory (`memory`, `slots`), makes it cancelable, puts the slot's descriptors
 //! into the virtqueue (`ring`) and rings the doorbell (`registers`). The device interrupts (`interrupts`); a DPC takes the used ring,
-//! checks what the device says (`plan`) and completes the request. Readers of events wait in a manual queue (`events`). A timer looks for what the device keeps to itself (`watchdog`). How the device
+//! checks what the device says (`plan`) and completes the request. Readers of events wait in a manual queue (`events`). The driver can send itself an echo (`self_test`). A timer looks for what the device keeps to itself (`watchdog`). How the device
 //! comes and goes is in `relay`, how requests leave when power does in `stop`.
 //!
 //! Limits: a payload of 1 MiB; 96 small commands (4 KiB and less), one larger, and 24 administration commands with the device at a time,
@@ -25,6 +25,7 @@ mod plan;
 mod registers;
 mod relay;
 mod ring;
+mod self_test;
 mod slots;
 mod sort;
 mod stop;
@@ -50,6 +51,7 @@ impl Driver for RelayDriver {
     fn device_add(mut init: DeviceInit<'_>, passive: Passive<'_>) -> Result<()> {
         init.files::<files::File>();
         init.lock_user_buffers();
+        init.allow_self_target();
         let device = init.create(passive, |device, _| Relay::new(device))?;
         device.create_interface(&GUID::new(INTERFACE_CLASS), passive)?;
         name(device, passive)

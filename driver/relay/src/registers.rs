@@ -55,6 +55,9 @@ pub(crate) const NO_VECTOR: u16 = 0xffff;
 const RESET_STEPS: u32 = 200;
 const RESET_STEP: Duration = Duration::from_millis(5);
 
+/// Looks at a device that is to halt at once: a millisecond's worth.
+const HALT_LOOKS: u32 = 100;
+
 /// Most bytes of one BAR that are mapped; no register of a relay device lies beyond.
 const MOST_MAPPED: u64 = 16 << 20;
 /// Tries to read a configuration that the device keeps changing.
@@ -141,6 +144,12 @@ impl Registers {
             }
         }
         Err(NTSTATUS::IO_TIMEOUT)
+    }
+
+    /// As [`reset`](Self::reset), without sleeping. Whether the device stopped, or is gone: then it writes no memory any more.
+    pub(crate) fn halt(&self) -> bool {
+        self.set_common(STATUS, 0_u8);
+        (0..HALT_LOOKS).any(|_| matches!(self.common::<u8>(STATUS), 0 | GONE))
     }
 
     /// As [`reset`](Self::reset), of a device that may be gone for a moment.

@@ -20,6 +20,7 @@ use crate::interrupts::{Signalling, Vector};
 use crate::memory::{self, ADMIN_RING, ADMIN_SLOTS, COMMAND_RING, COMMAND_SLOTS, EVENT_RING, Memory};
 use crate::registers::Registers;
 use crate::ring::Ring;
+use crate::self_test::{SelfTest, SelfTests};
 use crate::slots::{Slot, Slots};
 use crate::watchdog::{self, Watchdog};
 
@@ -81,6 +82,8 @@ pub(crate) struct Relay {
     pub(crate) bulk: Queue<Commands>,
     pub(crate) admin: Queue<Admin>,
     pub(crate) readers: Queue<Events>,
+    pub(crate) self_tests: Queue<SelfTests>,
+    pub(crate) self_test: SelfTest,
     pub(crate) counters: Counters,
     pub(crate) signalling: AtomicU8,
     /// Tags of commands whose callers gave none.
@@ -102,21 +105,23 @@ pub(crate) struct Counters {
     pub(crate) submitted: AtomicU64,
     pub(crate) completed: AtomicU64,
     pub(crate) cancelled_on_hardware: AtomicU64,
-    pub(crate) interrupts: AtomicU64,
-    pub(crate) by_message: [AtomicU64; 4],
+    /// By vector.
+    pub(crate) interrupts: [AtomicU64; 4],
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self) -> DriverCounters {
+    pub(crate) fn snapshot(&self, signalling: Signalling) -> DriverCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let interrupts_by_vector = self.interrupts.each_ref().map(read);
         DriverCounters {
             presented: read(&self.presented),
             forwarded: read(&self.forwarded),
             submitted: read(&self.submitted),
             completed: read(&self.completed),
             cancelled_on_hardware: read(&self.cancelled_on_hardware),
-            interrupts: read(&self.interrupts),
-            by_message: self.by_message.each_ref().map(read),
+            interrupts: interrupts_by_vector.iter().sum(),
+            interrupts_by_vector,
+            vectors: signalling.count(),
         }
     }
 }
@@ -128,6 +133,9 @@ pub(crate) fn count(counter: &AtomicU64) {
 
 impl Relay {
     /// Makes everything that lives as long as the device object.
+    ///
+    /// Not inlined: the context is large, and the places that it is moved through would not fit into one frame of a kernel stack.
+    #[inline(never)]
     pub(crate) fn new(device: &NewDevice<Self>) -> Result<Self> {
         let (memory, rings) = memory::allocate(device)?;
         let lane =
@@ -150,6 +158,8 @@ impl Relay {
             bulk: QueueBuilder::sequential().on_device_control().on_stop().create(device, Commands)?,
             admin: QueueBuilder::parallel_up_to(MOST_ADMINS).on_device_control().on_stop().create(device, Admin)?,
             readers: QueueBuilder::manual().power_managed(false).create(device, Events)?,
+            self_tests: QueueBuilder::sequential().power_managed(false).on_device_control().create(device, SelfTests)?,
+            self_test: SelfTest::new()?,
             counters: Counters::default(),
             signalling: AtomicU8::new(Signalling::Line as u8),
             next_tag: AtomicU64::new(0),
@@ -219,6 +229,13 @@ impl Relay {
         }
     }
 
+    /// Takes whatever is in the used rings.
+    pub(crate) fn take_answers(&self) {
+        crate::commands::answered(self);
+        crate::events::arrived(self);
+        crate::admin::answered(self);
+    }
+
     /// Resets the device and sets it up from nothing.
     fn start_hardware(&self, passive: Passive<'_>) -> Result<()> {
         let registers = self.registers.get().ok_or(NTSTATUS::DEVICE_NOT_READY)?;
@@ -257,6 +274,8 @@ impl Relay {
         {
             wdf::log!("relay: the device does not reset: {status}");
         }
+        // Events that came until now are for their readers, whenever those come.
+        self.take_answers();
         // The framework has waited for every request; one that is still here was forgotten by its queue.
         self.fail_flights(NTSTATUS::DEVICE_POWERED_OFF);
         let mut state = self.state.lock();

@@ -4,6 +4,7 @@ use protocol::hardware::Event;
 use protocol::io;
 use wdf::{Device, IoControl, NTSTATUS, OnDeviceControl, Queue, QueueEvents, Request, Result};
 
+use crate::interrupts::Signalling;
 use crate::plan;
 use crate::relay::{Relay, count};
 
@@ -26,7 +27,7 @@ impl OnDeviceControl for Sort {
                 relay.complete(request, outcome);
             }
             io::QUERY_COUNTERS => {
-                let outcome = answer(&mut request, &relay.counters.snapshot());
+                let outcome = answer(&mut request, &relay.counters.snapshot(Signalling::load(&relay.signalling)));
                 relay.complete(request, outcome);
             }
             io::READ_EVENT if control.output_length < size_of::<Event>() => {
@@ -37,6 +38,7 @@ impl OnDeviceControl for Sort {
                 crate::events::deliver(relay);
             }
             io::ADMIN => forward(relay, request, &relay.admin),
+            io::SELF_TEST => forward(relay, request, &relay.self_tests),
             _ => match plan_of(&request, control) {
                 Ok(plan) if plan.is_bulk() => forward(relay, request, &relay.bulk),
                 Ok(_) => forward(relay, request, &relay.small),

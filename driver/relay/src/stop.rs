@@ -2,15 +2,24 @@
 
 use wdf::{NTSTATUS, StopAction, Stopping, TakenBack};
 
-use crate::relay::{Flight, Phase, Relay, State, count};
+use crate::relay::{Flight, Phase, Relay, count};
 
-impl State {
-    /// From now on presented requests are sent back, until power comes.
-    pub(crate) fn begin_stopping(&mut self) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::Stopping;
+/// Halts the hardware, unless that was done before, and answers what it has done until then. From now on presented requests are sent back, until
+/// power comes.
+///
+/// The hardware halts first: what it answered after its request was given up would be done twice.
+pub(crate) fn quiesce(relay: &Relay) {
+    {
+        let mut state = relay.state.lock();
+        // Under the lock: whoever finds the phase changed finds the hardware still.
+        if state.phase == Phase::Running {
+            state.phase = Phase::Stopping;
+            if relay.registers.get().is_some_and(|registers| !registers.halt()) {
+                wdf::log!("relay: the device does not halt; what it does from now on, it will be asked to do again");
+            }
         }
     }
+    relay.take_answers();
 }
 
 /// Ends the driver's hold on the request of `stopping`: back to its queue when power will return, cancelled when the device goes for good.

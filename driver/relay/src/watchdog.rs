@@ -6,7 +6,6 @@ use wdf::{Device, Dispatch};
 
 use crate::plan::Plan;
 use crate::relay::{Flight, Phase, Relay, State};
-use crate::{admin, commands, events};
 use protocol::hardware::Opcode;
 
 /// How often it looks.
@@ -37,9 +36,7 @@ impl Dispatch for Watchdog {
     fn run(device: Device<'_, Relay>) {
         let relay = device.context();
         // As after an interrupt of each vector; nothing is there, unless one got lost.
-        commands::answered(relay);
-        events::arrived(relay);
-        admin::answered(relay);
+        relay.take_answers();
         let is_overdue = {
             let mut state = relay.state.lock();
             if state.phase != Phase::Running {

@@ -11,7 +11,7 @@ use wdf_sys::wdf::WdfRequestStopActionPurge;
 
 use world::{Device, Sent};
 
-const CODES: [u32; 9] = [
+const CODES: [u32; 10] = [
     io::ECHO,
     io::ECHO_IN_DIRECT,
     io::ECHO_OUT_DIRECT,
@@ -21,6 +21,7 @@ const CODES: [u32; 9] = [
     io::READ_EVENT,
     io::QUERY_CONFIG,
     io::QUERY_COUNTERS,
+    io::SELF_TEST,
 ];
 
 /// What happens next.
@@ -107,6 +108,10 @@ proptest! {
         let mut sent = Vec::new();
         for step in steps {
             perform(&device, &mut sent, step);
+        }
+        device.purge();
+        for (echo, _) in device.self_sent().into_iter().filter(|(echo, _)| echo.outcome().is_none()) {
+            echo.stop(WdfRequestStopActionPurge);
         }
         for (code, request) in &sent {
             // Readers wait in a queue that has no power to lose.

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Sizes of the rings. The size register is one for all queues here, so that a queue can have no more than the one set up before it.
 const SIZES: [usize; 3] = [256, 64, 64];
 /// Bytes of the BAR: common, ISR, device and notification registers, 4 KiB each.
-pub(super) const BAR_BYTES: usize = 0x4000;
+pub(crate) const BAR_BYTES: usize = 0x4000;
 const DEVICE_OFFSET: usize = 0x2000;
 
 /// One device's hardware.
@@ -45,8 +45,8 @@ impl Chain {
 
 impl Hardware {
     pub(super) fn new() -> Self {
-        let words = vec![0_u64; BAR_BYTES / 8 + 512].into_boxed_slice();
-        let bar = (Box::leak(words).as_mut_ptr() as usize).next_multiple_of(4096);
+        let words = vec![0_u64; 2 * BAR_BYTES / 8].into_boxed_slice();
+        let bar = (Box::leak(words).as_mut_ptr() as usize).next_multiple_of(BAR_BYTES);
         let hardware = Self { bar, rings: [0; 3], available: [0; 3], used: [0; 3] };
         hardware.set::<u32>(4, 1);
         hardware.set::<u16>(18, 3);
@@ -89,6 +89,18 @@ impl Hardware {
     pub(crate) fn reset(&mut self) {
         (self.available, self.used) = ([0; 3], [0; 3]);
         self.set::<u16>(24, 256);
+    }
+
+    /// Whether the driver lets the device work: a device that was reset does nothing.
+    pub(crate) fn runs(&self) -> bool {
+        self.read::<u8>(self.bar + 20) & 4 != 0
+    }
+
+    /// As [`reset`](Self::reset), if the driver has reset the device or is about to.
+    pub(crate) fn reset_unless_running(&mut self) {
+        if !self.runs() {
+            self.reset();
+        }
     }
 
     fn next(&mut self, ring: usize) -> Option<u16> {

@@ -7,6 +7,8 @@ use wdf_sys::bind::WDF_BIND_INFO;
 use wdf_sys::wdf::WDF_DRIVER_GLOBALS;
 use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 
+use super::scarcity;
+
 #[unsafe(no_mangle)]
 extern "win64" fn WdfVersionBind(
     _driver: *mut DRIVER_OBJECT,
@@ -32,17 +34,30 @@ extern "win64" fn WdfVersionUnbind(_: *mut UNICODE_STRING, _: *mut WDF_BIND_INFO
 
 #[unsafe(no_mangle)]
 extern "win64" fn ExAllocatePool2(_flags: u64, bytes: usize, _tag: u32) -> *mut c_void {
-    Box::leak(vec![0_u128; bytes.div_ceil(16)].into_boxed_slice()).as_mut_ptr().cast()
+    if !scarcity::allocate() {
+        return core::ptr::null_mut();
+    }
+    let address: *mut c_void = Box::leak(vec![0_u128; bytes.div_ceil(16)].into_boxed_slice()).as_mut_ptr().cast();
+    scarcity::took_memory(address as usize);
+    address
 }
 
 #[unsafe(no_mangle)]
-extern "win64" fn ExFreePoolWithTag(_memory: *mut c_void, _tag: u32) {}
+extern "win64" fn ExFreePoolWithTag(memory: *mut c_void, _tag: u32) {
+    scarcity::gave_memory(memory as usize);
+}
 
 /// Physical addresses are addresses here.
 #[unsafe(no_mangle)]
 extern "win64" fn MmMapIoSpaceEx(address: i64, _bytes: usize, _protection: u32) -> *mut c_void {
+    if !scarcity::allocate() {
+        return core::ptr::null_mut();
+    }
+    scarcity::took_memory(address as usize);
     address as usize as *mut c_void
 }
 
 #[unsafe(no_mangle)]
-extern "win64" fn MmUnmapIoSpace(_address: *mut c_void, _bytes: usize) {}
+extern "win64" fn MmUnmapIoSpace(address: *mut c_void, _bytes: usize) {
+    scarcity::gave_memory(address as usize);
+}

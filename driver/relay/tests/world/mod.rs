@@ -2,9 +2,15 @@
 //! registers that are plain memory. The test is the hardware: it reads and writes the rings itself.
 //!
 //! Objects are addresses of [`Object`]s, which live for ever. Nothing is held while the driver is called.
+#![allow(dead_code, reason = "each test program uses a part of the world")]
 
+pub(crate) mod bus;
+#[path = "../../../relay-filter/tests/world/gaps.rs"]
+pub(crate) mod gaps;
 pub(crate) mod hardware;
 mod kernel;
+#[path = "../../../relay-filter/tests/world/scarcity.rs"]
+pub(crate) mod scarcity;
 mod table;
 
 use std::collections::{HashMap, VecDeque};
@@ -14,8 +20,8 @@ use std::sync::{Mutex, Once};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{
-    PFN_WDF_DRIVER_DEVICE_ADD, PFN_WDF_INTERRUPT_DPC, PFN_WDF_REQUEST_CANCEL, PFN_WDF_WORKITEM, WDF_IO_QUEUE_CONFIG,
-    WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE,
+    PFN_WDF_DRIVER_DEVICE_ADD, PFN_WDF_INTERRUPT_DPC, PFN_WDF_REQUEST_CANCEL, PFN_WDF_REQUEST_COMPLETION_ROUTINE, PFN_WDF_TIMER,
+    PFN_WDF_WORKITEM, WDF_IO_QUEUE_CONFIG, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE,
 };
 
 use hardware::Hardware;
@@ -36,10 +42,16 @@ enum Kind {
     #[default]
     Plain,
     Device(Box<DeviceParts>),
-    Queue(WDF_IO_QUEUE_CONFIG, VecDeque<usize>),
+    /// With what waits in it, and whether the driver has a request of it: a sequential one then presents no other.
+    Queue(WDF_IO_QUEUE_CONFIG, VecDeque<usize>, bool),
     Request(RequestParts),
     WorkItem(PFN_WDF_WORKITEM, bool),
     Interrupt(PFN_WDF_INTERRUPT_DPC),
+    Timer(PFN_WDF_TIMER),
+    /// Where the memory is.
+    Memory(usize),
+    /// A request of the driver's own.
+    Own(OwnParts),
 }
 
 // SAFETY: the raw pointers in it are addresses that live for ever.
@@ -51,6 +63,16 @@ pub(crate) struct DeviceParts {
     default_queue: usize,
     interrupts: Vec<usize>,
     work_items: Vec<usize>,
+    timers: Vec<usize>,
+    /// Queues take nothing any more.
+    purged: bool,
+    queues: Vec<usize>,
+    /// The device object has been created.
+    made: bool,
+    /// The device's target on itself; 0 when the driver did not ask for one.
+    self_target: usize,
+    /// What the driver sent to itself, with the time it allowed.
+    self_sent: Vec<(usize, i64)>,
     /// Common buffers in the order of their making: address and length.
     buffers: Vec<(usize, usize)>,
     hardware: Hardware,
@@ -68,6 +90,22 @@ pub(crate) struct RequestParts {
     /// How often, and how it was completed.
     completions: Vec<(NTSTATUS, usize)>,
     requeued: bool,
+    /// The driver's own request that this one is, and whether its time is over.
+    own: Option<usize>,
+    timed_out: bool,
+}
+
+/// What a request of the driver's own has.
+#[derive(Default)]
+pub(crate) struct OwnParts {
+    code: u32,
+    input: Vec<u8>,
+    /// Where the answer goes, and how much fits.
+    answer: (usize, usize),
+    device: usize,
+    formatted: bool,
+    routine: PFN_WDF_REQUEST_COMPLETION_ROUTINE,
+    status: NTSTATUS,
 }
 
 fn object(kind: Kind, device: usize) -> usize {
@@ -78,6 +116,13 @@ fn object(kind: Kind, device: usize) -> usize {
 fn at(handle: usize) -> &'static Object {
     // SAFETY: handles are addresses of objects that live for ever; the driver has no others.
     unsafe { &*(handle as *const Object) }
+}
+
+fn with_own<R>(handle: usize, act: impl FnOnce(&mut OwnParts) -> R) -> R {
+    match &mut *at(handle).kind.lock().expect("no panic in here") {
+        Kind::Own(parts) => act(parts),
+        _ => panic!("the driver gave another object for a request of its own"),
+    }
 }
 
 fn with_device<R>(handle: usize, act: impl FnOnce(&mut DeviceParts) -> R) -> R {
@@ -121,12 +166,23 @@ fn start_driver() {
 impl Device {
     /// Adds a device and prepares its hardware; it has no power yet.
     pub(crate) fn add() -> Self {
+        Self::try_add().expect("nothing fails")
+    }
+
+    /// Adds a device and prepares its hardware, or says why not: then all that was made for it is gone, unless the driver forgot it.
+    pub(crate) fn try_add() -> Result<Self, NTSTATUS> {
         start_driver();
         let parts = DeviceParts {
             pnp: WDF_PNPPOWER_EVENT_CALLBACKS::new(),
             default_queue: 0,
             interrupts: Vec::new(),
             work_items: Vec::new(),
+            timers: Vec::new(),
+            purged: false,
+            queues: Vec::new(),
+            made: false,
+            self_target: 0,
+            self_sent: Vec::new(),
             buffers: Vec::new(),
             hardware: Hardware::new(),
         };
@@ -134,13 +190,52 @@ impl Device {
         let add = DEVICE_ADD.lock().expect("no panic in here").expect("the driver has been started");
         // SAFETY: the init is the device's own handle, which the table understands.
         let status = unsafe { add(wdf_sys::WDFDRIVER(core::ptr::null_mut()), handle as *mut _) };
-        assert_eq!(status, NTSTATUS::SUCCESS);
         let device = Self { handle };
-        let lists = wdf_sys::WDFCMRESLIST(handle as *mut c_void);
-        let prepare = device.pnp().EvtDevicePrepareHardware.expect("the driver prepares its hardware");
+        let status = if status.is_success() { device.prepare() } else { status };
+        if status.is_success() {
+            return Ok(device);
+        }
+        device.destroy();
+        Err(status)
+    }
+
+    fn prepare(&self) -> NTSTATUS {
+        let lists = wdf_sys::WDFCMRESLIST(self.handle as *mut c_void);
+        let prepare = self.pnp().EvtDevicePrepareHardware.expect("the driver prepares its hardware");
         // SAFETY: a device and lists that the table understands.
-        assert_eq!(unsafe { prepare(device.wdf(), lists, lists) }, NTSTATUS::SUCCESS);
-        device
+        unsafe { prepare(self.wdf(), lists, lists) }
+    }
+
+    /// The device object goes, and all that belongs to it.
+    pub(crate) fn destroy(&self) {
+        // A failed add may not have got as far as the device.
+        if with_device(self.handle, |parts| parts.made) {
+            // Locks belong to the driver, which deletes them; the rest has a device.
+            scarcity::destroy_device(self.handle, |object| relaxed(&at(object).device) != 0);
+        }
+    }
+
+    /// What the driver sent to itself, with the time-outs in units of the kernel.
+    pub(crate) fn self_sent(&self) -> Vec<(Sent, i64)> {
+        with_device(self.handle, |parts| parts.self_sent.iter().map(|(handle, time)| (Sent { handle: *handle }, *time)).collect())
+    }
+
+    /// The queues take nothing any more; what waits in one that presents is cancelled by the framework.
+    pub(crate) fn purge(&self) {
+        let queues = with_device(self.handle, |parts| {
+            parts.purged = true;
+            parts.queues.clone()
+        });
+        queues.into_iter().for_each(table::cancel_waiting);
+    }
+
+    /// Every timer expires.
+    pub(crate) fn tick(&self) {
+        for timer in with_device(self.handle, |parts| parts.timers.clone()) {
+            let Kind::Timer(Some(run)) = *at(timer).kind.lock().expect("no panic in here") else { continue };
+            // SAFETY: a handle that the table understands.
+            unsafe { run(wdf_sys::WDFTIMER(timer as *mut c_void)) };
+        }
     }
 
     /// Adds a device that works.
@@ -251,11 +346,20 @@ impl Sent {
         true
     }
 
+    /// The time is over that its sender, the driver itself, allowed it.
+    pub(crate) fn time_out(self) {
+        with_request(self.handle, |parts| parts.timed_out = true);
+        self.cancel();
+    }
+
     /// Its queue stops: EvtIoStop.
     pub(crate) fn stop(self, flags: u32) {
         let queue = with_request(self.handle, |parts| parts.queue);
-        let Kind::Queue(config, _) = &*at(queue).kind.lock().expect("no panic in here") else { panic!("not a queue") };
-        let stop = config.EvtIoStop.expect("the queue hears of stops");
+        let stop = match &*at(queue).kind.lock().expect("no panic in here") {
+            Kind::Queue(config, ..) => config.EvtIoStop,
+            _ => panic!("not a queue"),
+        };
+        let stop = stop.expect("the queue hears of stops");
         let (queue, request) = (wdf_sys::WDFQUEUE(queue as *mut c_void), wdf_sys::WDFREQUEST(self.handle as *mut c_void));
         // SAFETY: handles that the table understands.
         unsafe { stop(queue, request, flags) };

@@ -29,7 +29,7 @@ pub(super) const TESTS: &[Test] = tests!(device {
 });
 
 /// Every I/O control of the relay device.
-const CODES: [u32; 9] = [
+const CODES: [u32; 10] = [
     io::ECHO,
     io::ECHO_IN_DIRECT,
     io::ECHO_OUT_DIRECT,
@@ -39,6 +39,7 @@ const CODES: [u32; 9] = [
     io::READ_EVENT,
     io::QUERY_CONFIG,
     io::QUERY_COUNTERS,
+    io::SELF_TEST,
 ];
 
 /// What a control with `input` and `output` bytes, all zeroes, comes to; none if it would wait.
@@ -55,6 +56,7 @@ fn expected(code: u32, input: usize, output: usize) -> Option<Result<usize, NTST
         io::READ_EVENT => Some(Err(NTSTATUS::BUFFER_TOO_SMALL)),
         io::QUERY_CONFIG => answer(size_of::<RelayConfig>()),
         io::QUERY_COUNTERS => answer(size_of::<io::DriverCounters>()),
+        io::SELF_TEST => Some(Ok(0)),
         _ => Some(Err(NTSTATUS::INVALID_DEVICE_REQUEST)),
     }
 }

@@ -6,19 +6,21 @@ mod limits;
 mod machine;
 mod power;
 mod transfer;
+mod vectors;
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use protocol::hardware::{AdminOpcode, Event, Opcode};
+use protocol::hardware::{AdminOpcode, Opcode};
 use protocol::io;
 
-use crate::bench::{Bench, Failure, Test, TestResult, ensure, ensure_eq, tests};
-use crate::nt::{self, Deadline, File, NTSTATUS, Opening};
+use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
+use crate::nt::{self, File, NTSTATUS, Opening};
 use crate::relay::{DEADLINE, Relay};
 use events::{
-    a_buffer_too_short_for_an_event_is_refused, a_reader_can_be_cancelled, an_event_reaches_its_reader, events_keep_their_order,
+    a_buffer_too_short_for_an_event_is_refused, a_reader_can_be_cancelled, an_event_reaches_its_reader,
+    events_beyond_every_buffer_are_lost_and_counted, events_keep_their_order,
 };
 use machine::{the_end_of_a_request_calls_the_program_back, the_system_sleeps_and_wakes};
 use transfer::{
@@ -28,7 +30,10 @@ use transfer::{
 
 /// The tests of this suite.
 pub(crate) fn tests() -> impl Iterator<Item = &'static Test> {
-    [ORDINARY, limits::TESTS, power::TESTS, machine::TESTS].into_iter().chain(faults::TESTS.iter().copied()).flatten()
+    [ORDINARY, limits::TESTS, power::TESTS, vectors::TESTS, machine::TESTS, vectors::TESTS_OF_ONE]
+        .into_iter()
+        .chain(faults::TESTS.iter().copied())
+        .flatten()
 }
 
 const ORDINARY: &[Test] = tests!(device {
@@ -39,7 +44,6 @@ const ORDINARY: &[Test] = tests!(device {
     echo_with_room_to_spare: "the length that is returned is the payload's, not the buffer's",
     echo_without_room: "an output buffer shorter than the payload is refused",
     the_hardware_counts_every_echo: "each echo is a command that the hardware took and answered",
-    each_queue_has_its_own_interrupt_or_all_share_one: "commands, events and administration come by messages of their own, or all by the first",
     the_hardware_computes_the_checksum: "the checksum is CRC-32C, known from its check value",
     the_hardware_transforms: "each byte comes back exclusive-ored",
     a_failed_command_fails_its_request: "a status from the hardware becomes a failed request",
@@ -59,8 +63,10 @@ const ORDINARY: &[Test] = tests!(device {
     direct_input: "a payload read from locked pages is taken and left as it was",
     raw_addresses: "both buffers by raw user addresses",
     more_requests_than_the_hardware_takes: "400 requests at once wait their turn and all come back",
+    the_driver_tests_itself: "the driver's own echo goes through its own queues and the hardware, again and again",
     an_event_reaches_its_reader: "a reader that waits gets the event that the hardware emits",
     events_keep_their_order: "20 events come to 20 readers in order, with rising sequence and time",
+    events_beyond_every_buffer_are_lost_and_counted: "when nobody reads, what no buffer has room for is lost and counted, and the rest is read",
     a_reader_can_be_cancelled: "a reader that waits for an event can be cancelled",
     a_buffer_too_short_for_an_event_is_refused: "an output buffer shorter than an event is refused",
     the_end_of_a_request_calls_the_program_back: "a request with an APC routine calls it in the thread that waits alertably",
@@ -124,46 +130,6 @@ fn the_hardware_counts_every_echo(_: &mut Bench) -> TestResult {
     ensure_eq!(driver_now.submitted - driver.submitted, COUNT);
     ensure!(driver_now.forwarded - driver.forwarded >= COUNT);
     ensure!(driver_now.interrupts > driver.interrupts);
-    Ok(())
-}
-
-/// Which interrupt messages come when something is done, at least one of them.
-fn messages_of(relay: &Relay, act: impl FnOnce() -> TestResult) -> Result<[bool; 4], Failure> {
-    let before = relay.counters()?.by_message;
-    act()?;
-    let deadline = Deadline::after(DEADLINE);
-    loop {
-        let now = relay.counters()?.by_message;
-        if now != before {
-            return Ok([0, 1, 2, 3].map(|message: usize| now[message] > before[message]));
-        }
-        // What is answered can be found before its interrupt has come.
-        ensure!(!deadline.has_passed());
-    }
-}
-
-fn each_queue_has_its_own_interrupt_or_all_share_one(_: &mut Bench) -> TestResult {
-    let (relay, reader) = (Relay::open()?, Relay::open_asynchronous()?);
-    let command = messages_of(&relay, || Ok(relay.echo(b"one", 3).map(drop)?))?;
-    let administration = messages_of(&relay, || {
-        ensure_eq!(relay.admin(AdminOpcode::ABORT, 0xdead, 0), Err(NTSTATUS::NOT_FOUND));
-        Ok(())
-    })?;
-    let mut event = reader.file().control_later(io::READ_EVENT, Vec::new(), size_of::<Event>())?;
-    let emitted = messages_of(&relay, || {
-        relay.admin(AdminOpcode::EVENT_ONCE, 0, 1)?;
-        event.wait(DEADLINE)?;
-        Ok(())
-    })?;
-    if command[0] {
-        // The line, or the one message that all share.
-        ensure_eq!([command, administration, emitted], [[true, false, false, false]; 3]);
-    } else {
-        ensure!(command[1] && !command[2] && !command[3]);
-        ensure!(administration[3] && !administration[1] && !administration[2]);
-        // The event was asked for by an administration command.
-        ensure!((emitted[2] || emitted[3]) && !emitted[0] && !emitted[1]);
-    }
     Ok(())
 }
 
@@ -274,6 +240,20 @@ fn closing_with_a_request_in_flight(_: &mut Bench) -> TestResult {
     ensure_eq!(orphan.wait(DEADLINE), Err(NTSTATUS::CANCELLED));
     wait_for_held(&control, 0)?;
     ensure_eq!(control.echo(b"still there", 11)?, b"still there");
+    Ok(())
+}
+
+fn the_driver_tests_itself(_: &mut Bench) -> TestResult {
+    const TESTS: u64 = 5;
+    let relay = Relay::open()?;
+    let before = relay.counters()?;
+    for _ in 0..TESTS {
+        ensure_eq!(relay.file().control(io::SELF_TEST, &[], &mut [])?, 0);
+    }
+    let now = relay.counters()?;
+    // The test itself, the echo that it sends, and in the end the question for the counters.
+    ensure_eq!(now.presented - before.presented, 2 * TESTS + 1);
+    ensure_eq!(now.submitted - before.submitted, TESTS);
     Ok(())
 }
 
