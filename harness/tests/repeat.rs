@@ -63,6 +63,25 @@ fn a_rerun_runs_the_same_tests_with_the_same_seed_and_finds_no_difference() {
 }
 
 #[test]
+fn the_seed_that_a_failed_run_names_fails_again_and_another_one_need_not() {
+    const BAD: u64 = 4711;
+    let failed = Outcome::Failed { file: "tiny.rs", line: 3, reason: "thread 2, operation 77: it rains" };
+    let guest = Guest::new().passing("tiny::random").with_seed(BAD, "tiny::random", failed).image();
+    let run = |seed: u64| finish(run_image(&mark("seed"), &guest.path).args(["--seed", &seed.to_string()]));
+
+    let said = run(BAD);
+    assert_eq!(said.exit, Some(1), "{said}");
+    let named = said.stderr.lines().find_map(|line| line.strip_prefix("[rig] for the same random choices again: --seed "));
+    let named: u64 = named.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+
+    let again = run(named);
+    assert_eq!(again.exit, Some(1), "{again}");
+    assert_eq!(again.record()["tests"][0]["outcome"], said.record()["tests"][0]["outcome"]);
+    assert_eq!(again.record()["tests"][0]["seed"], said.record()["tests"][0]["seed"]);
+    assert_eq!(run(common::SEED).exit, Some(0));
+}
+
+#[test]
 fn a_rerun_tells_which_file_and_which_outcome_is_another() {
     let mark = mark("rerun-other");
     let guest = failing(Guest::new().passing("tiny::gone"), "tiny::changes").image();

@@ -3,8 +3,11 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use channel::{Expected, FromGuest, Needs, Outcome};
+use channel::{Bounds, Expected, FromGuest, Needs, Outcome};
 use common::{Guest, Image, assert_nothing_lives, assert_whole, finish, mark, run_image};
 use harness::pvh::Then;
 use serde_json::Value;
@@ -89,6 +92,79 @@ fn an_expected_bug_check_is_kept_with_its_back_trace_and_another_one_fails() {
     let test = |name: &str| record["tests"].as_array().unwrap().iter().find(|test| test["name"] == name).unwrap().clone();
     assert_eq!(test("tiny::0")["bug_check"]["name"], "WDF_VIOLATION");
     assert_eq!(test("tiny::other")["outcome"]["report"]["parameters"][0], 5);
+}
+
+#[test]
+fn a_bug_check_whose_parameters_are_not_those_that_the_test_foretold_fails() {
+    let expects = Some(Expected { code: 0x10d, known: 1, parameters: [6, 0, 0, 0] });
+    let bounds = Bounds { least: [0, 3, 0x1000, 0], most: [u64::MAX, 3, 0x1fff, u64::MAX] };
+    let stopped = |third| FromGuest::BugCheck { code: 0x10d, parameters: [6, 3, third, 0], module: "", offset: 0 };
+    let report = |third| [FromGuest::Foretell { bounds }, stopped(third), FromGuest::BugCheckEnd];
+    let guest = Guest::new()
+        .listed("tiny::right", Needs::NOTHING, expects, &report(0x1008), Then::Exit(0x11))
+        .listed("tiny::wrong", Needs::NOTHING, expects, &report(0x2000), Then::Exit(0x11))
+        .image();
+
+    let said = finish(run_image(&mark("foretold"), &guest.path).args(["--keep-going", "--jobs", "1"]));
+
+    assert_eq!((said.exit, said.last_line()), (Some(1), "1 passed, 1 failed, 0 skipped"), "{said}");
+    assert!(said.stdout.contains("PASS  tiny::right"), "{said}");
+    assert!(said.stdout.contains("parameter 3 of the bug check: expected 0x1000 to 0x1fff, came 0x2000"), "{said}");
+}
+
+#[test]
+fn several_suites_run_in_one_run_and_one_that_does_not_exist_is_the_users_mistake() {
+    let guest = Guest::new().passing("one::passes").passing("two::passes").passing("three::passes").image();
+
+    let said = finish(run_image(&mark("suites"), &guest.path).args(["--suite", "one", "--suite", "three"]));
+    assert_eq!((said.exit, said.last_line()), (Some(0), "2 passed, 0 failed, 0 skipped"), "{said}");
+    assert!(said.folder().to_string_lossy().ends_with("-one_three"), "{said}");
+
+    let said = finish(run_image(&mark("suites-none"), &guest.path).args(["--suite", "one", "--suite", "thre"]));
+    assert_eq!(said.exit, Some(2), "{said}");
+    assert!(said.stderr.contains("suite one or thre"), "{said}");
+    assert!(!said.stdout.contains("PASS"), "{said}");
+}
+
+/// A run on a terminal, which the program `script` provides; what it drew.
+fn on_a_terminal(command: &Command) -> String {
+    let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"));
+    let line: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--echo", "never", "--command", &line.join(" "), "/dev/null"]);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => terminal.env(name, value),
+            None => terminal.env_remove(name),
+        };
+    }
+    let output = terminal.env_remove("CI").env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_run_is_and_which_tests_are_slow_while_they_run() {
+    if !Path::new("/usr/bin/script").is_file() {
+        return println!("SKIP: there is no program `script` here, which makes a terminal");
+    }
+    let guest = Guest::new().passing("tiny::quick").passing("tiny::lazy").late(2).passing("tiny::last").image();
+
+    let drawn = on_a_terminal(run_image(&mark("terminal"), &guest.path).args(["--slow", "1", "--jobs", "1"]));
+
+    let at = |what: &str| drawn.find(what).unwrap_or_else(|| panic!("{what:?} was not drawn:\n{}", drawn.escape_debug()));
+    // A bar that counts, and what the guest does now.
+    assert!(at("1/3") < at("SLOW") && at("boot 1: tiny::lazy") < at("SLOW"), "{}", drawn.escape_debug());
+    // Marked while it runs, long before its result.
+    let slow = drawn[at("SLOW")..].find("PASS").map(|after| at("SLOW") + after).unwrap_or_else(|| panic!("{drawn}"));
+    assert!(drawn[slow..].contains("tiny::lazy"), "{}", drawn.escape_debug());
+    assert!(drawn.contains("3 passed, 0 failed, 0 skipped"));
+
+    // Where nobody watches, plain lines without a control character.
+    let said = finish(run_image(&mark("plain"), &guest.path).args(["--slow", "1", "--jobs", "1"]));
+    let slow = said.stdout.find("SLOW").unwrap_or_else(|| panic!("{said}"));
+    assert!(slow < said.stdout.find("PASS  tiny::lazy").unwrap(), "{said}");
+    assert!(!format!("{}{}", said.stdout, said.stderr).contains('\u{1b}'), "{said}");
 }
 
 #[test]

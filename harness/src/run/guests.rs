@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use channel::Expected;
 use chrono::{SecondsFormat, Utc};
 
+use super::board::Board;
 use super::boot::{Boot, Logs, Mission, Rig};
 use super::link::{Needs, Verdict};
 use super::plan::{Plan, Turn};
@@ -51,29 +52,6 @@ pub struct Run<'a> {
     board: Mutex<Board>,
     changed: Condvar,
     dumps: AtomicUsize,
-}
-
-/// What the guests' threads share.
-#[derive(Debug, Default)]
-struct Board {
-    /// Tests still to run; `None` until a guest has listed them.
-    plan: Option<Plan>,
-    /// Since when the plan is known.
-    listed: Option<Instant>,
-    /// The first guest has gone without a list.
-    over: bool,
-    /// Guests that have begun to take from the plan.
-    guests: usize,
-    /// What each guest that runs is made for.
-    running: Vec<Needs>,
-    findings: Findings,
-}
-
-impl Board {
-    /// What the next guest is made for: what no other guest is made for, if there is such work.
-    fn needs(&self, alone: bool) -> Option<Needs> {
-        self.plan.as_ref()?.needs(alone, &self.running)
-    }
 }
 
 impl<'a> Run<'a> {
@@ -144,8 +122,12 @@ impl<'a> Run<'a> {
 
     /// The guest that lists the tests, and at the end runs those that want to be alone.
     fn first_guest(&self) {
-        self.board().guests += 1;
-        self.boot(Needs::default(), true);
+        let first = Needs::default();
+        let mut board = self.board();
+        board.guests += 1;
+        board.expect(&first);
+        drop(board);
+        self.boot(first, true);
         while let Some((needs, alone)) = self.wait_for_work() {
             self.boot(needs, alone);
         }
@@ -161,7 +143,7 @@ impl<'a> Run<'a> {
             return;
         }
         loop {
-            let Some(needs) = self.board().needs(false) else { break };
+            let Some(needs) = self.board().claim(false) else { break };
             self.boot(needs, false);
         }
         self.board().guests -= 1;
@@ -192,11 +174,11 @@ impl<'a> Run<'a> {
         let mut board = self.board();
         loop {
             let alone = board.guests == 1;
-            let plan = board.plan.as_ref().filter(|_| !self.request.list)?;
-            if let Some(needs) = board.needs(alone) {
+            let waits = board.plan.as_ref().filter(|_| !self.request.list)?.has_measurements();
+            if let Some(needs) = board.claim(alone) {
                 return Some((needs, alone));
             }
-            if alone || !plan.waits_to_be_alone() {
+            if alone || !waits {
                 return None;
             }
             board = self.changed.wait_timeout(board, PULSE).unwrap_or_else(PoisonError::into_inner).0;
@@ -205,20 +187,24 @@ impl<'a> Run<'a> {
 
     /// One boot of a guest that is made for `needs`.
     fn boot(&self, needs: Needs, alone: bool) {
+        let mut is_coming = true;
         match self.refusal(&needs) {
-            Ok(None) => {}
-            Ok(Some(reason)) => return self.skip(&needs, &reason),
-            Err(problem) => return self.problem(&problem),
+            Ok(None) => {
+                if let Some((number, boot)) = self.begin(&needs) {
+                    let session = Session::new(boot, self.symbols);
+                    let mut guest = Guest { run: self, number, needs: needs.clone(), alone, is_coming, session };
+                    let ended = guest.converse();
+                    is_coming = guest.is_coming;
+                    self.end(number, guest.session, &ended);
+                }
+            }
+            Ok(Some(reason)) => self.skip(&needs, &reason),
+            Err(problem) => self.problem(&problem),
         }
-        self.board().running.push(needs.clone());
-        if let Some((number, boot)) = self.begin(&needs) {
-            let mut guest = Guest { run: self, number, needs: needs.clone(), alone, session: Session::new(boot, self.symbols) };
-            let ended = guest.converse();
-            self.end(number, guest.session, &ended);
-        }
-        let running = &mut self.board().running;
-        if let Some(place) = running.iter().position(|other| *other == needs) {
-            running.swap_remove(place);
+        let mut board = self.board();
+        board.has_gone(&needs);
+        if is_coming {
+            board.has_come(&needs);
         }
     }
 
@@ -428,6 +414,8 @@ struct Guest<'r, 'a> {
     number: usize,
     needs: Needs,
     alone: bool,
+    /// It has taken no test yet.
+    is_coming: bool,
     session: Session<'r>,
 }
 
@@ -512,8 +500,11 @@ impl Guest<'_, '_> {
     }
 
     /// The next test that this guest is made for.
-    fn take(&self, fresh: bool) -> Option<Turn> {
+    fn take(&mut self, fresh: bool) -> Option<Turn> {
         let mut board = self.run.board();
+        if std::mem::take(&mut self.is_coming) {
+            board.has_come(&self.needs);
+        }
         let alone = self.alone && board.guests == 1;
         let plan = board.plan.as_mut().filter(|_| !self.run.request.list)?;
         plan.take(&self.needs, fresh, alone)

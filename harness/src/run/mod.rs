@@ -6,6 +6,7 @@
 //! remains.
 
 pub mod archive;
+mod board;
 pub mod boot;
 pub mod check;
 pub mod guests;

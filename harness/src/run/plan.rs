@@ -102,18 +102,23 @@ impl Plan {
     }
 
     /// What the next guest is made for; `None`: nothing is left to do. `alone` is whether no other guest runs, `running` what the others
-    /// are made for: tests of a kind that has no guest yet come first, since some of them wait for long while others work.
+    /// are made for: tests of a kind that has no guest yet come first, since some of them wait for long while others work. Each of those
+    /// guests that are `coming` will take a test.
     #[must_use]
-    pub fn needs(&self, alone: bool, running: &[Needs]) -> Option<Needs> {
-        let ready = || self.pending.iter().filter(|turn| self.halted.is_none() && (alone || !turn.is_alone()));
+    pub fn needs(&self, alone: bool, running: &[Needs], coming: &[Needs]) -> Option<Needs> {
+        let is_ready = |turn: &&Turn| self.halted.is_none() && (alone || !turn.is_alone());
+        let of_kind = |needs: &Needs| self.pending.iter().filter(is_ready).filter(|turn| turn.test.needs == *needs).count();
+        let taken = |needs: &Needs| coming.iter().filter(|other| *other == needs).count();
+        let is_left = |turn: &&Turn| of_kind(&turn.test.needs) > taken(&turn.test.needs);
+        let ready = || self.pending.iter().filter(is_ready).filter(is_left);
         let new = ready().find(|turn| !running.contains(&turn.test.needs));
         new.or_else(|| ready().next()).map(|turn| turn.test.needs.clone())
     }
 
-    /// Whether what is left waits until no other guest runs.
+    /// Whether there is something left that waits until no other guest runs.
     #[must_use]
-    pub fn waits_to_be_alone(&self) -> bool {
-        self.needs(false, &[]).is_none() && self.needs(true, &[]).is_some()
+    pub fn has_measurements(&self) -> bool {
+        self.halted.is_none() && self.pending.iter().any(Turn::is_alone)
     }
 
     /// The next test for a guest that is made for `needs`. A test is tried again in a guest that has run none (`fresh`).
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn a_second_attempt_waits_for_a_fresh_guest() {
         let mut plan = plan(&Request::default());
-        let needs = plan.needs(false, &[]).unwrap();
+        let needs = plan.needs(false, &[], &[]).unwrap();
         let mut turn = plan.take(&needs, false, false).unwrap();
         turn.earlier.push(crate::report::tests::sample().tests.remove(1));
         plan.again(turn);
@@ -226,16 +231,27 @@ mod tests {
     fn a_guest_is_made_for_what_no_other_guest_is_made_for() {
         let plan = plan(&Request::default());
         let (plain, bare) = (Needs::default(), Needs { verifier: false, ..Needs::default() });
-        assert_eq!(plan.needs(false, &[]), Some(plain.clone()));
-        assert_eq!(plan.needs(false, std::slice::from_ref(&plain)), Some(bare.clone()));
-        assert_eq!(plan.needs(false, &[plain.clone(), bare]), Some(plain));
+        assert_eq!(plan.needs(false, &[], &[]), Some(plain.clone()));
+        assert_eq!(plan.needs(false, std::slice::from_ref(&plain), &[]), Some(bare.clone()));
+        assert_eq!(plan.needs(false, &[plain.clone(), bare], &[]), Some(plain));
+    }
+
+    #[test]
+    fn no_guest_is_made_for_tests_that_guests_which_are_coming_will_take() {
+        let plan = plan(&Request::default());
+        let (plain, bare) = (Needs::default(), Needs { verifier: false, ..Needs::default() });
+        // Two plain tests and a bare one, beside the measurement.
+        assert_eq!(plan.needs(false, &[], std::slice::from_ref(&bare)), Some(plain.clone()));
+        assert_eq!(plan.needs(false, &[], &[plain.clone(), bare.clone()]), Some(plain.clone()));
+        assert_eq!(plan.needs(false, &[], &[plain.clone(), bare, plain]), None);
     }
 
     #[test]
     fn measurements_wait_until_no_other_guest_runs() {
         let request = Request { suites: vec!["perf".into()], ..Request::default() };
         let mut plan = plan(&request);
-        assert!(plan.waits_to_be_alone());
+        assert!(plan.has_measurements());
+        assert_eq!(plan.needs(false, &[], &[]), None);
         assert!(plan.take(&Needs::default(), true, false).is_none());
         assert!(plan.take(&Needs::default(), true, true).is_some());
     }
@@ -245,7 +261,7 @@ mod tests {
         let mut plan = plan(&Request::default());
         plan.halt("a test failed");
         plan.halt("later");
-        assert_eq!(plan.needs(true, &[]), None);
+        assert_eq!(plan.needs(true, &[], &[]), None);
         let (left, reason) = plan.leave();
         assert_eq!((left.len(), reason.as_str()), (4, "a test failed"));
     }
