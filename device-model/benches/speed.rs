@@ -17,6 +17,8 @@ use device_model::pci::Function;
 use device_model::relay::RelayDevice;
 use device_model::serve::vfio_user::message::*;
 use device_model::testing::*;
+use device_model::trace::replay::Story;
+use device_model::trace::{Compression, Reader, Recorder, RecordingVirtio, Trace, What, Writer, virtio_header};
 use device_model::virtio::pci::VirtioPci;
 use protocol::hardware::{Opcode, QUEUE_SIZE};
 use vm_memory::{FileOffset, Permissions};
@@ -42,6 +44,8 @@ fn main() {
     trapped_read();
     echoes();
     interrupts();
+    recording();
+    reading();
 }
 
 /// Time of one of `count` operations in the best round, in nanoseconds.
@@ -153,6 +157,100 @@ fn interrupts() {
         1e9 / round,
         1e9 / floor,
         round / floor
+    );
+}
+
+/// What it costs to record: the same driver over a socket, by turns with a device that is recorded into a file and with one that is not.
+fn recording() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let trace = |name: &str| {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        Trace::new(file, &virtio_header("relay", RelayDevice::new()), Compression::None).unwrap()
+    };
+    let recorded = |trace: &Trace| {
+        let device = RecordingVirtio::new(RelayDevice::new(), trace.clone());
+        common::serve(Recorder::beside_chains(VirtioPci::new(device), trace.clone()))
+    };
+
+    let (plain, traced) = (common::serve(VirtioPci::new(RelayDevice::new())), recorded(&trace("registers")));
+    let mut clients = [Client::connect(&plain), Client::connect(&traced)];
+    let read = |client: &mut Client, count: usize| {
+        (0..count).for_each(|_| {
+            black_box(client.read32(BAR, CONFIG));
+        })
+    };
+    let [without, with] = by_turns(4_000, |which, count| read(&mut clients[which], count));
+    told("register reads", without, with);
+
+    for (payload, batch) in [(64, 1), (64, 64), (PAYLOAD, 1), (PAYLOAD, 64)] {
+        let (plain, traced) = (common::serve(VirtioPci::new(RelayDevice::new())), recorded(&trace("echoes")));
+        let mut pairs = [&plain, &traced].map(|served| {
+            let mut client = Client::connect(served);
+            let driver = Driver::start(client.memory.clone(), &mut client);
+            driver.write_commands(&vec![7; payload]);
+            (client, driver)
+        });
+        let rounds = 2048 / batch;
+        let [without, with] = by_turns(rounds, |which, count| {
+            let (client, driver) = &mut pairs[which];
+            (0..count).for_each(|_| client.round(driver, batch));
+        });
+        told(&format!("echoes of {payload} bytes, by {batch}"), without, with);
+    }
+}
+
+fn told(what: &str, without: f64, with: f64) {
+    println!(
+        "recorded: {what:28} {:8.2} us   not recorded {:8.2} us   cost {:5.1} %",
+        with / 1e3,
+        without / 1e3,
+        (with / without - 1.0) * 100.0
+    );
+}
+
+/// Times of one operation of two kinds, measured by turns so that both have the same weather: the best round of each.
+fn by_turns(count: usize, mut run: impl FnMut(usize, usize)) -> [f64; 2] {
+    (0..2).for_each(|which| run(which, count / 10 + 1));
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..4 * ROUNDS {
+        for (which, best) in best.iter_mut().enumerate() {
+            let start = Instant::now();
+            run(which, count);
+            *best = best.min(start.elapsed().as_nanos() as f64 / count as f64);
+        }
+    }
+    best
+}
+
+/// How fast a trace is read, and how long its events are.
+fn reading() {
+    const EVENTS: u64 = 2_000_000;
+    let mut writer = Writer::new(Vec::new(), &virtio_header("relay", RelayDevice::new()), Compression::None).unwrap();
+    let header = writer.written();
+    for number in 0..EVENTS {
+        // Polls and doorbells, ten microseconds apart.
+        let what = if number % 2 == 0 {
+            What::Read { bar: 2, offset: 0x2000 + 4 * (number % 12), data: &[1, 2, 3, 4] }
+        } else {
+            What::Write { bar: 2, offset: 0x3000, data: &[0, 0] }
+        };
+        writer.append(number * 10_000, false, &what).unwrap();
+    }
+    writer.finish().unwrap();
+    let bytes = writer.into_inner();
+    let length = (bytes.len() as u64 - header) as f64 / EVENTS as f64;
+    let stream = measure(1, |_| {
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        while let Some(event) = reader.next().unwrap() {
+            black_box(event);
+        }
+    });
+    let story = measure(1, |_| drop(black_box(Story::read(&mut Reader::new(&bytes[..]).unwrap()).unwrap())));
+    let rate = |time: f64| EVENTS as f64 * 1e9 / time;
+    println!(
+        "trace: {length:.1} bytes a register event, {:.0} events read a second, {:.0} taken in for a replay",
+        rate(stream),
+        rate(story)
     );
 }
 

@@ -26,6 +26,9 @@ enum Command {
         /// TOML file.
         plan: PathBuf,
     },
+    /// Stand between a vfio-user client and a server, pass all that they say, and write a trace of it, until one has gone. Prints
+    /// `ready SOCKET` when a virtual machine can connect.
+    Tap(Tap),
     /// Serve one device on a socket until SIGTERM or SIGINT. Prints `ready SOCKET` when a virtual machine can connect, and how.
     Serve(Serve),
 }
@@ -75,6 +78,35 @@ struct Serve {
     log: String,
 }
 
+/// What a tap stands between, and where its trace goes.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Tap {
+    /// Path of the Unix socket to create: a virtual machine connects there as it would to the server.
+    #[arg(long, value_name = "PATH")]
+    pub listen: PathBuf,
+    /// Path of the server's Unix socket.
+    #[arg(long, value_name = "PATH")]
+    pub connect: PathBuf,
+    /// File to write the trace to.
+    #[arg(long, value_name = "FILE")]
+    pub record: PathBuf,
+    /// What the trace calls the device.
+    #[arg(long, value_name = "NAME", default_value = "tapped")]
+    pub name: String,
+    /// What the trace shall say of the recording, as NAME=VALUE; can be given again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = note)]
+    pub note: Vec<(String, String)>,
+    /// Share guest memory with the server. What the device reads and writes there is not in the trace then.
+    #[arg(long)]
+    pub pass_memory: bool,
+    /// Work without giving up access to files, networks and programs: for strace and the like.
+    #[arg(long)]
+    pub no_sandbox: bool,
+    /// What to log on standard error: off, error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = |text: &str| level(text).map_err(|error| error.to_string()))]
+    pub log: LevelFilter,
+}
+
 /// The devices this program has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DeviceKind {
@@ -98,6 +130,8 @@ pub enum Transport {
 pub enum Task {
     /// Serve a device.
     Serve(Box<Configuration>),
+    /// Tap a device that somebody else serves.
+    Tap(Box<Tap>),
     /// Nothing more: a plan of faults was to be checked, and it is one.
     Nothing,
 }
@@ -149,7 +183,7 @@ pub enum UsageError {
     #[error("--log {0}: no such level; choose off, error, warn, info, debug or trace")]
     LogLevel(String),
     /// Longer than a socket's path can be.
-    #[error("--socket: {0} is longer than the 107 bytes that a socket's path can have; choose a shorter one")]
+    #[error("{0} is longer than the 107 bytes that a socket's path can have; choose a shorter one")]
     SocketPath(PathBuf),
     /// No rules.
     #[error("--rules {0}: {1}")]
@@ -168,6 +202,14 @@ impl TryFrom<Arguments> for Task {
     fn try_from(arguments: Arguments) -> Result<Self, UsageError> {
         match arguments.command {
             Command::Check { transport, plan } => read_plan(&plan, |kind| possible_on(transport, kind)).map(|_| Self::Nothing),
+            Command::Tap(arguments) => {
+                let long = |path: &PathBuf| path.as_os_str().len() > 107;
+                let path = [&arguments.listen, &arguments.connect].into_iter().find(|path| long(path)).cloned();
+                match path {
+                    Some(long) => Err(UsageError::SocketPath(long)),
+                    None => Ok(Self::Tap(Box::new(arguments))),
+                }
+            }
             Command::Serve(arguments) => {
                 Configuration::try_from(arguments).map(|configuration| Self::Serve(Box::new(configuration)))
             }
@@ -201,7 +243,7 @@ fn read_rules(path: PathBuf) -> Result<Rules, UsageError> {
 }
 
 /// Take a note of the command line apart.
-fn note(text: &str) -> Result<(String, String), String> {
+pub(crate) fn note(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a note is NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -233,7 +275,7 @@ mod tests {
         let words = ["device-model"].into_iter().chain(words.split_whitespace());
         match Arguments::try_parse_from(words).expect("clap takes it").try_into()? {
             Task::Serve(configuration) => Ok(*configuration),
-            Task::Nothing => panic!("nothing to serve"),
+            Task::Tap(_) | Task::Nothing => panic!("nothing to serve"),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The `device-model` program: one device on one socket. Exit status 0 after a clean stop, 2 for a wrong command line, 3 when the
 //! environment does not let it serve; 1 when a driver did something else than the trace that it met.
 
+mod tap;
+
 use std::fs::File;
 use std::io::{BufReader, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -18,8 +20,8 @@ use device_model::process;
 use device_model::relay::RelayDevice;
 use device_model::sandbox;
 use device_model::serve::{SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
-use device_model::trace::replay::{ReplayVirtio, Story, Verdict};
-use device_model::trace::{Compression, Reader, Recorder, RecordingVirtio, Trace, virtio_header};
+use device_model::trace::replay::{ReplayBus, ReplayVirtio, Story, Verdict};
+use device_model::trace::{Compression, Level, Reader, Recorder, RecordingVirtio, Trace, virtio_header};
 use device_model::virtio::VirtioDevice;
 use device_model::virtio::pci::VirtioPci;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
@@ -33,17 +35,30 @@ const DIVERGED: u8 = 1;
 
 fn main() -> ExitCode {
     // clap itself ends the process with status 2.
-    let configuration = match Task::try_from(Arguments::parse()) {
-        Ok(Task::Serve(configuration)) => configuration,
+    let task = match Task::try_from(Arguments::parse()) {
+        Ok(task @ (Task::Serve(_) | Task::Tap(_))) => task,
         Ok(Task::Nothing) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("device-model: {error}");
             return ExitCode::from(BAD_USAGE);
         }
     };
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_max_level(configuration.log).with_ansi(colours).with_writer(std::io::stderr).init();
-    match serve(&configuration) {
+    let log = |level| {
+        let colours = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(colours).with_writer(std::io::stderr).init();
+    };
+    let outcome = match task {
+        Task::Serve(configuration) => {
+            log(configuration.log);
+            serve(&configuration)
+        }
+        Task::Tap(arguments) => {
+            log(arguments.log);
+            tap::perform(&arguments)
+        }
+        Task::Nothing => Ok(ExitCode::SUCCESS),
+    };
+    match outcome {
         Ok(exit) => exit,
         Err(error) => {
             eprintln!("device-model: {error}");
@@ -137,20 +152,25 @@ fn tell(
     let story = Arc::new(Story::read(&mut reader).map_err(|error| named(&error))?);
     let mut report = replay.verdict.as_ref().map(File::create).transpose()?;
     let verdict = Verdict::new()?;
-    let device = || ReplayVirtio::new(story.clone(), replay.mode, replay.rules.clone(), verdict.clone());
-    let first = device().ok_or_else(|| named(&"it is no trace of a virtio device, and only those can be replayed so far"))?;
     let ready = either(stop, verdict.divergence())?;
-    match transport {
-        Transport::VfioUser => {
-            let mut server = vfio_user::Server::new();
-            server.add("trace", listener, Function::new(Box::new(VirtioPci::new(first)))?)?;
-            begin()?;
-            server.run(ready.as_fd())?;
+    let Replay { mode, rules, .. } = replay;
+    let virtio = || ReplayVirtio::new(story.clone(), *mode, rules.clone(), verdict.clone());
+    if story.header().level == Level::Bus {
+        if transport == Transport::VhostUser {
+            return Err(named(&"it was recorded at the bus, and a device on vhost-user is virtio: replay it on vfio-user").into());
         }
-        Transport::VhostUser => {
-            first.abandon();
-            begin()?;
-            vhost_user::serve(&listener, || device().expect("the first could be made"), ready.as_fd())?;
+        let device =
+            ReplayBus::new(story.clone(), *mode, rules.clone(), verdict.clone()).ok_or("the level was just looked at")?;
+        serve_function(Box::new(device), listener, begin, ready.as_fd())?;
+    } else {
+        let first = virtio().ok_or_else(|| named(&"it says of itself what no virtio device can be"))?;
+        match transport {
+            Transport::VfioUser => serve_function(Box::new(VirtioPci::new(first)), listener, begin, ready.as_fd())?,
+            Transport::VhostUser => {
+                first.abandon();
+                begin()?;
+                vhost_user::serve(&listener, || virtio().expect("the first could be made"), ready.as_fd())?;
+            }
         }
     }
     // The device is gone, so that it has said its last word.
@@ -160,6 +180,19 @@ fn tell(
         serde_json::to_writer(report, &outcome)?;
     }
     Ok(if outcome.diverged { ExitCode::from(DIVERGED) } else { ExitCode::SUCCESS })
+}
+
+/// Serve a device on PCI until all is over; it is gone afterwards.
+fn serve_function(
+    device: Box<dyn Device>,
+    listener: UnixListener,
+    begin: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>,
+    stop: BorrowedFd<'_>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = vfio_user::Server::new();
+    server.add("trace", listener, Function::new(device)?)?;
+    begin()?;
+    Ok(server.run(stop)?)
 }
 
 /// A descriptor that is readable when one of two is.

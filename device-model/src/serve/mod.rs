@@ -6,7 +6,7 @@ use std::path::Path;
 pub mod invitation;
 mod listener;
 mod program;
-mod socket;
+pub(crate) mod socket;
 
 pub mod vfio_user;
 pub mod vhost_user;

@@ -1,8 +1,9 @@
-//! The whole `main` of a program that serves a device of one's own: one call, and the program has a socket, faults, a log and a sandbox.
+//! The whole `main` of a program that serves a device of one's own: one call, and the program has a socket, faults, a log, a trace and a sandbox.
 //!
 //! Such a program takes the path of its socket, and the options that `--help` lists. It ends with status 0 after SIGTERM or SIGINT, 2 for a wrong
 //! command line, 3 when the environment does not let it serve.
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -12,10 +13,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::{ListenError, SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
-use crate::cli::{Transport, UsageError, level, possible_on, read_plan};
+use crate::cli::{Transport, UsageError, level, note, possible_on, read_plan};
 use crate::device::Device;
 use crate::fault::{Faulty, FaultyVirtio, Kind, Plan};
 use crate::pci::Function;
+use crate::trace::{Compression, Header, Recorder, RecordingVirtio, Trace, virtio_header};
 use crate::virtio::VirtioDevice;
 use crate::virtio::pci::VirtioPci;
 use crate::{process, sandbox};
@@ -35,6 +37,12 @@ struct Arguments {
     /// TOML file that says which faults to inject, and when.
     #[arg(long, value_name = "PLAN")]
     faults: Option<PathBuf>,
+    /// File to write a trace of all that the device is asked and does to.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// What the trace shall say of the recording, as NAME=VALUE; can be given again.
+    #[arg(long, value_name = "NAME=VALUE", requires = "record", value_parser = note)]
+    note: Vec<(String, String)>,
     /// What to log on standard error: off, error, warn, info, debug, or trace (each access). Without a level: trace.
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_value = "info", default_missing_value = "trace")]
     log: String,
@@ -54,7 +62,15 @@ pub fn device(device: impl Device + 'static) -> ExitCode {
         let plan = arguments.plan(|kind| {
             if kind.is_of_a_queue() { Err("the device has no virtqueues that this could happen to") } else { Ok(()) }
         })?;
-        if plan.faults.is_empty() { arguments.serve_pci(device) } else { arguments.serve_pci(Faulty::new(device, &plan)) }
+        let trace = arguments.trace(|name| Header::of_device(name, &device.identity()))?;
+        // What is recorded is what the driver sees: faults are inside.
+        match (plan.faults.is_empty(), &trace) {
+            (true, None) => arguments.serve_pci(device),
+            (true, Some(trace)) => arguments.serve_pci(Recorder::new(device, trace.clone())),
+            (false, None) => arguments.serve_pci(Faulty::new(device, &plan)),
+            (false, Some(trace)) => arguments.serve_pci(Recorder::new(Faulty::new(device, &plan), trace.clone())),
+        }?;
+        finish(trace)
     })
 }
 
@@ -64,13 +80,26 @@ pub fn virtio<V: VirtioDevice + 'static>(device: impl Fn() -> V) -> ExitCode {
         let transport = arguments.transport;
         let plan = arguments.plan(|kind| possible_on(transport, kind))?;
         let faulty = || FaultyVirtio::new(device(), &plan);
-        match (transport, plan.faults.is_empty()) {
-            (Transport::VfioUser, true) => arguments.serve_pci(VirtioPci::new(device())),
-            (Transport::VfioUser, false) => arguments.serve_pci(Faulty::new(VirtioPci::new(faulty()), &plan)),
-            (Transport::VhostUser, true) => arguments.serve_virtio(device),
-            (Transport::VhostUser, false) => arguments.serve_virtio(faulty),
-        }
+        let trace = arguments.trace(|name| virtio_header(name, device()))?;
+        match (transport, plan.faults.is_empty(), &trace) {
+            (Transport::VfioUser, true, None) => arguments.serve_pci(VirtioPci::new(device())),
+            (Transport::VfioUser, false, None) => arguments.serve_pci(Faulty::new(VirtioPci::new(faulty()), &plan)),
+            (Transport::VfioUser, _, Some(trace)) => {
+                let recorded = VirtioPci::new(RecordingVirtio::new(faulty(), trace.clone()));
+                arguments.serve_pci(Recorder::beside_chains(Faulty::new(recorded, &plan), trace.clone()))
+            }
+            (Transport::VhostUser, true, None) => arguments.serve_virtio(device),
+            (Transport::VhostUser, false, None) => arguments.serve_virtio(faulty),
+            (Transport::VhostUser, _, Some(trace)) => arguments.serve_virtio(|| RecordingVirtio::new(faulty(), trace.clone())),
+        }?;
+        finish(trace)
     })
+}
+
+/// Write what the trace still lacks.
+fn finish(trace: Option<Trace>) -> Outcome {
+    let Some(trace) = trace else { return Ok(()) };
+    trace.finish().map_err(|error| format!("the trace cannot be finished: {error}").into())
 }
 
 fn run(serve: impl FnOnce(&Arguments) -> Outcome) -> ExitCode {
@@ -93,6 +122,19 @@ fn run(serve: impl FnOnce(&Arguments) -> Outcome) -> ExitCode {
 impl Arguments {
     fn plan(&self, possible: impl Fn(Kind) -> Result<(), &'static str>) -> Result<Plan, UsageError> {
         self.faults.as_deref().map_or_else(|| Ok(Plan::default()), |path| read_plan(path, possible))
+    }
+
+    /// Begin the trace, before files are out of reach.
+    fn trace(&self, header: impl FnOnce(&str) -> Header) -> Result<Option<Trace>, String> {
+        let Some(path) = &self.record else { return Ok(None) };
+        let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let name = program.file_stem().map_or_else(|| "device".into(), |name| name.to_string_lossy());
+        let mut header = header(&name);
+        header.notes.extend(self.note.iter().cloned());
+        File::create(path)
+            .and_then(|file| Trace::new(file, &header, Compression::None))
+            .map(Some)
+            .map_err(|error| format!("--record {}: {error}", path.display()))
     }
 
     fn serve_pci(&self, device: impl Device + 'static) -> Outcome {

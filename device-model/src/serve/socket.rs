@@ -19,7 +19,7 @@ const _: () = assert!(size_of::<Control>() == unsafe { libc::CMSG_SPACE(4 * MAX_
 
 /// What one call brought.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(crate) enum Received {
     /// Bytes, and whether more descriptors came with them than are taken: those are closed.
     Bytes { count: usize, too_many_fds: bool },
     /// Nothing to read now.
@@ -31,7 +31,7 @@ pub(super) enum Received {
 /// Read what is there into `buffer`; descriptors that came along are added to `fds`.
 ///
 /// The kernel ends a read behind a piece of data that carries descriptors, so they belong to the last message that begins in the buffer.
-pub(super) fn receive(socket: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<Received> {
+pub(crate) fn receive(socket: &UnixStream, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<Received> {
     let mut control = Control([0; _]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: msghdr is plain data for which zeroes mean "absent".
@@ -88,13 +88,18 @@ fn take_descriptors(message: &libc::msghdr, fds: &mut Vec<OwnedFd>) -> bool {
 
 /// Send as much of `bytes` as the socket takes now, the descriptor with the first of them. Zero means: later.
 pub(super) fn send(socket: &UnixStream, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+    send_many(socket, bytes, fd.as_slice())
+}
+
+/// The same with several descriptors, at most [`MAX_FDS`].
+pub(crate) fn send_many(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let count = match fd {
-        None => {
+    let count = match fds {
+        [] => {
             // SAFETY: the buffer is valid for reads of its length.
             unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) }
         }
-        Some(fd) => send_with(socket, bytes, fd, flags),
+        fds => send_with(socket, bytes, &fds[..fds.len().min(MAX_FDS)], flags),
     };
     if count < 0 {
         return match io::Error::last_os_error() {
@@ -105,7 +110,7 @@ pub(super) fn send(socket: &UnixStream, bytes: &[u8], fd: Option<BorrowedFd<'_>>
     Ok(count as usize)
 }
 
-fn send_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>, flags: i32) -> isize {
+fn send_with(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: i32) -> isize {
     let mut control = Control([0; _]);
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: msghdr is plain data for which zeroes mean "absent".
@@ -113,16 +118,18 @@ fn send_with(socket: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>, flags: i32) 
     message.msg_iov = &mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
+    let room = (fds.len() * size_of::<i32>()) as u32;
     // SAFETY: CMSG_SPACE and CMSG_LEN compute from their argument alone.
-    let (space, length) = unsafe { (libc::CMSG_SPACE(4), libc::CMSG_LEN(4)) };
+    let (space, length) = unsafe { (libc::CMSG_SPACE(room), libc::CMSG_LEN(room)) };
     message.msg_controllen = space as usize;
-    // SAFETY: the control area is large enough for one header and one descriptor, and aligned for it.
+    // SAFETY: the control area is large enough for one header and `MAX_FDS` descriptors, and aligned for it.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&message);
         (*header).cmsg_level = libc::SOL_SOCKET;
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = length as usize;
-        libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd.as_raw_fd());
+        let data = libc::CMSG_DATA(header).cast::<i32>();
+        fds.iter().enumerate().for_each(|(index, fd)| data.add(index).write_unaligned(fd.as_raw_fd()));
     }
     // SAFETY: `message` names buffers that outlive the call; the kernel does not write to the one it sends.
     unsafe { libc::sendmsg(socket.as_raw_fd(), &message, flags) }

@@ -12,6 +12,7 @@ use crate::relay::RelayDevice;
 use crate::serve::vfio_user::connection::{Connection, Stream};
 use crate::serve::vfio_user::message::{FLAG_ERROR, FLAG_NO_REPLY, FLAG_TYPE, HEADER_SIZE, Header, command as commands};
 use crate::serve::vfio_user::session::{Answer, Request, Session};
+use crate::trace::replay::{Mode, ReplayBus, Rules, Story, Verdict};
 use crate::trace::{MAX_DATA, Reader};
 use crate::virtio::pci::VirtioPci;
 
@@ -174,5 +175,19 @@ pub fn trace(data: &[u8]) {
         let Ok(()) = reader.seek(number) else { continue };
         assert!(reader.position() <= events);
         while let Ok(Some(_)) = reader.next() {}
+    }
+    // A device that tells what such a trace says.
+    if let (Ok(mut reader), Ok(verdict)) = (Reader::new(Cursor::new(bytes)), Verdict::new())
+        && let Ok(story) = Story::read(&mut reader)
+        && let Some(device) = ReplayBus::new(story.into(), Mode::Ordered, Rules::default(), verdict)
+        && let Ok(function) = Function::new(Box::new(device))
+    {
+        let mut machine = Machine::new(function, MEMORY);
+        for (bar, offset) in [(0, 0), (0, 4), (2, 0x14)] {
+            machine.read32(bar, offset);
+            machine.write(bar, offset, &[1, 0, 0, 0]);
+            machine.wires.now += 1_000_000;
+            machine.settle(16);
+        }
     }
 }

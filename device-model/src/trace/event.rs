@@ -243,7 +243,7 @@ const OWN_ACCORD: u8 = 0x80;
 /// A larger step of time stands before the event, in an event of its own, so that a register event stays short.
 const LONGEST_STEP: u64 = 1 << 28;
 
-impl What<'_> {
+impl<'a> What<'a> {
     /// Its kind.
     pub const fn kind(&self) -> Kind {
         match self {
@@ -270,7 +270,7 @@ impl What<'_> {
     }
 
     /// Its data, if its kind has some.
-    pub const fn data(&self) -> &[u8] {
+    pub const fn data(&self) -> &'a [u8] {
         match self {
             Self::Read { data, .. }
             | Self::Write { data, .. }

@@ -38,11 +38,37 @@ pub(super) const STORED_ZSTD: u8 = 1;
 
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-/// CRC-32C of some parts, one behind the other.
+/// CRC-32C of some parts, one behind the other: by the processor's own instruction where it has one.
 pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("sse4.2") {
+        // SAFETY: the processor has the instructions, as it has just said.
+        return !parts.iter().fold(u32::MAX, |sum, part| unsafe { by_instruction(sum, part) });
+    }
+    by_table(parts)
+}
+
+fn by_table(parts: &[&[u8]]) -> u32 {
     let mut digest = CRC.digest();
     parts.iter().for_each(|part| digest.update(part));
     digest.finalize()
+}
+
+/// Go on with a sum that is not inverted at its end yet.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn by_instruction(sum: u32, bytes: &[u8]) -> u32 {
+    use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+    let (words, rest) = bytes.as_chunks();
+    let mut wide = u64::from(sum);
+    for word in words {
+        wide = _mm_crc32_u64(wide, u64::from_le_bytes(*word));
+    }
+    let mut sum = wide as u32;
+    for byte in rest {
+        sum = _mm_crc32_u8(sum, *byte);
+    }
+    sum
 }
 
 /// Why a trace cannot be read, or no further.
@@ -201,4 +227,21 @@ pub(crate) fn around(content: &[u8], packed: bool) -> Vec<u8> {
     bytes.extend(checksum(&[&head, content]).to_le_bytes());
     bytes.extend(content);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processors_checksum_is_the_tables_however_the_bytes_are_cut() {
+        let bytes: Vec<u8> = (0..1000_u32).map(|index| (index * 7) as u8).collect();
+        for length in [0, 1, 7, 8, 9, 64, 999] {
+            for cut in [0, length / 3, length] {
+                let parts = [&bytes[..cut], &bytes[cut..length]];
+                assert_eq!(checksum(&parts), by_table(&parts), "{length} bytes cut at {cut}");
+            }
+        }
+        assert_eq!(checksum(&[b"123456789"]), 0xe306_9283, "the check value of the catalogue");
+    }
 }

@@ -68,6 +68,16 @@ enum Line {
     Reset {
         time: Option<u64>,
     },
+    /// How large a BAR is.
+    Bar {
+        bar: usize,
+        size: u64,
+    },
+    /// Where the vector table is, and for how many vectors.
+    Vectors {
+        bar: usize,
+        vectors: u16,
+    },
     /// Understood, and of no concern here.
     Idle,
 }
@@ -78,33 +88,58 @@ enum Line {
 /// The input's.
 pub fn survey(input: impl BufRead, dialect: Dialect) -> io::Result<Survey> {
     let mut header = Header { device: "imported".into(), pin: true, ..Header::default() };
-    let mut vectors = 0;
+    let (mut vectors, mut table) = (0, None);
+    let (mut needed, mut told) = ([0_u64; 6], [0_u64; 6]);
+    // The part of configuration space that every device has, as it was read first.
+    let mut config: [Option<u8>; 64] = [None; 64];
     let mut parser = Parser::new(dialect);
     for_each_line(input, |_, line| {
         match parser.parse(line) {
             Some(Line::Access { bar, offset, size, .. }) => {
-                let needed = (offset + size as u64).next_power_of_two().max(0x1000);
-                if let Some(slot) = header.bars.get_mut(usize::from(bar)) {
-                    let size = slot.map_or(needed, |shape| shape.size.max(needed));
-                    *slot = Some(BarShape { kind: Decoding::Memory32, size, prefetchable: false });
+                if let Some(needed) = needed.get_mut(usize::from(bar)) {
+                    *needed = (*needed).max((offset + size as u64).next_power_of_two().max(0x1000));
                 }
             }
             Some(Line::Interrupt { vector, .. }) => vectors = vectors.max(vector + 1),
-            Some(Line::Config { offset: 0, size: 4, value, write: false, .. }) => {
-                (header.ids[0], header.ids[1]) = (value as u16, (value >> 16) as u16);
+            Some(Line::Bar { bar, size }) => told[bar] = size,
+            Some(Line::Vectors { bar, vectors: entries }) => {
+                vectors = vectors.max(entries);
+                table = Some(bar);
+            }
+            Some(Line::Config { offset, size, value, write: false, .. }) => {
+                let room = config.iter_mut().skip(offset as usize).take(size);
+                room.zip(value.to_le_bytes()).for_each(|(room, byte)| *room = room.or(Some(byte)));
             }
             _ => {}
         }
         Ok(())
     })?;
+    let byte = |at: usize| config[at].unwrap_or(0);
+    let word = |at: usize| u16::from_le_bytes([byte(at), byte(at + 1)]);
+    header.ids = [word(0), word(2), word(0x2c), word(0x2e)];
+    (header.revision, header.class) = (byte(8), u32::from(byte(9)) | u32::from(word(10)) << 8);
     if let Some(ids) = parser.ids {
         (header.ids[0], header.ids[1]) = ids;
     }
-    header.bars.iter_mut().flatten().for_each(|shape| shape.size = shape.size.min(1 << 31));
-    if vectors > 0
-        && let Some(free) = header.bars.iter().position(Option::is_none)
-    {
-        header.msix = Some((free, vectors.min(2048)));
+    // A BAR with nothing but the vector table is the PCI function's own.
+    let table = table.filter(|bar| needed[*bar] == 0);
+    for bar in (0..6).filter(|bar| Some(*bar) != table) {
+        let size = told[bar].max(needed[bar]).min(1 << 31);
+        if size > 0 {
+            let low = byte(0x10 + 4 * bar);
+            let kind = match (low & 1, low & 6) {
+                (1, _) => Decoding::Ports,
+                (_, 4) => Decoding::Memory64,
+                _ => Decoding::Memory32,
+            };
+            let size = size.next_power_of_two();
+            header.bars[bar] = Some(BarShape { kind, size, prefetchable: low & 9 == 8 });
+        }
+    }
+    if vectors > 0 {
+        let upper = |bar: usize| bar > 0 && header.bars[bar - 1].is_some_and(|below| below.kind == Decoding::Memory64);
+        let free = table.or_else(|| (0..6).find(|bar| header.bars[*bar].is_none() && !upper(*bar)));
+        header.msix = free.map(|bar| (bar, vectors.min(2048)));
     }
     Ok(Survey { header })
 }
@@ -130,7 +165,7 @@ pub fn import<W: Write>(
             return Ok(());
         };
         let (time, own) = match parsed {
-            Line::Idle => return Ok(()),
+            Line::Idle | Line::Bar { .. } | Line::Vectors { .. } => return Ok(()),
             Line::Interrupt { time, .. } | Line::Pin { time, .. } => (time, true),
             Line::Access { time, .. } | Line::Config { time, .. } | Line::Reset { time } => (time, false),
         };
@@ -148,7 +183,7 @@ pub fn import<W: Write>(
             Line::Config { offset, size, .. } => What::ConfigWrite { offset, data: &bytes[..size] },
             Line::Interrupt { vector, .. } => What::Interrupt { vector },
             Line::Pin { level, .. } => What::Pin { level },
-            Line::Reset { .. } | Line::Idle => What::Reset,
+            Line::Reset { .. } | Line::Idle | Line::Bar { .. } | Line::Vectors { .. } => What::Reset,
         };
         sums.events += 1;
         writer.append(last, own, &what)
@@ -256,6 +291,25 @@ impl Parser {
                     .ok()
                     .filter(|vector| *vector < 2048)?;
                 if self.is_ours(device) { Some(Line::Interrupt { time, vector }) } else { Some(Line::Idle) }
+            }
+            "vfio_region_setup" => {
+                // Device NAME, region N "NAME BAR N", flags: 0x3, offset: 0x0, size: 0x100000
+                let (device, after) = rest.strip_prefix("Device ")?.split_once(", region ")?;
+                let bar = after.split_whitespace().next()?.parse().ok().filter(|bar| *bar < 6);
+                let size = number(after.rsplit_once("size: ")?.1)?;
+                match bar.filter(|_| self.is_ours(device)) {
+                    Some(bar) => Some(Line::Bar { bar, size }),
+                    None => Some(Line::Idle),
+                }
+            }
+            "vfio_msix_early_setup" => {
+                // NAME PCI MSI-X CAP @0x48, BAR 1, offset 0x0, entries 1, noresize 0; the name in brackets in older ones
+                let (device, after) = rest.split_once(" PCI MSI-X CAP")?;
+                let field = |name: &str| after.split(", ").find_map(|part| part.strip_prefix(name)?.trim().parse().ok());
+                let bar = field("BAR ").map(usize::from).filter(|bar| *bar < 6)?;
+                let vectors = field("entries ")?;
+                let device = device.trim_start_matches('(').trim_end_matches(')');
+                Some(if self.is_ours(device) { Line::Vectors { bar, vectors } } else { Line::Idle })
             }
             "vfio_intx_interrupt" => Some(Line::Pin { time, level: true }),
             "vfio_intx_eoi" => Some(Line::Pin { time, level: false }),

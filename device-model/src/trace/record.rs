@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::event::{What, encode};
+use super::event::{Event, What, encode};
 use super::format::MAX_DATA;
 use super::header::{Header, Level, VirtioShape};
 use super::writer::{Compression, Writer};
@@ -71,6 +71,11 @@ impl Trace {
         state.event(what);
     }
 
+    /// Append an event as it was.
+    pub(super) fn append_as(&self, event: &Event<'_>) {
+        self.enter(event.time, event.own_accord).event(&event.what);
+    }
+
     /// Write what is left and the index.
     ///
     /// # Errors
@@ -98,12 +103,12 @@ impl Trace {
         self.lock().settle();
     }
 
-    fn flush_due(&self) -> Option<u64> {
+    pub(super) fn flush_due(&self) -> Option<u64> {
         let state = self.lock();
         state.writer.as_ref().is_some_and(Writer::is_dirty).then(|| state.dirty_since + FLUSH_AFTER)
     }
 
-    fn flush_if_due(&self, now: u64) {
+    pub(super) fn flush_if_due(&self, now: u64) {
         let mut state = self.lock();
         if now >= state.dirty_since + FLUSH_AFTER {
             state.write(Writer::flush);
@@ -384,11 +389,11 @@ impl<V: VirtioDevice> RecordingVirtio<V> {
         Self { device, trace, chains, spare: Vec::new(), scratch: Vec::new() }
     }
 
-    fn with_host(&mut self, host: &mut dyn Host, own_accord: bool, call: impl FnOnce(&mut V, &mut dyn Host)) {
-        drop(self.trace.enter(host.now(), own_accord));
+    fn with_host(&mut self, host: &mut dyn Host, notified: Option<u16>, call: impl FnOnce(&mut V, &mut dyn Host)) {
+        drop(self.trace.enter(host.now(), notified.is_none()));
         let tag = V::tag;
         let (chains, spare, scratch) = (&mut self.chains, &mut self.spare, &mut self.scratch);
-        let mut recording = RecordingHost { host, trace: &self.trace, chains, spare, scratch, tag };
+        let mut recording = RecordingHost { host, trace: &self.trace, notified, chains, spare, scratch, tag };
         call(&mut self.device, &mut recording);
     }
 
@@ -403,6 +408,8 @@ impl<V: VirtioDevice> RecordingVirtio<V> {
 struct RecordingHost<'a> {
     host: &'a mut dyn Host,
     trace: &'a Trace,
+    /// The queue of which the driver has said that there is something on it.
+    notified: Option<u16>,
     chains: &'a mut Vec<Vec<Option<Chain>>>,
     spare: &'a mut Vec<Chain>,
     scratch: &'a mut Vec<u8>,
@@ -422,7 +429,11 @@ impl Host for RecordingHost<'_> {
         let (readable, writable) = (chain.readable(), chain.writable());
         let tag = (self.tag)(queue, self.scratch);
         let taken = What::Taken { queue, head: chain.head(), tag, readable, writable, data: self.scratch };
-        self.trace.lock().event(&taken);
+        let mut state = self.trace.lock();
+        let before = std::mem::replace(&mut state.own_accord, self.notified != Some(queue));
+        state.event(&taken);
+        state.own_accord = before;
+        drop(state);
         let slot = self.chains.get_mut(usize::from(queue)).and_then(|heads| heads.get_mut(usize::from(chain.head())));
         if let Some(slot) = slot {
             slot.get_or_insert_with(|| self.spare.pop().unwrap_or_default()).copy_from(chain);
@@ -496,7 +507,7 @@ impl<V: VirtioDevice> VirtioDevice for RecordingVirtio<V> {
     }
 
     fn notified(&mut self, queue: u16, host: &mut dyn Host) {
-        self.with_host(host, false, |device, host| device.notified(queue, host));
+        self.with_host(host, Some(queue), |device, host| device.notified(queue, host));
     }
 
     fn reset_queue(&mut self, queue: u16) {
@@ -521,7 +532,7 @@ impl<V: VirtioDevice> VirtioDevice for RecordingVirtio<V> {
 
     fn wake(&mut self, host: &mut dyn Host) {
         self.trace.flush_if_due(host.now());
-        self.with_host(host, true, |device, host| device.wake(host));
+        self.with_host(host, None, |device, host| device.wake(host));
     }
 
     fn shared_pages(&self) -> Option<(BorrowedFd<'_>, u64)> {

@@ -23,7 +23,7 @@ pub enum StoryError {
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// It is too long.
-    #[error("the trace holds more than {} MiB, too much to replay: cut it with `rig trace copy`", MOST_BYTES >> 20)]
+    #[error("the trace holds more than {} MiB, too much to replay: record fewer tests in one run", MOST_BYTES >> 20)]
     Long,
 }
 

@@ -173,6 +173,11 @@ fn a_driver_that_ends_early_diverges_at_what_is_missing() {
         driver.stop();
     });
     assert!(outcome.diverged && outcome.expected.contains("transform"), "{:?}", outcome.lines());
+    assert!(outcome.came.contains("ended"), "{:?}", outcome.lines());
+    let outcome = replay(&story, Mode::Strict, "", |mut driver| {
+        driver.send(1, Opcode::ECHO, 0, b"first");
+        driver.stop();
+    });
     assert_eq!(outcome.came, "reset");
     let outcome = replay(&story, Mode::Ordered, "", drop);
     assert!(outcome.came.contains("ended"), "{:?}", outcome.lines());

@@ -29,6 +29,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What differs in words that do not depend on where in a trace it was: two replays that differ alike fail the same way.
+    pub fn difference(&self) -> (&str, &str) {
+        let untimed = self.expected.split_once(" ms ").map_or(self.expected.as_str(), |(_, what)| what);
+        (untimed, &self.came)
+    }
+
     /// The outcome as lines of text.
     pub fn lines(&self) -> Vec<String> {
         if !self.diverged {

@@ -1,11 +1,16 @@
 //! A recorded virtio device: chains are matched with the recorded ones by content, and given back as they were then.
+//!
+//! Where a reset falls among requests under way is chance: a request that was sent before it then may be sent after it now. So unless the
+//! order is strict, a chain is sought among all that are still to come, those behind the next reset included; an answer that a reset has cut
+//! off is given to the driver's next attempt; and what no device ever answered is not missed.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::What;
 use super::super::look::Describe;
+use super::acts::Acts;
+use super::rules::Subject;
 use super::{Mode, Rules, Story, Verdict};
 use crate::virtio::{Chain, Host, VirtioDevice};
 
@@ -24,8 +29,20 @@ pub struct ReplayVirtio {
     mode: Mode,
     rules: Rules,
     sizes: &'static [u16],
+    /// Chains that the driver is still to send, of each queue.
+    coming: Vec<BTreeSet<usize>>,
+    /// Chains that the device is still to take when its own time comes, of each queue.
+    own: Vec<BTreeSet<usize>>,
     /// Queues from which the device took chains because it was told of them.
     eager: u64,
+    acts: Acts,
+    /// The event of giving back, by the event of taking, and the other way round.
+    given_as: HashMap<usize, usize>,
+    taken_as: HashMap<usize, usize>,
+    /// Chains that the device has, by the event that took them.
+    held: HashMap<usize, Chain>,
+    /// An act that waits for a buffer of this queue.
+    starving: Option<u16>,
     /// The part of the story up to the next reset.
     chapter: Chapter,
     /// Where the next chapter begins.
@@ -36,34 +53,16 @@ pub struct ReplayVirtio {
     scratch: Vec<u8>,
 }
 
-/// The story between two resets.
+/// What belongs to the story between two resets, and to nothing else.
 #[derive(Default)]
 struct Chapter {
     /// Whether the driver has done anything in it.
     begun: bool,
-    /// Recorded chains and resets of each queue that are still to come.
-    queues: Vec<VecDeque<usize>>,
+    /// Whether anything happened in it then.
+    is_empty: bool,
     reads: HashMap<Read, VecDeque<usize>>,
     writes: VecDeque<usize>,
     start: Option<usize>,
-    /// The driver's events in their order, for a strict replay.
-    order: VecDeque<usize>,
-    /// What each of the device's acts waits for, and who waits for an event.
-    acts: HashMap<usize, Act>,
-    waiting: HashMap<usize, Vec<usize>>,
-    /// Acts whose time is known.
-    due: BinaryHeap<Reverse<(u64, usize)>>,
-    /// Chains that the device has, by the event that took them; and the event of taking, by the event of giving back.
-    held: HashMap<usize, Chain>,
-    taken_by: HashMap<usize, usize>,
-}
-
-/// An act of the device that is still to come.
-struct Act {
-    /// Events that must come first.
-    missing: u8,
-    /// How long after the last of them.
-    after: u64,
 }
 
 impl ReplayVirtio {
@@ -78,98 +77,109 @@ impl ReplayVirtio {
         // One device a process: what a virtio device says of itself is for ever.
         let sizes = Box::leak(shape.queue_sizes.into_boxed_slice());
         let rules = if mode == Mode::Lenient { rules } else { Rules::default() };
-        let eager = (0..story.len()).map(|number| story.event(number)).fold(0, |mask, event| match event.what {
-            What::Taken { queue, .. } if !event.own_accord && queue < 64 => mask | 1 << queue,
-            _ => mask,
-        });
         let mut device = Self {
             story,
             verdict,
             mode,
             rules,
             sizes,
-            eager,
+            coming: vec![BTreeSet::new(); sizes.len()],
+            own: vec![BTreeSet::new(); sizes.len()],
+            eager: 0,
+            acts: Acts::default(),
+            given_as: HashMap::new(),
+            taken_as: HashMap::new(),
+            held: HashMap::new(),
+            starving: None,
             chapter: Chapter::default(),
             next: 0,
             answers: HashMap::new(),
             now: 0,
             scratch: Vec::new(),
         };
+        device.find_causes();
         device.turn_page();
         Some(device)
     }
 
     /// Go without a word: no driver has met this device.
     pub fn abandon(mut self) {
-        self.next = self.story.len();
-        self.chapter = Chapter::default();
+        self.coming.iter_mut().for_each(BTreeSet::clear);
     }
 
-    /// The driver has gone. Recorded events of the driver that never came are a divergence, too.
-    fn conclude(&mut self) {
-        if let Some(missing) = self.first_missing() {
-            self.diverge(Some(missing), "nothing: the driver ended here".to_owned());
-        }
-        while self.next < self.story.len() && !self.verdict.has_diverged() {
-            self.turn_page();
-            if let Some(missing) = self.first_missing() {
-                self.diverge(Some(missing), "nothing: the driver ended here".to_owned());
+    /// What came of what.
+    fn find_causes(&mut self) {
+        let story = self.story.clone();
+        let mut in_flight: HashMap<(u16, u16), usize> = HashMap::new();
+        let (mut last_taken, mut last_drivers) = (None, None);
+        for number in 0..story.len() {
+            let event = story.event(number);
+            let since = |of: usize| event.time.saturating_sub(story.event(of).time);
+            match event.what {
+                What::Taken { queue, head, .. } if usize::from(queue) < self.sizes.len() => {
+                    in_flight.insert((queue, head), number);
+                    if event.own_accord {
+                        self.own[usize::from(queue)].insert(number);
+                        self.acts.add(number, last_drivers, last_drivers.map_or(0, since));
+                    } else {
+                        self.coming[usize::from(queue)].insert(number);
+                        self.eager |= 1 << queue;
+                        (last_taken, last_drivers) = (Some(number), Some(number));
+                    }
+                }
+                What::Given { queue, head, .. } => {
+                    let Some(taken) = in_flight.remove(&(queue, head)) else { continue };
+                    self.given_as.insert(taken, number);
+                    self.taken_as.insert(number, taken);
+                    if event.own_accord {
+                        self.acts.add(number, [taken], since(taken));
+                    } else {
+                        self.acts.add(number, [taken].into_iter().chain(last_taken.filter(|last| *last != taken)), 0);
+                    }
+                }
+                What::QueueReset { queue } => in_flight.retain(|(of, _), _| *of != queue),
+                What::Reset => in_flight.clear(),
+                What::Start { .. } => last_drivers = Some(number),
+                _ => {}
             }
+        }
+    }
+
+    /// The driver has gone. Recorded chains of the driver that never came are a divergence, too.
+    fn conclude(&mut self) {
+        if let Some(missing) = self.first_missing(usize::MAX) {
+            self.diverge(Some(missing), "nothing: the driver ended here".to_owned());
         }
     }
 
     /// Begin the next chapter in which something happens.
     fn turn_page(&mut self) {
-        let mut chapter = Chapter { queues: vec![VecDeque::new(); self.sizes.len()], ..Chapter::default() };
-        let mut in_flight: HashMap<(u16, u16), usize> = HashMap::new();
-        let (mut last_taken, mut last_drivers) = (None, None);
-        let mut number = self.next;
+        let mut chapter = Chapter { is_empty: true, ..Chapter::default() };
+        let start = self.next;
+        let mut number = start;
         while number < self.story.len() {
             let event = self.story.event(number);
-            let time_of = |of: Option<usize>| of.map_or(event.time, |of| self.story.event(of).time);
             match event.what {
                 // Registers of the transport are beside this level.
-                What::Reset if number > self.next && chapter.is_empty() => {}
-                What::Reset if number > self.next => break,
-                What::Taken { queue, head, .. } => {
-                    if let Some(list) = chapter.queues.get_mut(usize::from(queue)) {
-                        list.push_back(number);
-                        in_flight.insert((queue, head), number);
-                        if event.own_accord {
-                            chapter.add_act(number, &[last_drivers], event.time - time_of(last_drivers));
-                        } else {
-                            (last_taken, last_drivers) = (Some(number), Some(number));
-                            chapter.order.push_back(number);
-                        }
-                    }
-                }
-                What::Given { queue, head, .. } => {
-                    if let Some(taken) = in_flight.remove(&(queue, head)) {
-                        chapter.taken_by.insert(number, taken);
-                        if event.own_accord {
-                            chapter.add_act(number, &[Some(taken)], event.time - time_of(Some(taken)));
-                        } else {
-                            chapter.add_act(number, &[Some(taken), last_taken.filter(|last| *last != taken)], 0);
-                        }
-                    }
-                }
-                What::QueueReset { queue } => {
-                    if let Some(list) = chapter.queues.get_mut(usize::from(queue)) {
-                        list.push_back(number);
-                        in_flight.retain(|(of, _), _| *of != queue);
-                    }
-                }
+                What::Reset if number > start && chapter.is_empty => {}
+                What::Reset if number > start => break,
+                What::Taken { .. } => chapter.is_empty = false,
                 What::Start { .. } => {
+                    chapter.is_empty = false;
                     chapter.start = chapter.start.or(Some(number));
-                    last_drivers = Some(number);
                 }
                 What::DeviceRead { offset, data } => {
-                    chapter.reads.entry((false, offset, data.len())).or_default().push_back(number)
+                    chapter.is_empty = false;
+                    chapter.reads.entry((false, offset, data.len())).or_default().push_back(number);
                 }
                 What::SharedRead { offset, data } => {
-                    chapter.reads.entry((true, offset, data.len())).or_default().push_back(number)
+                    chapter.is_empty = false;
+                    chapter.reads.entry((true, offset, data.len())).or_default().push_back(number);
                 }
-                What::DeviceWrite { .. } => chapter.writes.push_back(number),
+                What::DeviceWrite { .. } => {
+                    chapter.is_empty = false;
+                    chapter.writes.push_back(number);
+                }
                 _ => {}
             }
             number += 1;
@@ -178,13 +188,12 @@ impl ReplayVirtio {
         self.chapter = chapter;
     }
 
-    /// The first chain of this chapter that the driver has not sent.
-    fn first_missing(&self) -> Option<usize> {
-        let sent = |number: &usize| {
-            matches!(self.story.event(*number).what, What::Taken { .. }) && !self.story.event(*number).own_accord
-        };
-        let queues = self.chapter.queues.iter().enumerate().filter(|(queue, _)| !self.rules.ignores(*queue as u16));
-        queues.filter_map(|(_, list)| list.iter().copied().find(sent)).min()
+    /// The first chain before event `limit` that the driver has not sent. What was never answered may have been sent once more because a
+    /// reset came between: it is missed only where the order is strict.
+    fn first_missing(&self, limit: usize) -> Option<usize> {
+        let missed = |number: &usize| self.mode == Mode::Strict || self.given_as.contains_key(number);
+        let queues = self.coming.iter().enumerate().filter(|(queue, _)| !self.rules.ignores(*queue as u16));
+        queues.filter_map(|(_, list)| list.range(..limit).copied().find(missed)).min()
     }
 
     fn diverge(&self, at: Option<usize>, came: String) {
@@ -195,29 +204,20 @@ impl ReplayVirtio {
     fn came(&mut self, number: usize) {
         self.chapter.begun = true;
         self.verdict.came();
-        if let Some(at) = self.chapter.order.iter().take(WINDOW).position(|of| *of == number) {
-            self.chapter.order.remove(at);
-        }
-        self.happened(number);
-    }
-
-    /// An event has happened again: what waited for it has one reason less to.
-    fn happened(&mut self, number: usize) {
-        for act in self.chapter.waiting.remove(&number).unwrap_or_default() {
-            self.chapter.satisfy(act, self.now);
-        }
+        self.acts.happened(number, self.now);
     }
 
     /// Take what the driver has made available, and answer.
     fn take_chains(&mut self, queue: u16, host: &mut dyn Host) {
+        let index = usize::from(queue);
         while !self.verdict.has_diverged() {
-            let list = &self.chapter.queues[usize::from(queue)];
-            let next = list.front().map(|&number| (number, self.story.event(number)));
-            match next {
+            let (next, own) = (self.coming[index].first(), self.own[index].first());
+            match (next, own) {
                 // The device takes this one when its time comes.
-                Some((_, event)) if event.own_accord => return,
+                (Some(next), Some(own)) if own < next => return,
+                (None, Some(_)) => return,
                 // Buffers that wait for the device, which took none more of them.
-                None if !self.takes_when_notified(queue) => return,
+                (None, None) if self.eager & 1 << queue == 0 => return,
                 _ => {}
             }
             let mut chain = Chain::new();
@@ -229,11 +229,6 @@ impl ReplayVirtio {
         }
     }
 
-    /// Whether the device ever took a chain off this queue because it was told of one.
-    fn takes_when_notified(&self, queue: u16) -> bool {
-        self.eager & 1 << queue != 0
-    }
-
     /// A chain has come: which recorded one is it?
     fn meet(&mut self, queue: u16, chain: Chain, host: &mut dyn Host) {
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -242,9 +237,9 @@ impl ReplayVirtio {
             scratch.clear();
         }
         match self.find(queue, &chain, &scratch) {
-            Ok((at, number)) => {
-                self.chapter.queues[usize::from(queue)].remove(at);
-                self.chapter.held.insert(number, chain);
+            Ok(number) => {
+                self.coming[usize::from(queue)].remove(&number);
+                self.held.insert(number, chain);
                 self.came(number);
             }
             Err(_) if self.rules.ignores(queue) => host.push(queue, chain.head(), 0),
@@ -264,38 +259,37 @@ impl ReplayVirtio {
         self.scratch = scratch;
     }
 
-    /// Position and number of the recorded chain that this one is; else what was expected.
-    fn find(&self, queue: u16, chain: &Chain, data: &[u8]) -> Result<(usize, usize), Option<usize>> {
-        let list = &self.chapter.queues[usize::from(queue)];
+    /// Number of the recorded chain that this one is; else what was expected.
+    fn find(&self, queue: u16, chain: &Chain, data: &[u8]) -> Result<usize, Option<usize>> {
+        let list = &self.coming[usize::from(queue)];
+        let in_turn = self.coming.iter().filter_map(BTreeSet::first).min().copied();
         let window = if self.mode == Mode::Strict { 1 } else { WINDOW };
-        for (at, &number) in list.iter().enumerate().take(window) {
-            let event = self.story.event(number);
-            let What::Taken { readable, writable, data: then, .. } = event.what else { break };
-            if event.own_accord {
-                break;
+        // What begins most like it is what was expected in its place, rather than the oldest that has not come.
+        let mut nearest = (0, list.first().copied());
+        for &number in list.iter().take(window) {
+            let What::Taken { readable, writable, data: then, .. } = self.story.event(number).what else { continue };
+            let alike = readable == chain.readable() && writable == chain.writable();
+            let alike = alike && self.rules.alike(Subject::Queue(queue), 0, then, data);
+            if alike && (self.mode != Mode::Strict || in_turn == Some(number)) {
+                return Ok(number);
             }
-            let alike = readable == chain.readable() && writable == chain.writable() && self.rules.alike(queue, then, data);
-            let in_turn = self.mode != Mode::Strict || self.chapter.order.front() == Some(&number);
-            if alike && in_turn {
-                return Ok((at, number));
+            let common = then.iter().zip(data).take_while(|(then, now)| then == now).count();
+            if common > nearest.0 {
+                nearest = (common, Some(number));
             }
         }
-        Err(if self.mode == Mode::Strict { self.chapter.order.front().copied() } else { list.front().copied() })
+        Err(if self.mode == Mode::Strict { in_turn } else { nearest.1 })
     }
 
     /// Do what is due.
     fn act(&mut self, host: &mut dyn Host) {
-        while let Some(&Reverse((due, number))) = self.chapter.due.peek()
-            && due <= self.now
-            && !self.verdict.has_diverged()
+        while !self.verdict.has_diverged()
+            && let Some(number) = self.acts.take(self.now)
         {
-            self.chapter.due.pop();
             if !self.perform(number, host) {
-                // A buffer that the driver has not posted yet: again when it has.
-                self.chapter.due.push(Reverse((u64::MAX, number)));
                 return;
             }
-            self.happened(number);
+            self.acts.happened(number, self.now);
         }
     }
 
@@ -306,17 +300,16 @@ impl ReplayVirtio {
             What::Taken { queue, .. } => {
                 let mut chain = Chain::new();
                 if !host.pop(queue, &mut chain) {
+                    // A buffer that the driver has not posted yet: again when it has.
+                    self.acts.defer(number, u64::MAX);
+                    self.starving = Some(queue);
                     return false;
                 }
-                let list = &mut self.chapter.queues[usize::from(queue)];
-                if let Some(at) = list.iter().position(|of| *of == number) {
-                    list.remove(at);
-                }
-                self.chapter.held.insert(number, chain);
+                self.own[usize::from(queue)].remove(&number);
+                self.held.insert(number, chain);
             }
             What::Given { queue, written, data, .. } => {
-                let taken = self.chapter.taken_by.remove(&number);
-                if let Some(chain) = taken.and_then(|taken| self.chapter.held.remove(&taken)) {
+                if let Some(chain) = self.taken_as.get(&number).and_then(|taken| self.held.remove(taken)) {
                     let room = chain.writable().min(data.len() as u64) as usize;
                     // Memory that the driver took away is the driver's loss, as it is with the real device.
                     let _ = chain.write(host.memory(), 0, &data[..room]);
@@ -325,8 +318,27 @@ impl ReplayVirtio {
             }
             _ => {}
         }
-        self.chapter.acts.remove(&number);
         true
+    }
+
+    /// The device loses what it has of the queues that `lost` says. The driver may send it again.
+    fn lose(&mut self, lost: impl Fn(u16) -> bool) {
+        let story = self.story.clone();
+        let of_lost = |number: &usize| matches!(story.event(*number).what, What::Taken { queue, .. } if lost(queue));
+        let taken: Vec<usize> = self.held.keys().copied().filter(of_lost).collect();
+        for number in taken {
+            self.held.remove(&number);
+            let What::Taken { queue, .. } = story.event(number).what else { continue };
+            match self.given_as.get(&number) {
+                Some(given) if story.event(number).own_accord => self.acts.forget(*given),
+                // It was answered then: whoever sends it next gets the answer.
+                Some(given) if self.acts.is_waiting(*given) => {
+                    self.coming[usize::from(queue)].insert(number);
+                    self.acts.undo(number, self.now);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn answer(&mut self, shared: bool, offset: usize, data: &mut [u8]) {
@@ -345,7 +357,7 @@ impl ReplayVirtio {
                 _ => {
                     let place = if shared { "shared pages" } else { "device configuration" };
                     let came = format!("a read of {place} at {offset:#x}, {} bytes, that the trace cannot answer", data.len());
-                    self.diverge(self.first_missing(), came);
+                    self.diverge(self.first_missing(usize::MAX), came);
                 }
             },
         }
@@ -355,33 +367,6 @@ impl ReplayVirtio {
 impl Drop for ReplayVirtio {
     fn drop(&mut self) {
         self.conclude();
-    }
-}
-
-impl Chapter {
-    fn is_empty(&self) -> bool {
-        self.queues.iter().all(VecDeque::is_empty) && self.reads.is_empty() && self.writes.is_empty() && self.start.is_none()
-    }
-
-    fn add_act(&mut self, number: usize, after: &[Option<usize>], delay: u64) {
-        let mut missing = 0;
-        for event in after.iter().flatten() {
-            self.waiting.entry(*event).or_default().push(number);
-            missing += 1;
-        }
-        self.acts.insert(number, Act { missing, after: delay });
-        if missing == 0 {
-            self.due.push(Reverse((delay, number)));
-        }
-    }
-
-    fn satisfy(&mut self, number: usize, now: u64) {
-        if let Some(act) = self.acts.get_mut(&number) {
-            act.missing = act.missing.saturating_sub(1);
-            if act.missing == 0 {
-                self.due.push(Reverse((now + act.after, number)));
-            }
-        }
     }
 }
 
@@ -424,33 +409,27 @@ impl VirtioDevice for ReplayVirtio {
         let expected = self.chapter.start.take();
         match expected.map(|number| (number, self.story.event(number).what)) {
             Some((number, What::Start { features: then })) if (then ^ features) & DEVICE_FEATURES == 0 => self.came(number),
-            _ => self.diverge(expected.or(self.first_missing()), format!("start        features {features:#x}")),
+            _ => self.diverge(expected.or(self.first_missing(usize::MAX)), format!("start        features {features:#x}")),
         }
     }
 
     fn notified(&mut self, queue: u16, host: &mut dyn Host) {
         self.now = host.now();
-        if usize::from(queue) < self.sizes.len() {
-            self.take_chains(queue, host);
+        if usize::from(queue) >= self.sizes.len() {
+            return;
         }
+        if self.starving.take_if(|starving| *starving == queue).is_some() {
+            // An act that had to wait for a buffer of this queue may be possible now.
+            self.acts.feed(self.now);
+            self.act(host);
+        }
+        self.take_chains(queue, host);
     }
 
     fn reset_queue(&mut self, queue: u16) {
-        let Some(list) = self.chapter.queues.get_mut(usize::from(queue)) else { return };
-        // What the device had of the queue, and what it had not done yet, goes with the reset.
-        let story = &self.story;
-        let is_reset = |number: &usize| matches!(story.event(*number).what, What::QueueReset { .. });
-        if let Some(at) = list.iter().position(is_reset) {
-            let missing = list.iter().take(at).copied().find(|number| !story.event(*number).own_accord);
-            list.drain(..=at);
-            if let Some(missing) = missing {
-                self.diverge(Some(missing), format!("queue-reset  queue {queue}"));
-            }
+        if usize::from(queue) < self.sizes.len() {
+            self.lose(|of| of == queue);
         }
-        let of_queue = |number: &usize| matches!(story.event(*number).what, What::Taken { queue: of, .. } if of == queue);
-        self.chapter.held.retain(|number, _| !of_queue(number));
-        let before = self.chapter.queues[usize::from(queue)].front().copied().unwrap_or(self.next);
-        self.chapter.acts.retain(|number, _| *number >= before || !matches!(story.event(*number).what, What::Taken { queue: of, .. } | What::Given { queue: of, .. } if of == queue));
     }
 
     fn reset(&mut self, now: u64) {
@@ -458,9 +437,19 @@ impl VirtioDevice for ReplayVirtio {
         if !self.chapter.begun {
             return;
         }
-        if let Some(missing) = self.first_missing() {
+        if self.mode == Mode::Strict
+            && let Some(missing) = self.first_missing(self.next)
+        {
             self.diverge(Some(missing), "reset".to_owned());
         }
+        self.lose(|_| true);
+        // What the device would have done of its own accord before the reset, and what it took and never answered, is over.
+        for (own, coming) in self.own.iter_mut().zip(&mut self.coming) {
+            own.range(..self.next).for_each(|act| self.acts.forget(*act));
+            own.retain(|number| *number >= self.next);
+            coming.retain(|number| *number >= self.next || self.given_as.contains_key(number));
+        }
+        self.starving = None;
         self.turn_page();
     }
 
@@ -468,20 +457,11 @@ impl VirtioDevice for ReplayVirtio {
         if self.verdict.has_diverged() {
             return None;
         }
-        self.chapter.due.peek().map(|Reverse((due, _))| *due).filter(|due| *due < u64::MAX)
+        self.acts.next_due().filter(|due| *due < u64::MAX)
     }
 
     fn wake(&mut self, host: &mut dyn Host) {
         self.now = host.now();
-        // An act that had to wait for a buffer may be possible now.
-        while let Some(&Reverse((u64::MAX, number))) = self.chapter.due.peek() {
-            self.chapter.due.pop();
-            self.chapter.due.push(Reverse((self.now, number)));
-            self.act(host);
-            if self.chapter.due.peek().is_some_and(|Reverse((due, _))| *due == u64::MAX) {
-                break;
-            }
-        }
         self.act(host);
     }
 
