@@ -7,7 +7,7 @@ use object::pe::{
     IMAGE_FILE_MACHINE_AMD64, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_WRITE,
     IMAGE_SUBSYSTEM_NATIVE, ImageNtHeaders64,
 };
-use object::read::pe::{ImageNtHeaders as _, ImageOptionalHeader as _, PeFile64};
+use object::read::pe::{ImageNtHeaders as _, ImageOptionalHeader as _, PeFile32, PeFile64};
 
 use crate::authenticode::Layout;
 use crate::finding::Findings;
@@ -19,6 +19,10 @@ const PAGED: [&str; 4] = [".rsrc", ".edata", ".reloc", ".debug"];
 
 /// Looks at a driver file; `place` is its name in the findings.
 pub fn examine(image: &[u8], place: &str, findings: &mut Findings) {
+    if is_32_bit(image) {
+        let why = "the rigs run x64 guests, and x64 Windows loads no 32-bit driver";
+        return findings.error(place, "a 32-bit driver", why, "build for x86_64-pc-windows-msvc");
+    }
     if let Err(error) = try_examine(image, place, findings) {
         findings.error(
             place,
@@ -27,6 +31,11 @@ pub fn examine(image: &[u8], place: &str, findings: &mut Findings) {
             "build it again",
         );
     }
+}
+
+/// Whether it is a PE file of a 32-bit system.
+fn is_32_bit(image: &[u8]) -> bool {
+    PeFile32::parse(image).is_ok()
 }
 
 fn try_examine(image: &[u8], place: &str, findings: &mut Findings) -> Result<(), Box<dyn std::error::Error>> {

@@ -25,7 +25,8 @@ pub struct Signed<'a> {
     pub(crate) content_type: ObjectIdentifier,
     pub(crate) content: Element<'a>,
     certificates: Vec<Element<'a>>,
-    signer: SignerParts<'a>,
+    /// None in a file that was made to be signed, and was not.
+    signer: Option<SignerParts<'a>>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +57,9 @@ pub struct By {
 /// Why a signature does not hold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
+    /// There is room for a signature, and none in it.
+    #[error("nobody signed it")]
+    Unsigned,
     /// The content has been changed.
     #[error("the signed content is not the one that was signed")]
     Content,
@@ -101,8 +105,9 @@ impl<'a> Signed<'a> {
             }
         }
         parts.take_if(tag::explicit(1), "revocation lists")?;
-        let signer = parts.take(tag::SET, "signers")?.parts().take(tag::SEQUENCE, "signer")?;
-        Ok(Self { content_type, content, certificates, signer: SignerParts::read(signer)? })
+        let mut signers = parts.take(tag::SET, "signers")?.parts();
+        let signer = if signers.is_empty() { None } else { Some(SignerParts::read(signers.take(tag::SEQUENCE, "signer")?)?) };
+        Ok(Self { content_type, content, certificates, signer })
     }
 
     /// Checks content, signature and chain.
@@ -110,7 +115,7 @@ impl<'a> Signed<'a> {
     /// # Errors
     /// The first reason why the signature does not hold.
     pub fn check(&self) -> Result<By, Broken> {
-        let signer = &self.signer;
+        let signer = self.signer.as_ref().ok_or(Broken::Unsigned)?;
         let digest = Hash::of(signer.digest)?;
         let message = match signer.attributes {
             None => self.content.contents.to_vec(),

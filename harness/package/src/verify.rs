@@ -245,6 +245,10 @@ impl<'a> Check<'a> {
                     "check it with Windows' own tools",
                 );
             }
+            Err(Broken::Unsigned) => {
+                let why = "Windows refuses a package that nobody signed";
+                findings.error(name, "it is not signed", why, "sign it, the drivers first and the catalogue last");
+            }
             Err(error @ Broken::Content) => {
                 let why = "the file was changed after it was signed";
                 findings.error(name, format!("the signature is broken: {error}"), why, "sign it again after the last change");

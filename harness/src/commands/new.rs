@@ -49,9 +49,23 @@ const FILES: [(&str, &str); 19] = [
     ("suite/src/main.rs", include_str!("../../template/suite/src/main.rs")),
     ("suite/src/tests.rs", include_str!("../../template/suite/src/tests.rs")),
 ];
-/// Names that something here or in Windows has already.
-const TAKEN: [&str; 12] =
-    ["relay", "relayflt", "probe", "suite", "suites", "ntlet", "wdf", "protocol", "driver", "model", "gadget", "ntoskrnl"];
+/// Names that something here has already, or a crate that every project has.
+const TAKEN: [&str; 16] = [
+    "relay", "relayflt", "probe", "suite", "suites", "ntlet", "wdf", "protocol", "driver", "model", "gadget", "channel", "core",
+    "alloc", "std", "test",
+];
+/// Names of services and files that every Windows has.
+const OF_WINDOWS: [&str; 20] = [
+    "acpi", "afd", "beep", "cng", "disk", "fltmgr", "hal", "http", "kbdclass", "mouclass", "mup", "ndis", "ntfs", "ntoskrnl",
+    "null", "pci", "tcpip", "volmgr", "wdf01000", "win32k",
+];
+/// Words of the language, which no crate can be called.
+const WORDS: [&str; 53] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else", "enum",
+    "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut",
+    "override", "priv", "pub", "raw", "ref", "return", "self", "static", "struct", "super", "trait", "true", "try", "type",
+    "typeof", "union", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
 /// Longest time for formatting.
 const FORMAT: Duration = Duration::from_secs(60);
 /// Longest name.
@@ -116,8 +130,18 @@ fn refusal(name: &str) -> Option<String> {
         }
         () if name.len() > LONGEST => Some(format!("it has more than {LONGEST} characters")),
         () if TAKEN.contains(&name) => Some("that name is taken".to_owned()),
+        () if OF_WINDOWS.contains(&name) => Some("Windows has a driver of that name".to_owned()),
+        () if is_device(name) => Some("Windows takes that name for a device, in any folder and with any ending".to_owned()),
+        () if WORDS.contains(&name) => Some("it is a word of Rust".to_owned()),
         () => None,
     }
+}
+
+/// Whether DOS called a device so.
+fn is_device(name: &str) -> bool {
+    let numbered =
+        |kind| name.strip_prefix(kind).is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit()));
+    matches!(name, "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt")
 }
 
 /// A file of the template, with the project's own name, identity and place of this repository.
@@ -157,10 +181,14 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_a_crate_a_service_and_a_file_are_refused() {
-        for name in ["", "Big", "9lives", "a-b", "a b", "../a", "ä", "relay", "abcdefghijklmnopqrstu"] {
+        let shapes = ["", "Big", "9lives", "a-b", "a b", "../a", "ä", ".", "a.b", "a/b", "a\\b", "-x", "abcdefghijklmnopqrstu"];
+        let taken = ["relay", "core", "std", "con", "nul", "com1", "lpt9", "disk", "ntfs", "fn", "match", "self", "yield"];
+        for name in shapes.into_iter().chain(taken) {
             assert!(refusal(name).is_some(), "{name}");
         }
-        assert_eq!(refusal("thermometer2"), None);
+        for name in ["thermometer2", "a", "com", "com10", "console", "abcdefghijklmnopqrst"] {
+            assert_eq!(refusal(name), None, "{name}");
+        }
     }
 
     #[test]

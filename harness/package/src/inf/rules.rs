@@ -13,6 +13,10 @@ const STORE_BUILD: u32 = 16_299;
 const NEWEST_FRAMEWORK: u32 = 33;
 /// Most interrupt messages of MSI-X.
 const MOST_MESSAGES: u32 = 2048;
+/// Class of INFs that add to a device which another INF installs.
+const EXTENSION_CLASS: &str = "{e2f84ce7-8efa-411c-aa69-97454ca4cb57}";
+/// What stands for something that the build puts in.
+const STAMPS: [&str; 4] = ["$ARCH$", "$KMDFVERSION$", "$KMDFCOINSTALLERVERSION$", "$UMDFVERSION$"];
 /// Sections that Windows looks for by name.
 const STANDARD: [&str; 12] = [
     "version",
@@ -42,8 +46,18 @@ pub struct Referred {
 
 /// Looks at an INF. `place` is its name in the findings, `present` the package's files in lower case, `now` the time in seconds.
 pub fn examine(text: &Text, place: &str, present: &BTreeSet<String>, now: i64, findings: &mut Findings) -> Referred {
-    let mut rules = Rules { text, place, present, findings, referred: Referred::default(), store: false, seen: BTreeSet::new() };
+    let mut rules = Rules {
+        text,
+        place,
+        present,
+        findings,
+        referred: Referred::default(),
+        store: false,
+        extension: false,
+        seen: BTreeSet::new(),
+    };
     rules.form();
+    rules.stamps();
     rules.version(now);
     rules.manufacturers();
     rules.unused();
@@ -58,6 +72,8 @@ struct Rules<'a, 'f> {
     referred: Referred,
     /// Whether a service runs from the driver store.
     store: bool,
+    /// Whether it adds to what another INF installs.
+    extension: bool,
     /// Installation sections that were looked at.
     seen: BTreeSet<String>,
 }
@@ -86,6 +102,23 @@ impl<'a> Rules<'a, '_> {
         }
     }
 
+    /// What the build was to put in, and did not.
+    fn stamps(&mut self) {
+        let text = self.text;
+        for stamp in STAMPS {
+            let has = |line: &&Line| line.key.iter().chain(&line.values).any(|word| word.to_uppercase().contains(stamp));
+            if let Some(line) = text.sections.values().flat_map(|section| &section.lines).find(has) {
+                let why = "it is the source of an INF; Windows takes the word as it stands";
+                self.error(
+                    line.number,
+                    format!("{stamp} has not been replaced"),
+                    why,
+                    "run stampinf, as the driver's build does",
+                );
+            }
+        }
+    }
+
     fn version(&mut self, now: i64) {
         let Some(section) = self.text.section("Version") else {
             self.findings.error(self.place, "no section [Version]", "Windows does not take it for an INF", "add it");
@@ -103,6 +136,11 @@ impl<'a> Rules<'a, '_> {
             }
         }
         let guid = value("ClassGuid");
+        self.extension = guid.eq_ignore_ascii_case(EXTENSION_CLASS);
+        if self.extension && !is_guid(value("ExtensionId")) {
+            let why = "Windows tells extensions of one device apart by it";
+            self.error(head, "an extension without an ExtensionId", why, "add ExtensionId = {a GUID of its own}");
+        }
         if !guid.is_empty() && !is_guid(guid) {
             self.error(
                 head,
@@ -132,7 +170,7 @@ impl<'a> Rules<'a, '_> {
         let Some(line) = section.get("DriverVer") else {
             return self.error(section.number, "[Version] has no DriverVer", "Windows cannot rank the driver", remedy);
         };
-        match NaiveDate::parse_from_str(line.value(0), "%m/%d/%Y") {
+        match NaiveDate::parse_from_str(&line.value(0).replace('-', "/"), "%m/%d/%Y") {
             Err(_) => {
                 self.error(line.number, format!("{:?} is no date", line.value(0)), "Windows cannot rank the driver", remedy)
             }
@@ -212,7 +250,7 @@ impl<'a> Rules<'a, '_> {
             if self.seen.insert(install.to_lowercase()) {
                 self.installation(install, body);
             }
-            let build = decoration.split('.').nth(5).and_then(|build| build.parse::<u32>().ok()).unwrap_or(0);
+            let build = decoration.split('.').nth(5).and_then(dword).unwrap_or(0);
             if self.store && build < STORE_BUILD {
                 let why = "older Windows does not know directory 13 for drivers";
                 self.warning(
@@ -253,7 +291,7 @@ impl<'a> Rules<'a, '_> {
         let mut services = BTreeSet::new();
         match self.companion(install, "Services") {
             Some(section) => self.services(section, &mut services),
-            None if body.get("Needs").is_none() => {
+            None if body.get("Needs").is_none() && !self.extension => {
                 let what = format!("no section [{install}.NT.Services]");
                 self.error(body.number, what, "a device without a service does not start", "add it with AddService");
             }
@@ -311,7 +349,9 @@ impl<'a> Rules<'a, '_> {
                 remedy,
             );
         }
-        let in_folder = source.value(1).is_empty();
+        let names = disks.iter().find_map(|name| text.section(name)?.get(disk));
+        // Files of other folders are not looked for: a check sees one folder.
+        let in_folder = source.value(1).is_empty() && names.is_none_or(|line| matches!(line.value(3), "" | "." | "\\"));
         if in_folder && !self.present.contains(&file.to_lowercase()) {
             self.error(
                 number,
@@ -337,7 +377,8 @@ impl<'a> Rules<'a, '_> {
                 None => self.error(line.number, format!("no section [{install}]"), "AddService names it", "add it"),
             }
         }
-        if !associated {
+        // An extension must not bring the function driver; what is needed of another INF brings its own.
+        if !associated && !self.extension && section.get("Needs").is_none() {
             let why = "the device then has no driver";
             self.error(section.number, "no AddService has the flag 0x00000002", why, "give it to the function driver's service");
         }
@@ -362,8 +403,10 @@ impl<'a> Rules<'a, '_> {
             );
         };
         let (folder, file) = line.value(0).rsplit_once('\\').unwrap_or(("", line.value(0)));
+        let brings = self.referred.files.contains(&file.to_lowercase());
         match folder {
             "%13%" => self.store = true,
+            "%12%" if !brings => {}
             "%12%" => self.warning(
                 line.number,
                 "the driver runs from directory 12",
@@ -374,7 +417,16 @@ impl<'a> Rules<'a, '_> {
                 self.error(line.number, format!("ServiceBinary lies in {other:?}"), "drivers start from %13% or %12%", "use %13%")
             }
         }
-        if !self.referred.files.contains(&file.to_lowercase()) {
+        if !brings {
+            if folder == "%12%" {
+                let why = "the service starts only where Windows, or another package, has put it";
+                return self.warning(
+                    line.number,
+                    format!("{file} does not come with the package"),
+                    why,
+                    "check that every system has it",
+                );
+            }
             let why = "the service has no file to start";
             self.error(line.number, format!("{file} is copied by no CopyFiles"), why, "add it to a CopyFiles section");
         }
@@ -508,94 +560,4 @@ fn dword(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inf::Inf;
-
-    const NOW: i64 = 1_767_300_000;
-
-    fn findings_of(inf: &str) -> Vec<String> {
-        let present = ["relay.sys".to_owned()].into();
-        let mut findings = Findings::default();
-        examine(&Text::read(inf.as_bytes()), "relay.inf", &present, NOW, &mut findings);
-        findings.all().iter().map(|finding| finding.what.clone()).collect()
-    }
-
-    fn good() -> String {
-        Inf { catalogue: Some("relay.cat".into()), ..Inf::relay(1_767_225_600) }.to_string()
-    }
-
-    #[test]
-    fn our_own_inf_breaks_no_rule_and_refers_to_its_driver() {
-        let (mut findings, present) = (Findings::default(), ["relay.sys".to_owned()].into());
-        let referred = examine(&Text::read(good().as_bytes()), "relay.inf", &present, NOW, &mut findings);
-        assert_eq!(findings.all(), []);
-        assert_eq!(referred.files, ["relay.sys".to_owned()].into());
-        assert_eq!(referred.hardware_ids, [r"pci\ven_1af4&dev_1055".to_owned()].into());
-        assert_eq!(referred.catalogue.as_deref(), Some("relay.cat"));
-    }
-
-    #[test]
-    fn our_own_inf_with_a_filter_breaks_no_rule_and_refers_to_both_drivers() {
-        let both = ["relay.sys".to_owned(), "relayflt.sys".to_owned()].into();
-        let inf =
-            Inf { catalogue: Some("relay.cat".into()), ..Inf::relay(1_767_225_600) }.with_upper_filter("relayflt", "Filter");
-        let mut findings = Findings::default();
-        let referred = examine(&Text::read(inf.to_string().as_bytes()), "relay.inf", &both, NOW, &mut findings);
-        assert_eq!(findings.all(), []);
-        assert_eq!(referred.files, both);
-    }
-
-    #[test]
-    fn each_broken_rule_is_found() {
-        let cases = [
-            ("$Windows NT$", "$CHICAGO$", "the Signature is not $Windows NT$"),
-            ("CatalogFile = relay.cat", "", "[Version] has no CatalogFile"),
-            ("PnpLockdown = 1", "", "[Version] has no PnpLockdown = 1"),
-            ("01/01/2026", "13/01/2026", "\"13/01/2026\" is no date"),
-            ("01/01/2026", "01/01/2036", "DriverVer's date 01/01/2036 is in the future"),
-            ("0.1.0.0", "0.1.0.65536", "\"0.1.0.65536\" is no version"),
-            ("{4d36e97d-", "{4d36e97-", "ClassGuid {4d36e97-e325-11ce-bfc1-08002be10318} is no GUID"),
-            ("Models, NTamd64", "Models, NTx86", "[Manufacturer] has no models for x64"),
-            ("[Models.", "[Modells.", "no section [Models.NTamd64.10.0...16299]"),
-            ("NTamd64.10.0...16299", "NTamd64.10.0", "NTamd64.10.0 lets in builds before 16299"),
-            (r", PCI\VEN_1AF4&DEV_1055", "", "a model without a hardware id"),
-            ("relay.sys = 1", "", "relay.sys is not in [SourceDisksFiles]"),
-            ("1 = %Disk%", "", "disk 1 is not in [SourceDisksNames]"),
-            ("DefaultDestDir = 13", "", "relay.sys has no destination"),
-            ("0x00000002", "0", "no AddService has the flag 0x00000002"),
-            ("StartType = 3", "StartType = 9", "[Install.Service] has no proper StartType"),
-            (r"ServiceBinary = %13%\", r"ServiceBinary = %12%\", "the driver runs from directory 12"),
-            (r"ServiceBinary = %13%\relay.sys", r"ServiceBinary = %13%\other.sys", "other.sys is copied by no CopyFiles"),
-            ("KmdfService = relay", "KmdfService = ralay", "KmdfService names ralay, which no AddService adds"),
-            ("KmdfLibraryVersion = 1.15", "KmdfLibraryVersion = one", "KmdfLibraryVersion \"one\" is no version"),
-            ("MSISupported, 0x00010001, 1", "MSISupported, 0x00010001, 0", "MessageNumberLimit without MSISupported = 1"),
-            ("MessageNumberLimit, 0x00010001, 4", "MessageNumberLimit, 0x00010001, 0", "MessageNumberLimit is \"0\""),
-            ("HKR, \"Interrupt Management\",,", "HKLM, \"Software\",,", "it writes to HKLM"),
-            ("Service = \"", "Servise = \"", "%Service% is not defined"),
-            ("[Strings]", "[Lost]\r\na = b\r\n[Strings]", "nothing refers to [Lost]"),
-        ];
-        for (from, to, expected) in cases {
-            let bad = good().replace(from, to);
-            assert_ne!(bad, good(), "{from}");
-            let found = findings_of(&bad);
-            assert!(found.iter().any(|what| what == expected), "{expected}: {found:#?}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_and_an_empty_inf_are_found() {
-        let mut findings = Findings::default();
-        examine(&Text::read(good().as_bytes()), "relay.inf", &BTreeSet::new(), NOW, &mut findings);
-        assert_eq!(findings.all()[0].what, "relay.sys is not in the package");
-        assert_eq!(findings_of("")[0], "no section [Version]");
-    }
-
-    #[test]
-    fn no_line_of_an_inf_can_be_missing_or_cut_off_in_a_way_that_panics() {
-        let good = good();
-        for end in 0..good.len() {
-            findings_of(&good[..end]);
-        }
-    }
-}
+mod tests;
