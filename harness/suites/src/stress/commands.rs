@@ -98,6 +98,9 @@ fn work(worker: &mut Worker) -> TestResult {
         let relay = Relay::open_asynchronous()?;
         let mut flights: Vec<Flight<Pending<'_>>> = Vec::new();
         for _ in 0..worker.choose(60) {
+            if !worker.goes_on() {
+                break;
+            }
             let pick = worker.choose(flights.len().max(1) as u64) as usize;
             match worker.choose(10) {
                 0..=4 if flights.len() < DEPTH => {
@@ -117,7 +120,7 @@ fn work(worker: &mut Worker) -> TestResult {
             drop(relay);
             orphans.into_iter().try_for_each(see_off)?;
         } else {
-            settle(&control, flights)?;
+            settle(worker, &control, flights)?;
         }
     }
     Ok(())
@@ -170,11 +173,11 @@ fn look(flights: &mut Vec<Flight<Pending<'_>>>, pick: usize) -> TestResult {
 
 /// Sees commands to their end, all of them at once: one that is held keeps what others wait for, the driver's place for a large command or
 /// one of the filter's carriers, until it is released. It is released more than once if need be: it may not have arrived yet, and one that
-/// was released just before the power went is sent to the hardware anew.
-fn settle(control: &Relay, mut flights: Vec<Flight<Pending<'_>>>) -> TestResult {
-    let deadline = Deadline::after(DEADLINE);
+/// was released just before the power went is sent to the hardware anew. Another thread may hold what this one waits for, and on a slow
+/// machine that sleeps most of the time it may do so for long; not after the test's end.
+fn settle(worker: &Worker, control: &Relay, mut flights: Vec<Flight<Pending<'_>>>) -> TestResult {
     loop {
-        let is_late = deadline.has_passed();
+        let is_late = worker.last.has_passed();
         let mut under_way = Vec::new();
         for mut flight in flights {
             match flight.request.wait(Duration::ZERO) {

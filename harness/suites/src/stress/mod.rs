@@ -41,6 +41,8 @@ struct Worker {
     number: u32,
     random: Random,
     end: Deadline,
+    /// Whatever was begun has ended by then: after `end` nobody begins anything that another has to wait for.
+    last: Deadline,
     /// One of the threads has failed: the others need not go on.
     give_up: Arc<AtomicBool>,
     /// What it does, counted, for the report of a failure.
@@ -68,10 +70,10 @@ const fn choices_of(seed: u64, number: u32) -> Random {
 /// Runs the bodies at once, each in a thread of its own, until the test's time is over or one has failed.
 fn at_once(bench: &mut Bench, bodies: Vec<fn(&mut Worker) -> TestResult>) -> TestResult {
     let (seed, span) = (bench.random(), bench.span(MOMENT));
-    let (end, give_up) = (Deadline::after(span), Arc::new(AtomicBool::new(false)));
+    let (end, last, give_up) = (Deadline::after(span), Deadline::after(span + DEADLINE), Arc::new(AtomicBool::new(false)));
     let mut threads = Vec::new();
     for (number, body) in (0..).zip(bodies) {
-        let mut worker = Worker { number, random: choices_of(seed, number), end, give_up: give_up.clone(), operation: 0 };
+        let mut worker = Worker { number, random: choices_of(seed, number), end, last, give_up: give_up.clone(), operation: 0 };
         threads.push(Thread::spawn(move || {
             let outcome = body(&mut worker);
             if outcome.is_err() {
