@@ -418,6 +418,17 @@ pub struct AnsiString {
 }
 
 impl AnsiString {
+    /// Copies as much as fits.
+    ///
+    /// # Safety
+    /// The string has its buffer.
+    pub(crate) unsafe fn fill(&mut self, bytes: &[u8]) {
+        let length = bytes.len().min(usize::from(self.maximum));
+        // SAFETY: the caller's promise.
+        unsafe { self.buffer.copy_from(bytes.as_ptr(), length) };
+        self.length = length as u16;
+    }
+
     /// # Safety
     /// The string describes readable bytes, or none.
     pub(crate) unsafe fn bytes(&self) -> &[u8] {

@@ -155,6 +155,24 @@ exports! { LISTS =
         "islower" = c_islower, "ispunct" = c_ispunct, "isspace" = c_isspace, "isprint" = c_isprint, "iscntrl" = c_iscntrl,
         "_strlwr" = c_strlwr, "_strupr" = c_strupr, "strspn" = c_strspn, "strcspn" = c_strcspn, "strtok_s" = c_strtok_s,
     }
+    plain exports::runtime_rest {
+        KeAcquireSpinLockForDpc KeReleaseSpinLockForDpc KeIsExecutingDpc KeQueryUnbiasedInterruptTimePrecise
+        KeSaveFloatingPointState KeRestoreFloatingPointState KeQueryHighestNodeNumber KeGetCurrentNodeNumber
+        ExIsProcessorFeaturePresent ExVerifySuite MmIsDriverVerifying MmIsDriverVerifyingByAddress PsGetVersion
+        DbgBreakPointWithStatus KdRefreshDebuggerNotPresent PoSetSystemState PoRegisterSystemState PoUnregisterSystemState
+        PoRegisterDeviceForIdleDetection RtlCopyString RtlUpperString RtlSuffixUnicodeString RtlRandom RtlAssert
+        VerSetConditionMask RtlPrefetchMemoryNonTemporal _purecall
+    }
+    named exports::runtime_rest {
+        "abs" = c_abs, "labs" = c_abs, "_abs64" = c_abs64, "strncat" = c_strncat, "wcsncat" = c_wcsncat, "strpbrk" = c_strpbrk,
+        "iswalpha" = c_iswalpha, "iswdigit" = c_iswdigit, "iswalnum" = c_iswalnum, "iswspace" = c_iswspace,
+        "iswupper" = c_iswupper, "iswlower" = c_iswlower,
+    }
+    named exports::runtime { "atol" = c_atoi, "_wtol" = c_wtoi }
+    named dispatcher::wait { "KeWaitForMutexObject" = KeWaitForSingleObject }
+    named dispatcher::fast_mutex {
+        "KeAcquireGuardedMutexUnsafe" = ExAcquireFastMutexUnsafe, "KeReleaseGuardedMutexUnsafe" = ExReleaseFastMutexUnsafe,
+    }
     named strings { "RtlInitString" = RtlInitAnsiString }
     plain dispatcher::ex_timer { ExAllocateTimer ExSetTimer ExCancelTimer ExDeleteTimer }
     plain bitmap {

@@ -8,6 +8,7 @@ mod executive;
 mod io;
 pub mod runtime;
 mod runtime_more;
+mod runtime_rest;
 pub(crate) mod wmilib;
 
 use core::ffi::c_void;
