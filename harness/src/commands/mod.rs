@@ -13,8 +13,10 @@ pub mod report;
 pub mod rerun;
 pub mod run;
 pub mod serve;
+pub mod tap;
 pub mod test;
 pub mod trace;
+mod trace_change;
 pub mod triage;
 
 use std::path::Path;
@@ -45,6 +47,8 @@ pub enum Command {
     Trace(trace::Arguments),
     /// Serves the relay hardware to a QEMU of your own.
     Serve(serve::Arguments),
+    /// Stands between QEMU and a vfio-user server, and writes a trace of all that they say.
+    Tap(tap::Arguments),
     /// Builds and signs the driver package, or checks one.
     Package(package::Arguments),
     /// Windows guests, from install media of your own.
@@ -99,8 +103,9 @@ fn perform(command: Command) -> Outcome<Exit> {
         Command::Report(arguments) => report::perform(&arguments, &interrupt),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),
         Command::Replay(arguments) => replay::perform(&arguments, &interrupt),
-        Command::Trace(arguments) => trace::perform(&arguments),
+        Command::Trace(arguments) => trace::perform(&arguments, &interrupt),
         Command::Serve(arguments) => serve::perform(&arguments, &interrupt),
+        Command::Tap(arguments) => tap::perform(&arguments, &interrupt),
         Command::Package(arguments) => package::perform(&arguments, &interrupt),
         Command::Image(arguments) => image::perform(&arguments, &interrupt),
         Command::New(arguments) => new::perform(&arguments, &interrupt),

@@ -21,6 +21,13 @@ use crate::interrupt::Interrupt;
 pub struct Arguments {
     /// The trace. Tests and seed are those of the run in whose folder it lies.
     trace: PathBuf,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What meets a recorded device, and how.
+#[derive(Clone, Debug, Args)]
+pub(super) struct How {
     /// The INF of the driver package to try. Default: the project's own.
     #[arg(long, value_name = "INF")]
     package: Option<PathBuf>,
@@ -61,44 +68,84 @@ enum Mode {
 /// # Errors
 /// What keeps the replay from beginning or from coming to a verdict. A divergence is none, but exit status 1.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
-    // `latest` in a path will mean the replay's own folder soon.
-    let trace = arguments.trace.canonicalize().unwrap_or_else(|_| arguments.trace.clone());
-    let arguments = &Arguments { trace, ..arguments.clone() };
-    let header = header_of(&arguments.trace)?;
-    let folder = tempfile::tempdir().at("create a folder in", &std::env::temp_dir())?;
-    let verdict = folder.path().join("verdict.json");
-    let run = whole_run(arguments, &header, &verdict)?;
-    let only = tests_of_run(&arguments.trace, &header);
-    if only.is_none() {
+    let recorded = Recorded::find(&arguments.trace, &arguments.how)?;
+    if recorded.only.is_none() {
         note("no run.json lies above the trace: suite, filter and seed are as its header says");
     }
-    let finished = run::perform_these(&run, only, interrupt, &|_| ());
-    let text = std::fs::read_to_string(&verdict).unwrap_or_default();
-    let Ok(outcome) = serde_json::from_str::<Verdict>(&text) else {
-        finished?;
+    let Attempt { verdict, ended } = recorded.attempt(&recorded.trace, &arguments.how, false, interrupt)?;
+    let Some(verdict) = verdict else {
+        if ended.record.tests.iter().any(|test| test.outcome.is_failure()) {
+            // A guest that stopped took the device with it before it could say anything.
+            say(ended.record.counts.to_string());
+            return Ok(ended.exit);
+        }
         return Err(Problem::environment("the replay came to no verdict")
             .because("the device model ended before it could say one")
-            .so("read device.log in target/rig/runs/latest"));
+            .so(format!("read device.log in {}", ended.folder.display())));
     };
-    outcome.lines().iter().for_each(say);
-    if outcome.diverged {
+    verdict.lines().iter().for_each(say);
+    if verdict.diverged {
         // The rest of the run only shows that the device fell silent.
         return Ok(Exit::Failed);
     }
-    let finished = finished?;
-    say(finished.record.counts.to_string());
-    Ok(finished.exit)
+    say(ended.record.counts.to_string());
+    Ok(ended.exit)
 }
 
-fn header_of(trace: &Path) -> Outcome<Header> {
+/// A recorded run.
+pub(super) struct Recorded {
+    /// Its trace.
+    pub(super) trace: PathBuf,
+    header: Header,
+    /// Its tests, if a run says what they are.
+    only: Option<Vec<String>>,
+}
+
+/// What came of a replay.
+pub(super) struct Attempt {
+    /// Whether the driver did something else, if the device lived to say it.
+    pub(super) verdict: Option<Verdict>,
+    /// The run that the replay was.
+    pub(super) ended: run::Ended,
+}
+
+impl Recorded {
+    /// The run in whose folder a trace lies.
+    ///
+    /// # Errors
+    /// It cannot be replayed.
+    pub(super) fn find(trace: &Path, how: &How) -> Outcome<Self> {
+        // `latest` in a path will mean the replay's own folder soon.
+        let trace = trace.canonicalize().unwrap_or_else(|_| trace.to_path_buf());
+        let header = header_of(&trace, how.transport)?;
+        let only = tests_of_run(&trace, &header);
+        Ok(Self { trace, header, only })
+    }
+
+    /// The run again, with `trace` as its device.
+    ///
+    /// # Errors
+    /// What keeps the run from beginning.
+    pub(super) fn attempt(&self, trace: &Path, how: &How, quiet: bool, interrupt: &Interrupt) -> Outcome<Attempt> {
+        let folder = tempfile::tempdir().at("create a folder in", &std::env::temp_dir())?;
+        let verdict = folder.path().join("verdict.json");
+        let run = run::Arguments { quiet, ..whole_run(how, trace, &self.header, &verdict)? };
+        let ended = run::perform_these(&run, self.only.clone(), interrupt, &|_| ())?;
+        let text = std::fs::read_to_string(&verdict).unwrap_or_default();
+        let verdict = serde_json::from_str(&text).ok();
+        Ok(Attempt { verdict, ended })
+    }
+}
+
+fn header_of(trace: &Path, transport: Transport) -> Outcome<Header> {
     let wrong = |why: String| {
         Problem::usage(format!("{} cannot be replayed", trace.display())).because(why).so("name a trace of `rig run --record`")
     };
     let file = File::open(trace).map_err(|error| wrong(error.to_string()))?;
     let reader = Reader::new(BufReader::new(file)).map_err(|error| wrong(error.to_string()))?;
     let header = reader.header().clone();
-    if header.level != Level::Virtio {
-        return Err(wrong("it was recorded at the bus, and only traces of virtio devices can be replayed so far".to_owned()));
+    if header.level == Level::Bus && transport == Transport::VhostUser {
+        return Err(wrong("it was recorded at the bus, and a device on vhost-user is virtio: leave out --transport".to_owned()));
     }
     if header.notes.get("needs").is_some_and(|needs| needs != "plain") {
         return Err(wrong(
@@ -109,18 +156,17 @@ fn header_of(trace: &Path) -> Outcome<Header> {
 }
 
 /// The run that is the replay.
-fn whole_run(arguments: &Arguments, header: &Header, verdict: &Path) -> Outcome<run::Arguments> {
+fn whole_run(how: &How, trace: &Path, header: &Header, verdict: &Path) -> Outcome<run::Arguments> {
     use clap::Parser as _;
     let Ok(super::Command::Run(defaults)) = super::Command::try_parse_from(["rig", "run"]) else {
         return Err(Problem::failed("the options of `rig run` have no defaults"));
     };
     let note_of = |name: &str| header.notes.get(name).filter(|value| !value.is_empty());
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mode = arguments.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).unwrap_or_default();
-    let mut words: Vec<std::ffi::OsString> =
-        vec!["--replay".into(), absolute(&arguments.trace).into(), "--mode".into(), mode.into()];
+    let mode = how.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).unwrap_or_default();
+    let mut words: Vec<std::ffi::OsString> = vec!["--replay".into(), absolute(trace).into(), "--mode".into(), mode.into()];
     words.extend(["--verdict".into(), verdict.into()]);
-    if let Some(rules) = &arguments.rules {
+    if let Some(rules) = &how.rules {
         words.extend(["--rules".into(), absolute(rules).into()]);
     }
     Ok(run::Arguments {
@@ -128,11 +174,11 @@ fn whole_run(arguments: &Arguments, header: &Header, verdict: &Path) -> Outcome<
         filter: note_of("filter").cloned(),
         seed: note_of("seed").and_then(|seed| seed.parse().ok()),
         vcpus: note_of("processors").and_then(|count| count.parse().ok()).unwrap_or(defaults.vcpus),
-        timeout: arguments.timeout,
-        transport: arguments.transport,
-        ground: arguments.ground.clone(),
-        package: arguments.package.clone(),
-        program: arguments.program.clone(),
+        timeout: how.timeout,
+        transport: how.transport,
+        ground: how.ground.clone(),
+        package: how.package.clone(),
+        program: how.program.clone(),
         jobs: Some(NonZeroUsize::MIN),
         keep_going: true,
         replay: Some(words),

@@ -27,7 +27,7 @@ use crate::run::check::Subject;
 use crate::run::plan::Shard;
 use crate::run::record::{Counts, FORMAT, RunRecord, Timings, Trouble};
 use crate::run::session::Listed;
-use crate::run::watch::{Event, Json, Lines, Live, Watcher};
+use crate::run::watch::{Event, Json, Lines, Live, Nobody, Watcher};
 use crate::run::{Findings, Request, Run};
 use crate::setup::{accelerator, qemu};
 use crate::symbols::Symbols;
@@ -152,6 +152,10 @@ pub struct Arguments {
     #[arg(skip)]
     #[serde(skip)]
     pub replay: Option<Vec<std::ffi::OsString>>,
+    /// Nobody looks on: the run is one of many that something else tells of.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub quiet: bool,
 }
 
 /// How a run ended.
@@ -202,6 +206,8 @@ pub struct Ended {
     pub exit: Exit,
     /// Tests that were asked for by name and that the guest does not have.
     pub gone: Vec<String>,
+    /// Its folder.
+    pub folder: PathBuf,
 }
 
 /// A run of the tests that are called `only`, or of those that the arguments choose. `ready` sees the record when everything is
@@ -258,7 +264,7 @@ pub fn perform_these(
             .because(format!("the suites have no test that fits: {}", wish(&request)))
             .so("`cargo rig run --list` shows all names; --suite is a whole name, --filter a part"));
     }
-    Ok(Ended { record, exit, gone })
+    Ok(Ended { record, exit, gone, folder: folder.path })
 }
 
 /// What is missing for `--rig windows`.
@@ -343,6 +349,7 @@ fn watcher_of(arguments: &Arguments) -> Box<dyn Watcher> {
     match () {
         // A list is not a run: nobody is told how it comes about.
         () if arguments.list => Box::new(Lines::new(slow)),
+        () if arguments.quiet => Box::new(Nobody),
         () if arguments.json => Box::new(Json::new(slow)),
         () if is_live => Box::new(Live::new(slow)),
         () => Box::new(Lines::new(slow)),
@@ -451,6 +458,9 @@ fn blank_record(
 
 /// What stands between the tests' lines and the last one.
 fn conclude(arguments: &Arguments, record: &RunRecord, folder: &Path, watcher: &dyn Watcher, total: Duration) {
+    if arguments.quiet {
+        return;
+    }
     let report = folder.join(REPORT).display().to_string();
     if !arguments.list {
         let trouble = record.trouble.as_ref().map_or(&[][..], |trouble| &trouble.lines);

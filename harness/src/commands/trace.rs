@@ -11,6 +11,7 @@ use device_model::trace::{Compression, Ending, Kind, Reader, TraceError, Writer}
 
 use crate::console::note;
 use crate::error::{Exit, Outcome, Problem};
+use crate::interrupt::Interrupt;
 
 /// Options of `rig trace`.
 #[derive(Debug, Args)]
@@ -73,6 +74,11 @@ enum Command {
         #[arg(long)]
         zstd: bool,
     },
+    /// Replays a trace again and again, each time with some of the device's answers changed, and says what the driver makes of it. A bug check
+    /// or a hang is a finding: its trace is kept, and its seed makes it again. Exit status 1 if there is one.
+    Fuzz(Box<super::trace_change::Fuzz>),
+    /// Makes a trace whose replay fails shorter, so that its replay still fails the same way.
+    Shrink(Box<super::trace_change::Shrink>),
     /// Makes a trace of another program's log of a real device.
     Import {
         /// The log.
@@ -169,19 +175,21 @@ impl Look {
 }
 
 /// A trace that is read from a file.
-type FileReader = Reader<BufReader<File>>;
+pub(super) type FileReader = Reader<BufReader<File>>;
 
 /// Does it.
 ///
 /// # Errors
 /// What is wrong with the files. A damaged trace is one, after all that was intact has been shown.
-pub fn perform(arguments: &Arguments) -> Outcome<Exit> {
+pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     match &arguments.command {
         Command::Show { trace, look } => show(trace, look),
         Command::Stat { trace, map } => sums(trace, map.as_deref()),
         Command::Diff { left, right, map, most } => differences(left, right, map.as_deref(), *most),
         Command::Export { trace, form, output, look } => export(trace, form, output.as_deref(), look),
         Command::Copy { trace, copy, zstd } => copy_whole(trace, copy, *zstd),
+        Command::Fuzz(arguments) => super::trace_change::fuzz(arguments, interrupt),
+        Command::Shrink(arguments) => super::trace_change::shrink(arguments, interrupt),
         Command::Import { log, trace, from, most } => import_log(log, trace, *from, *most),
     }
 }
@@ -351,7 +359,7 @@ fn import_log(log: &Path, trace: &Path, from: From, most: usize) -> Outcome<Exit
     Ok(Exit::Passed)
 }
 
-fn open(path: &Path) -> Outcome<FileReader> {
+pub(super) fn open(path: &Path) -> Outcome<FileReader> {
     let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
     Reader::new(BufReader::new(file)).map_err(|error| damaged(path, &error))
 }
@@ -370,19 +378,19 @@ fn read_map(path: &Path) -> Outcome<RegisterMap> {
     })
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> Problem {
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Problem {
     Problem::usage(format!("cannot read {}", path.display()))
         .because(error.to_string())
         .so("name a file that exists and can be read")
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Problem {
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Problem {
     Problem::usage(format!("cannot write {}", path.display()))
         .because(error.to_string())
         .so("name a new file in a folder that can be written, on a disk with room")
 }
 
-fn damaged(path: &Path, error: &TraceError) -> Problem {
+pub(super) fn damaged(path: &Path, error: &TraceError) -> Problem {
     let problem = Problem::failed(format!("{} cannot be read to its end", path.display())).because(error.to_string());
     match error {
         TraceError::Cut { .. } | TraceError::Block { .. } => problem.so("`cargo rig trace copy` saves what is intact"),
