@@ -155,6 +155,27 @@ impl Decoder {
         !matches!(self.place, Place::Leader(_, 0))
     }
 
+    /// What has come of a packet's beginning that may yet turn out to be none: a byte, and how often.
+    #[must_use]
+    pub fn unfinished_leader(&self) -> (u8, usize) {
+        match self.place {
+            Place::Leader(byte, count) => (byte, usize::from(count)),
+            _ => (0, 0),
+        }
+    }
+
+    /// The header that was the reason of [`Event::Damaged`] when it is text: zeros in what a system prints look like the beginning of
+    /// a packet.
+    #[must_use]
+    pub fn text_for_header(&self) -> Option<&[u8]> {
+        (self.header.length == 0 && self.is_text()).then_some(&self.raw)
+    }
+
+    /// Whether the header has printable bytes only, as no packet's has: ids do not look like that.
+    fn is_text(&self) -> bool {
+        self.raw.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+    }
+
     /// Takes one byte.
     pub fn push(&mut self, byte: u8) -> Option<Event> {
         match self.place {
@@ -200,7 +221,7 @@ impl Decoder {
         if self.raw[0] == CONTROL_LEADER {
             return Some(Event::Control { kind: header.kind, id: header.id });
         }
-        if header.length == 0 || usize::from(header.length) > MOST_DATA {
+        if header.length == 0 || usize::from(header.length) > MOST_DATA || self.is_text() {
             self.header.length = 0;
             return Some(Event::Damaged);
         }

@@ -22,11 +22,16 @@ pub mod api {
     pub const CONTINUE2: u32 = 0x313c;
     pub const READ_PHYSICAL_MEMORY: u32 = 0x313d;
     pub const WRITE_PHYSICAL_MEMORY: u32 = 0x313e;
+    pub const SET_SPECIAL_CALL: u32 = 0x3140;
+    pub const CLEAR_SPECIAL_CALLS: u32 = 0x3141;
+    pub const SET_INTERNAL_BREAKPOINT: u32 = 0x3142;
     pub const GET_VERSION: u32 = 0x3146;
     pub const WRITE_BREAKPOINT_EX: u32 = 0x3147;
     pub const RESTORE_BREAKPOINT_EX: u32 = 0x3148;
     pub const CAUSE_BUG_CHECK: u32 = 0x3149;
     pub const SWITCH_PROCESSOR: u32 = 0x3150;
+    pub const READ_MODEL_SPECIFIC_REGISTER: u32 = 0x3152;
+    pub const WRITE_MODEL_SPECIFIC_REGISTER: u32 = 0x3153;
     pub const SEARCH_MEMORY: u32 = 0x3156;
     pub const CHECK_LOW_MEMORY: u32 = 0x3159;
     pub const CLEAR_ALL_INTERNAL_BREAKPOINTS: u32 = 0x315a;
@@ -51,6 +56,8 @@ pub const GET_STRING: u32 = 0x3231;
 
 /// `STATUS_SUCCESS`.
 pub const SUCCESS: u32 = 0;
+/// `STATUS_NO_MORE_ENTRIES`: a search that found nothing.
+pub const NO_MORE_ENTRIES: u32 = 0x8000_001a;
 /// `STATUS_UNSUCCESSFUL`.
 pub const UNSUCCESSFUL: u32 = 0xc000_0001;
 /// `DBG_CONTINUE`: the exception is dealt with.
@@ -334,6 +341,37 @@ pub struct Search {
     pub padding: u32,
 }
 
+/// `DBGKD_FILL_MEMORY`; the pattern follows.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Fill {
+    /// Where to begin.
+    pub address: u64,
+    /// Bytes to fill; in the answer, bytes filled.
+    pub length: u32,
+    /// [`FILL_VIRTUAL`] or [`FILL_PHYSICAL`].
+    pub flags: u16,
+    /// Bytes of the pattern.
+    pub pattern_length: u16,
+}
+
+/// The address is virtual.
+pub const FILL_VIRTUAL: u16 = 1;
+/// The address is physical.
+pub const FILL_PHYSICAL: u16 = 2;
+
+/// `DBGKD_READ_WRITE_MSR`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ModelSpecific {
+    /// Which register.
+    pub register: u32,
+    /// Its lower half.
+    pub low: u32,
+    /// Its upper half.
+    pub high: u32,
+}
+
 /// `DBGKD_QUERY_MEMORY`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -408,3 +446,17 @@ pub struct DebugIo {
 }
 
 const _: () = assert!(size_of::<DebugIo>() == 16);
+
+/// `DBGKD_FILE_IO`: what a target asks about files of the debugger's machine, such as one to replace a driver with.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FileIo {
+    /// What is asked.
+    pub api: u32,
+    /// In the answer: how it went.
+    pub status: u32,
+    /// What the request needs, and its answer.
+    pub detail: [u8; 56],
+}
+
+const _: () = assert!(size_of::<FileIo>() == 64);

@@ -78,6 +78,25 @@ pub struct ExceptionFrame {
     pub fault_address: u64,
 }
 
+impl ExceptionFrame {
+    /// The general registers by number, as instructions and register files have them.
+    #[must_use]
+    pub const fn general(&self) -> [u64; 16] {
+        [
+            self.rax, self.rcx, self.rdx, self.rbx, self.rsp, self.rbp, self.rsi, self.rdi, self.r8, self.r9, self.r10, self.r11,
+            self.r12, self.r13, self.r14, self.r15,
+        ]
+    }
+
+    /// Sets them.
+    pub const fn set_general(&mut self, registers: [u64; 16]) {
+        [
+            self.rax, self.rcx, self.rdx, self.rbx, self.rsp, self.rbp, self.rsi, self.rdi, self.r8, self.r9, self.r10, self.r11,
+            self.r12, self.r13, self.r14, self.r15,
+        ] = registers;
+    }
+}
+
 /// Registers at a system call. The handler writes `rax`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

@@ -92,16 +92,19 @@ pub(crate) fn handle(frame: &mut ExceptionFrame) {
     }
 }
 
-/// Shows breakpoints and single steps to the debugger before anybody else; whether it has dealt with this one.
+/// Shows breakpoints, single steps and assertions to the debugger before anybody else; whether it has dealt with this one.
 fn is_the_debuggers(frame: &mut ExceptionFrame) -> bool {
-    let (status, size) = match frame.vector {
-        vector::BREAKPOINT => (NTSTATUS::BREAKPOINT, 1),
-        vector::DEBUG => (NTSTATUS::SINGLE_STEP, 0),
+    const ASSERTION_SIZE: u64 = 2;
+    let (status, size, address) = match frame.vector {
+        vector::BREAKPOINT => (NTSTATUS::BREAKPOINT, 1, frame.rip - 1),
+        vector::DEBUG => (NTSTATUS::SINGLE_STEP, 0, frame.rip),
+        // An assertion that is dealt with is over: the target stands behind it.
+        vector::ASSERTION => (NTSTATUS::ASSERTION_FAILURE, 0, frame.rip - ASSERTION_SIZE),
         _ => return false,
     };
     // A debugger sees the breakpoint's own address.
     frame.rip -= size;
-    let record = kd::wire::ExceptionRecord::new(status.bits(), frame.rip);
+    let record = kd::wire::ExceptionRecord::new(status.bits(), address);
     let is_dealt_with = crate::kd::exception(frame, &record, true);
     if !is_dealt_with {
         frame.rip += size;
@@ -187,29 +190,8 @@ fn give_to_handlers(frame: &mut ExceptionFrame, status: NTSTATUS, information: [
     let registers = Registers::of(frame);
     match dispatch::dispatch(&mut record, &registers) {
         Some(registers) => {
-            let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = registers.general;
-            let old = *frame;
-            *frame = ExceptionFrame {
-                rax,
-                rcx,
-                rdx,
-                rbx,
-                rsp,
-                rbp,
-                rsi,
-                rdi,
-                r8,
-                r9,
-                r10,
-                r11,
-                r12,
-                r13,
-                r14,
-                r15,
-                rip: registers.rip,
-                rflags: registers.rflags,
-                ..old
-            };
+            frame.set_general(registers.general);
+            (frame.rip, frame.rflags) = (registers.rip, registers.rflags);
         }
         None if crate::kd::exception(frame, &record.for_debugger(), false) => {}
         None => unhandled(status, &record, Origin::Exception(frame)),

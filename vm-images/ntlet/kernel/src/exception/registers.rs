@@ -29,13 +29,9 @@ const _: () = assert!(RIP_OFFSET == 128 && RFLAGS_OFFSET == 136 && XMM_OFFSET ==
 impl Registers {
     /// Those at an exception; XMM registers have stayed as they were, because this kernel uses none.
     pub(crate) fn of(frame: &ExceptionFrame) -> Self {
-        let general = [
-            frame.rax, frame.rcx, frame.rdx, frame.rbx, frame.rsp, frame.rbp, frame.rsi, frame.rdi, frame.r8, frame.r9,
-            frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15,
-        ];
         let mut xmm = [0; 10];
         read_xmm(&mut xmm);
-        Self { general, rip: frame.rip, rflags: frame.rflags, xmm }
+        Self { general: frame.general(), rip: frame.rip, rflags: frame.rflags, xmm }
     }
 
     /// Those of this function's caller, well enough to trace back from.

@@ -17,6 +17,10 @@ pub trait DebugMachine: Sync {
     fn read_physical(&self, address: u64, buffer: &mut [u8]) -> usize;
     /// Writes ordinary memory at a physical address. Returns how many bytes.
     fn write_physical(&self, address: u64, data: &[u8]) -> usize;
+    /// Reads a model-specific register of this processor. `None`: it is none of those that every processor has, so that reading it may fault.
+    fn read_model_specific(&self, register: u32) -> Option<u64>;
+    /// Writes one. `false`: it is none that may be written without a fault.
+    fn write_model_specific(&self, register: u32, value: u64) -> bool;
     /// Calls `visit` with each range of ordinary memory: first address and the one after the last.
     fn each_range_of_memory(&self, visit: &mut dyn FnMut(u64, u64));
     /// Asks every other processor to call [`crate::entry::held`], whatever it does. Returns the mask of those asked.

@@ -1,5 +1,6 @@
 //! The debugger's serial line: a 16550 at COM1, polled, with an interrupt only for the byte that asks the target to stop.
 
+use super::transport::Wire;
 use crate::hal;
 
 const BASE: u16 = 0x3f8;
@@ -37,21 +38,32 @@ pub(super) fn acknowledge() {
     hal().port_read(INTERRUPT_IDENTITY, 1);
 }
 
-/// The next byte that has arrived.
-pub(super) fn receive() -> Option<u8> {
-    match hal().port_read(LINE_STATUS, 1) {
-        NOBODY => None,
-        status => (status & RECEIVED != 0).then(|| hal().port_read(DATA, 1) as u8),
-    }
-}
+/// The line.
+pub(super) struct Com1;
 
-/// Sends bytes.
-pub(super) fn send(bytes: &[u8]) {
-    for piece in bytes.chunks(FIFO_SIZE) {
+impl Wire for Com1 {
+    fn send(&mut self, bytes: &[u8]) {
         let is_empty = || matches!(hal().port_read(LINE_STATUS, 1), status if status != NOBODY && status & HOLDING_EMPTY != 0);
-        if !(0..PATIENCE).any(|_| is_empty()) {
-            return;
+        for piece in bytes.chunks(FIFO_SIZE) {
+            if !(0..PATIENCE).any(|_| is_empty()) {
+                return;
+            }
+            piece.iter().for_each(|byte| hal().port_write(DATA, 1, u32::from(*byte)));
         }
-        piece.iter().for_each(|byte| hal().port_write(DATA, 1, u32::from(*byte)));
+    }
+
+    fn receive(&mut self) -> Option<u8> {
+        match hal().port_read(LINE_STATUS, 1) {
+            NOBODY => None,
+            status => (status & RECEIVED != 0).then(|| hal().port_read(DATA, 1) as u8),
+        }
+    }
+
+    fn now(&mut self) -> u64 {
+        hal().uptime()
+    }
+
+    fn relax(&mut self) {
+        hal().relax();
     }
 }

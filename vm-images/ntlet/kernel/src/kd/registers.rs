@@ -3,6 +3,7 @@
 use kd::context::{CONTEXT_ALL, Context};
 
 use crate::entry::ExceptionFrame;
+use crate::exception::registers::Registers;
 
 /// x87 and SSE state, at an address that `fxsave64` takes.
 #[repr(C, align(16))]
@@ -32,10 +33,7 @@ pub(super) fn context_of(frame: &ExceptionFrame, debug: [u64; 6]) -> Context {
         ss: frame.ss as u16,
         eflags: frame.rflags as u32,
         debug,
-        general: [
-            frame.rax, frame.rcx, frame.rdx, frame.rbx, frame.rsp, frame.rbp, frame.rsi, frame.rdi, frame.r8, frame.r9,
-            frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15,
-        ],
+        general: frame.general(),
         rip: frame.rip,
         floating: floating.0,
         ..Context::zeroed()
@@ -46,29 +44,23 @@ pub(super) fn context_of(frame: &ExceptionFrame, debug: [u64; 6]) -> Context {
 ///
 /// XMM0 to XMM5 come back from where the exception's entry saved them, whatever the debugger wrote.
 pub(super) fn apply(context: &Context, frame: &mut ExceptionFrame) {
-    let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = context.general;
-    let rflags = u64::from(context.eflags);
-    *frame = ExceptionFrame {
-        rax,
-        rcx,
-        rdx,
-        rbx,
-        rsp,
-        rbp,
-        rsi,
-        rdi,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip: context.rip,
-        rflags,
-        ..*frame
+    frame.set_general(context.general);
+    (frame.rip, frame.rflags) = (context.rip, u64::from(context.eflags));
+}
+
+/// A frame of the kernel with these registers, for a place that no exception has led to.
+pub(super) fn frame_of(registers: &Registers) -> ExceptionFrame {
+    const KERNEL_CODE: u64 = 0x10;
+    const KERNEL_DATA: u64 = 0x18;
+    let mut frame = ExceptionFrame {
+        rip: registers.rip,
+        rflags: registers.rflags,
+        cs: KERNEL_CODE,
+        ss: KERNEL_DATA,
+        ..ExceptionFrame::default()
     };
+    frame.set_general(registers.general);
+    frame
 }
 
 /// Loads x87 and SSE registers that a debugger has set.

@@ -78,15 +78,33 @@ impl Table {
     }
 }
 
+const FS_BASE: u32 = 0xc000_0100;
+const GS_BASE: u32 = 0xc000_0101;
+const GS_SWAP: u32 = 0xc000_0102;
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
+const SYSCALL_MASK: u32 = 0xc000_0084;
+const FEATURES: u32 = 0xc000_0080;
+const TIME_STAMP: u32 = 0x10;
+const LOCAL_INTERRUPTS: u32 = 0x1b;
+const SYSENTER: core::ops::RangeInclusive<u32> = 0x174..=0x176;
+const CACHING: u32 = 0x277;
+
+/// Whether every 64-bit processor has a model-specific register, and, if `writes`, takes any value for it that is an address or a number.
+fn is_known(register: u32, writes: bool) -> bool {
+    let takes_anything = matches!(register, STAR | CSTAR | LSTAR | SYSCALL_MASK | FS_BASE | GS_BASE | GS_SWAP);
+    let can_be_read = matches!(register, FEATURES | TIME_STAMP | LOCAL_INTERRUPTS | CACHING) || SYSENTER.contains(&register);
+    takes_anything || can_be_read && !writes
+}
+
+/// Whether a value is an address that can be: registers for addresses fault at any other.
+fn is_canonical(value: u64) -> bool {
+    (value as i64) << 16 >> 16 == value as i64
+}
+
 impl DebugMachine for Machine {
     fn special_registers(&self, registers: &mut SpecialRegisters) {
-        const FS_BASE: u32 = 0xc000_0100;
-        const GS_BASE: u32 = 0xc000_0101;
-        const GS_SWAP: u32 = 0xc000_0102;
-        const STAR: u32 = 0xc000_0081;
-        const LSTAR: u32 = 0xc000_0082;
-        const CSTAR: u32 = 0xc000_0083;
-        const SYSCALL_MASK: u32 = 0xc000_0084;
         let (mut gdt, mut idt, mut task, mut mxcsr) = (Table::default(), Table::default(), 0u16, 0u32);
         let debug: [u64; 6];
         // SAFETY: reads registers that every 64-bit processor has; the places have the size that is stored.
@@ -153,6 +171,21 @@ impl DebugMachine for Machine {
 
     fn write_physical(&self, address: u64, data: &[u8]) -> usize {
         write(data, address, memory::alias)
+    }
+
+    fn read_model_specific(&self, register: u32) -> Option<u64> {
+        // SAFETY: a register that every 64-bit processor has.
+        is_known(register, false).then(|| unsafe { cpu::read_register(register) })
+    }
+
+    fn write_model_specific(&self, register: u32, value: u64) -> bool {
+        let is_number = register == STAR || register == SYSCALL_MASK && value >> 32 == 0;
+        let is_taken = is_known(register, true) && (is_number || register != SYSCALL_MASK && is_canonical(value));
+        if is_taken {
+            // SAFETY: the register exists and takes this value; what a debugger does to it is what it wants.
+            unsafe { cpu::write_register(register, value) };
+        }
+        is_taken
     }
 
     fn each_range_of_memory(&self, visit: &mut dyn FnMut(u64, u64)) {
