@@ -3,6 +3,7 @@
 //! ntlet leaves the header of a dump in its memory, under a symbol of its image ([`write()`]). What is written is a complete memory dump
 //! as Windows makes it: the header, then every page of every run. Pages that are zero take no room on the disk.
 
+mod pages;
 pub mod read;
 pub mod triage;
 

@@ -12,6 +12,7 @@ use crate::bugcheck::{Place, name_of};
 use crate::console::printable;
 use crate::error::{Outcome, Problem};
 use crate::report::folder::GUEST_LOG;
+use crate::stack::return_addresses;
 use crate::symbols::Symbols;
 
 /// Name of the dump in a run's folder.
@@ -162,21 +163,11 @@ impl Story<'_> {
         while length > 0 && self.dump.read_virtual(context.general[RSP], &mut stack[..length]).is_none() {
             length /= 2;
         }
-        let words = stack[..length].chunks_exact(8).filter_map(|word| word.try_into().ok().map(u64::from_le_bytes));
-        let in_driver = |address: &u64| self.module(*address).is_some_and(|module| !self.is_kernel(module));
-        let mut callers: Vec<u64> = words.filter(in_driver).filter(|address| self.follows_call(*address)).collect();
+        let in_driver = |address: u64| self.module(address).is_some_and(|module| !self.is_kernel(module));
+        let read = |address: u64, buffer: &mut [u8]| self.dump.read_virtual(address, buffer).is_some();
+        let mut callers: Vec<u64> = return_addresses(&stack[..length], in_driver, read).collect();
         callers.dedup();
         callers
-    }
-
-    fn follows_call(&self, address: u64) -> bool {
-        let mut code = [0; 7];
-        let Some(start) = address.checked_sub(7) else { return false };
-        if self.dump.read_virtual(start, &mut code).is_none() {
-            return false;
-        }
-        let is_indirect = |at: usize| code[at] == 0xff && code[at + 1] >> 3 & 7 == 2;
-        code[2] == 0xe8 || is_indirect(5) || is_indirect(4) || is_indirect(1) || is_indirect(0)
     }
 }
 
