@@ -44,6 +44,10 @@ impl GuestLog {
 
     /// Takes what has arrived, at most 1 MiB at a time, so that a guest that never stops writing does not hold us here.
     pub fn drain(&mut self) {
+        // A line that was handed over is somebody else's to read.
+        if !self.open {
+            return;
+        }
         let mut block = [0; 4096];
         for _ in 0..256 {
             match self.line.read(&mut block) {
@@ -175,6 +179,20 @@ mod tests {
         assert_eq!(log.tail().len(), TAIL + 1);
         assert_eq!(log.tail().last().unwrap(), "unfinished \u{fffd}[2J");
         assert_eq!(std::fs::metadata(folder.path().join("guest.log")).unwrap().len(), log.written());
+    }
+
+    #[test]
+    fn a_line_that_was_handed_over_is_read_by_its_new_owner_only() {
+        let (mut guest, mut log, _folder) = log();
+        let mut line = log.hand_over().unwrap();
+        line.set_nonblocking(false).unwrap();
+        log.drain();
+        guest.write_all(b"for the debugger").unwrap();
+        log.drain();
+        let mut said = [0; 16];
+        line.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"for the debugger");
+        assert_eq!(log.written(), 0);
     }
 
     #[test]
