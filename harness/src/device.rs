@@ -316,7 +316,7 @@ impl Door<'_> {
 }
 
 /// A listening socket, and a path-only descriptor of it, after its name has been removed.
-fn nameless_listener(folder: &Path) -> io::Result<(UnixListener, OwnedFd)> {
+pub(crate) fn nameless_listener(folder: &Path) -> io::Result<(UnixListener, OwnedFd)> {
     let directory = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // A socket's address holds 108 bytes at most; through the descriptor, the folder's path may be as long as it likes.
     let address = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::error::{Outcome, Problem};
@@ -18,6 +19,8 @@ use crate::error::{Outcome, Problem};
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,
     wake: UnixStream,
+    /// What happens at Ctrl-C.
+    at_ctrl_c: Vec<SigId>,
 }
 
 impl Interrupt {
@@ -29,13 +32,17 @@ impl Interrupt {
         let signal = Arc::new(AtomicUsize::new(0));
         let asked_before = Arc::new(AtomicBool::new(false));
         let (wake, waker) = UnixStream::pair()?;
+        let mut at_ctrl_c = Vec::new();
         for number in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&asked_before))?;
-            signal_hook::flag::register(number, Arc::clone(&asked_before))?;
-            signal_hook::flag::register_usize(number, Arc::clone(&signal), usize::try_from(number).unwrap_or(1))?;
-            signal_hook::low_level::pipe::register(number, waker.try_clone()?)?;
+            let actions = [
+                signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&asked_before))?,
+                signal_hook::flag::register(number, Arc::clone(&asked_before))?,
+                signal_hook::flag::register_usize(number, Arc::clone(&signal), usize::try_from(number).unwrap_or(1))?,
+                signal_hook::low_level::pipe::register(number, waker.try_clone()?)?,
+            ];
+            at_ctrl_c.extend(actions.into_iter().filter(|_| number == SIGINT));
         }
-        Ok(Self { signal, wake })
+        Ok(Self { signal, wake, at_ctrl_c })
     }
 
     /// One that never happens; for code that runs before or outside a command.
@@ -46,7 +53,14 @@ impl Interrupt {
         let (wake, other) = UnixStream::pair()?;
         // The other end stays open for ever: an end of file would read as an interrupt.
         std::mem::forget(other);
-        Ok(Self { signal: Arc::new(AtomicUsize::new(0)), wake })
+        Ok(Self { signal: Arc::new(AtomicUsize::new(0)), wake, at_ctrl_c: Vec::new() })
+    }
+
+    /// From now on Ctrl-C is for the program in front of the user, which gets it, too: a debugger.
+    pub fn leave_ctrl_c(&self) {
+        self.at_ctrl_c.iter().for_each(|action| {
+            signal_hook::low_level::unregister(*action);
+        });
     }
 
     /// The signal that arrived, if any.

@@ -7,7 +7,7 @@
 //! - [`run`]: one run: which tests, in which boots, with which outcomes. [`report`]: what a run leaves behind.
 //! - [`qemu`], [`device`]: the two processes of a boot; [`slot`]: where the one sits in the other. [`run::boot`]: both of them and the guest, watched together.
 //! - [`symbols`], [`bugcheck`]: what an address and a bug check code mean. [`memory`], [`dump`]: the guest's memory, and crash dumps.
-//! - [`mod@kd`]: a kernel debugger. [`stack`]: return addresses by search.
+//! - [`mod@kd`]: a kernel debugger, and [`kd::host`], the one that looks on in runs. [`stack`]: return addresses by search.
 //! - [`child`], [`guard`], [`tool`], [`interrupt`]: processes that never outlive the harness.
 //! - [`error`], [`console`], [`files`], [`places`], [`pvh`]: small things that everybody uses.
 

@@ -38,7 +38,7 @@ pub fn loaded(memory: &GuestMemory, image: &Path) -> Vec<TargetModule> {
         let length = usize::from(entry.base_name.length).min(name.len());
         let units: Vec<u16> = name[..length].chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
         let name = printable(&String::from_utf16_lossy(&units));
-        modules.push(TargetModule { name, base: entry.base, size: entry.size.into() });
+        modules.push(TargetModule { name, base: entry.base, size: entry.size.into(), time_stamp: entry.time_stamp });
         at = entry.links.next;
     }
     modules

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -12,10 +12,10 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::kd::line::Line;
-use harness::kd::{Client, Stop, Why};
-use kd::context::RSP;
+use harness::kd::{Client, KdError, Stop, Why};
+use kd::context::{Context, RSP};
 use kd::data::{DebuggerData, ListEntry, field};
-use kd::wire::{STATUS_BREAKPOINT, STATUS_SINGLE_STEP};
+use kd::wire::{Manipulate, STATUS_BREAKPOINT, STATUS_SINGLE_STEP, UNSUCCESSFUL, Version};
 
 /// Far longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,6 +54,15 @@ impl Rig {
         Client::new(Line::new(as_unix(stream)))
     }
 
+    /// What it says up to a line with `text`.
+    fn until(&mut self, text: &str) -> String {
+        let mut said = String::new();
+        while !said.contains(text) {
+            assert_ne!(self.output.read_line(&mut said).unwrap(), 0, "rig debug ended without {text:?}: {said}");
+        }
+        said
+    }
+
     /// Exit status and the rest of what it said.
     fn finish(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
@@ -90,6 +99,13 @@ fn go_until(client: &mut Client, wanted: impl Fn(&Stop) -> bool) -> Stop {
     }
 }
 
+/// Address of a module's entry, from its header in memory.
+fn entry_of(client: &mut Client, base: u64) -> u64 {
+    let mut word = |address: u64| u32::from_le_bytes(client.read_virtual(address, 4).unwrap().try_into().unwrap());
+    let header = word(base + 0x3c);
+    base + u64::from(word(base + u64::from(header) + 0x28))
+}
+
 fn loads(stop: &Stop, name: &str) -> Option<u64> {
     match &stop.why {
         Why::Module { path, symbols } if path.ends_with(name) && symbols.unload == 0 => Some(symbols.base),
@@ -100,7 +116,7 @@ fn loads(stop: &Stop, name: &str) -> Option<u64> {
 #[test]
 fn a_debugger_stops_steps_and_crashes_a_real_guest_and_reads_the_dump() {
     let mark = common::mark("debugger");
-    let rig = Rig::start(&mark, &["--wait", "device::echo"]);
+    let rig = Rig::start(&mark, &["--wait", "device::echo_of_a_page"]);
     let mut client = rig.client();
     let first = client.connect(PATIENCE).unwrap();
     assert_eq!(first.code(), STATUS_BREAKPOINT);
@@ -117,17 +133,13 @@ fn a_debugger_stops_steps_and_crashes_a_real_guest_and_reads_the_dump() {
     assert_eq!(client.read_virtual(version.kernel_base, 2).unwrap(), b"MZ");
     assert_eq!(client.modules().unwrap()[0].name, "ntoskrnl.exe");
 
-    // Nothing there is no fault but a refusal.
-    assert!(client.read_virtual(0xdead_0000_0000, 8).is_err());
-    assert!(client.read_virtual(0x1234, 8).is_err());
-    assert!(client.read_physical(1 << 45, 8).is_err());
+    refusals_are_answers(&mut client);
+    memory_is_searched_and_filled(&mut client, &version);
 
     // The drivers announce themselves; a breakpoint at the entry of relay.sys holds it there.
     let stop = go_until(&mut client, |stop| loads(stop, "relay.sys").is_some());
     let base = loads(&stop, "relay.sys").unwrap();
-    let header = u32::from_le_bytes(client.read_virtual(base + 0x3c, 4).unwrap().try_into().unwrap());
-    let entry = u32::from_le_bytes(client.read_virtual(base + u64::from(header) + 0x28, 4).unwrap().try_into().unwrap());
-    let entry = base + u64::from(entry);
+    let entry = entry_of(&mut client, base);
     let code = client.read_virtual(entry, 1).unwrap();
     client.set_breakpoint(entry).unwrap();
     assert_eq!(client.read_virtual(entry, 1).unwrap(), [0xcc]);
@@ -161,11 +173,15 @@ fn a_debugger_stops_steps_and_crashes_a_real_guest_and_reads_the_dump() {
     let page_tables = client.read_physical(special.cr3 & !0xfff, 4096).unwrap();
     assert!(page_tables.iter().any(|byte| *byte != 0));
 
+    hardware_breakpoints_hold(&mut client);
+
     // The other processor stands still, too, and can be looked at.
+    let stop = client.connect(PATIENCE).unwrap();
     client.switch_processor(1 - stop.change.processor).unwrap();
     let other = client.wait_for_stop(soon()).unwrap();
     assert_eq!(other.change.processor, 1 - stop.change.processor);
     assert_eq!(client.context().unwrap().rip, other.change.rip);
+    processors_are_found_as_debuggers_find_them(&mut client, &data, other.change.processor);
 
     // The debugger is killed; the next one begins anew, finds the target where it is, and ends it.
     drop(client);
@@ -189,6 +205,100 @@ fn a_debugger_stops_steps_and_crashes_a_real_guest_and_reads_the_dump() {
     common::assert_nothing_lives(&mark);
 }
 
+/// Nothing there is no fault but a refusal, and so is a request that nobody knows.
+fn refusals_are_answers(client: &mut Client) {
+    const NO_API: u32 = 0x3fff;
+    const PAGE_IN: u32 = 0x3151;
+    assert!(client.read_virtual(0xdead_0000_0000, 8).is_err());
+    assert!(client.read_virtual(0x1234, 8).is_err());
+    assert!(client.read_physical(1 << 45, 8).is_err());
+    assert!(client.model_specific(0x1234_5678).is_err());
+    assert!(client.search(0, u64::MAX, b"x").is_err(), "the machine would stand still for too long");
+    assert!(client.fill(0x1234, 8, b"x").is_err());
+    for api in [NO_API, PAGE_IN] {
+        match client.ask_anything(&Manipulate::new(api, 0, &0x55u64), &[]) {
+            Err(KdError::Refused { api: answered, status }) => assert_eq!((answered, status), (api, UNSUCCESSFUL)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // A packet may be as long as the protocol allows: 4000 bytes with the request's own 56.
+    let data = [0x11; 3944];
+    let result = client.ask_anything(&Manipulate::new(NO_API, 0, &0u64), &data);
+    assert!(matches!(result, Err(KdError::Refused { .. })), "{result:?}");
+}
+
+fn memory_is_searched_and_filled(client: &mut Client, version: &Version) {
+    const SHARED_DATA: u64 = 0xffff_f780_0000_0000;
+    const BUILD_NUMBER: u64 = 0x260;
+    let build = client.read_virtual(SHARED_DATA + BUILD_NUMBER, 4).unwrap();
+    assert_eq!(build, u32::from(version.minor).to_le_bytes());
+    let base = version.kernel_base;
+    let pattern = client.read_virtual(base + 0xffc, 8).unwrap();
+    let found = client.search(base, 0x2000, &pattern).unwrap().unwrap();
+    assert!(found <= base + 0xffc, "a match may lie across two pages");
+    assert_eq!(client.read_virtual(found, 8).unwrap(), pattern);
+    assert_eq!(client.search(base, 0x1000, &[0xd1; 64]).unwrap(), None);
+    let scratch = client.context().unwrap().general[RSP] - 0x100;
+    client.fill(scratch, 7, b"abc").unwrap();
+    assert_eq!(client.read_virtual(scratch, 7).unwrap(), b"abcabca");
+    let special = client.special_registers().unwrap();
+    const LSTAR: u32 = 0xc000_0082;
+    assert_eq!(client.model_specific(LSTAR).unwrap(), special.lstar);
+}
+
+/// From the debugger data block to each processor's block, and to its registers in there.
+fn processors_are_found_as_debuggers_find_them(client: &mut Client, data: &DebuggerData, shown: u16) {
+    let blocks: [u64; 2] = client.structure(data.get(field::PROCESSOR_BLOCKS)).unwrap();
+    for (number, block) in (0u32..).zip(blocks) {
+        assert_eq!(client.structure::<u32>(block + u64::from(data.half(field::PRCB_NUMBER))).unwrap(), number);
+        let registers: Context = client.structure(block + u64::from(data.half(field::PRCB_CONTEXT_FRAME))).unwrap();
+        assert_eq!(registers.cs, 0x10, "processor {number}");
+        let region = block - u64::from(data.half(field::PCR_CONTAINED_PRCB));
+        assert_eq!(client.structure::<u64>(region + u64::from(data.half(field::PCR_SELF))).unwrap(), region);
+    }
+    let own: Context = client.structure(blocks[usize::from(shown)] + u64::from(data.half(field::PRCB_CONTEXT_FRAME))).unwrap();
+    assert_eq!(own.rip, client.context().unwrap().rip);
+}
+
+/// The next driver's entry, by debug registers of both processors.
+fn hardware_breakpoints_hold(client: &mut Client) {
+    const FIRST_ENABLED: u64 = 1;
+    let stop = go_until(client, |stop| matches!(&stop.why, Why::Module { symbols, .. } if symbols.unload == 0));
+    let Why::Module { symbols, .. } = &stop.why else { unreachable!() };
+    let entry = entry_of(client, symbols.base);
+    let mut special = client.special_registers().unwrap();
+    (special.debug[0], special.debug[5]) = (entry, FIRST_ENABLED);
+    [0, 1].iter().for_each(|processor| client.set_special_registers(*processor, &special).unwrap());
+    let stop = go_until(client, |stop| stop.code() == STATUS_SINGLE_STEP);
+    assert_eq!((stop.change.rip, stop.change.report.dr6 & 0xf), (entry, 1));
+    let mut special = client.special_registers().unwrap();
+    (special.debug[0], special.debug[4], special.debug[5]) = (0, 0, 0);
+    [0, 1].iter().for_each(|processor| client.set_special_registers(*processor, &special).unwrap());
+    assertions_and_breakpoints_of_a_driver_stop(client, entry);
+    client.go_on(false, true).unwrap();
+}
+
+/// A driver that asserts and breaks, made of one that has just been entered, and which is whole again afterwards.
+fn assertions_and_breakpoints_of_a_driver_stop(client: &mut Client, entry: u64) {
+    const STATUS_ASSERTION_FAILURE: u32 = 0xc000_0420;
+    const ASSERT_NOP_BREAK: [u8; 4] = [0xcd, 0x2c, 0x90, 0xcc];
+    let code = client.read_virtual(entry, ASSERT_NOP_BREAK.len()).unwrap();
+    client.write(entry, &ASSERT_NOP_BREAK, false).unwrap();
+    client.go_on(false, true).unwrap();
+    let stop = client.wait_for_stop(soon()).unwrap();
+    let Why::Exception(exception) = &stop.why else { panic!("{stop:?}") };
+    assert_eq!((exception.record.code, exception.first_chance), (STATUS_ASSERTION_FAILURE, 1));
+    assert_eq!((exception.record.address, stop.change.rip), (entry, entry + 2));
+    client.go_on(false, true).unwrap();
+    let stop = client.wait_for_stop(soon()).unwrap();
+    assert_eq!((stop.code(), stop.change.rip), (STATUS_BREAKPOINT, entry + 3));
+    assert_eq!(client.read_virtual(entry + 3, 1).unwrap(), [0xcc], "the driver's own, which stays");
+    client.write(entry, &code, false).unwrap();
+    let mut context = client.context().unwrap();
+    context.rip = entry;
+    client.set_context(&context).unwrap();
+}
+
 fn the_dump_is_sound(path: PathBuf, relay: u64) {
     let parser = kdmp_parser::parse::KernelDumpParser::new(&path).unwrap();
     let header = parser.headers();
@@ -207,4 +317,109 @@ fn the_dump_is_sound(path: PathBuf, relay: u64) {
     let triage = common::finish(common::rig("triage").arg("triage").arg(&cut));
     assert_eq!(triage.exit, Some(2), "{triage}");
     assert!(triage.stderr.contains("cut short"), "{triage}");
+}
+
+/// Commands that a user prints from `rig debug`, without a debugger that would follow them.
+#[test]
+fn the_exact_commands_of_debuggers_are_said_and_what_cannot_be_is_refused_by_name() {
+    let mark = common::mark("commands");
+    let mut rig = Rig::start(&mark, &[]);
+    let port = rig.port;
+    let said = rig.until("Ctrl-C ends it");
+    common::signal(rig.child.id(), "INT");
+    assert_eq!(rig.finish().0, Some(0));
+    for command in
+        [&*format!("windbg -k com:ipport={port},port=127.0.0.1 -y "), "windbg -k com:pipe,port=", "ntoseye --connect /proc/"]
+    {
+        assert!(said.contains(command), "{command}: {said}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = &*taken.local_addr().unwrap().port().to_string();
+    for (words, exit, why) in [
+        (&["--kd", "net"][..], 2, "no KDNET"),
+        (&["--kd", "serial", "--launch", "lldb"], 2, "lldb does not speak KD"),
+        (&["--port", port], 2, "cannot be used"),
+        (&["--kd", "net", "--rig", "windows"], 3, "boots no Windows"),
+        (&["--accel", "tcg", "device::no_such_test"], 2, "the suites have no test device::no_such_test"),
+    ] {
+        let refused = common::finish(common::rig(&mark).env("RIG_QEMU", common::qemu_program()).arg("debug").args(words));
+        assert_eq!(refused.exit, Some(exit), "{refused}");
+        assert!(refused.stderr.contains(why), "{refused}");
+    }
+    common::assert_nothing_lives(&mark);
+}
+
+/// lldb, started by `rig` itself, with what a user would type.
+#[test]
+fn lldb_stops_in_a_driver_by_name_under_an_io_control_and_shows_source_and_locals() {
+    if test_tools::find("lldb").is_none() {
+        return;
+    }
+    const PLACE: &str = "relay::ring::Ring<wdf::dma::CommonBuffer>::offer_pair<wdf::dma::CommonBuffer>";
+    let mark = common::mark("lldb");
+    let mut command = common::rig(&mark);
+    command.env("RIG_QEMU", common::qemu_program());
+    command.args(["debug", "--accel", "tcg", "--launch", "lldb", "device::echo_of_a_page"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let commands = [
+        "script lldb.debugger.SetAsync(False)",
+        &*format!("breakpoint set -F {PLACE}"),
+        "continue",
+        "thread backtrace",
+        "frame variable",
+        "source list -c 3",
+        "frame select 1",
+        "frame variable",
+        "image lookup -s ntlet_dump_header",
+        "breakpoint delete",
+        "continue",
+        "quit",
+        "",
+    ]
+    .join("\n");
+    child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    let said = common::Said::of(child.wait_with_output().unwrap());
+    assert_eq!(said.exit, Some(0), "{said}");
+    for part in [
+        "stop reason = breakpoint 1.1",
+        // Drivers and kernel, from the hardware's ring up to the system call.
+        "relay.sys`relay::ring::Ring<wdf::dma::CommonBuffer>::offer_pair",
+        "relayflt.sys`relayflt::carriers::",
+        "ntlet`system_call_entry",
+        // The driver's source and locals: a page is on its way, in the first of the ring's descriptors.
+        "pub(crate) fn offer_pair(&mut self, head: u16",
+        "(unsigned short) head = 0",
+        "input_length = 4096, output_length = 4096",
+        "Summary: ntlet`ntlet_dump_header",
+        "PASS  device::echo_of_a_page",
+    ] {
+        assert!(said.stdout.contains(part), "{part}: {said}");
+    }
+    common::assert_nothing_lives(&mark);
+}
+
+/// The harness as KD host of a run whose guest bug checks, as the test expects.
+#[test]
+fn a_kd_host_sees_the_bug_check_before_the_guests_own_report_and_the_run_goes_on() {
+    const TEST: &str = "contract::cancelling_an_invalid_handle_stops_the_machine";
+    let mark = common::mark("kd-host");
+    let mut command = common::rig(&mark);
+    command.env("RIG_QEMU", common::qemu_program()).args(["run", "--accel", "tcg", "--kd-host", "--dump", "--filter", TEST]);
+    let run = common::finish(&mut command);
+    assert_eq!(run.exit, Some(0), "{run}");
+    let boots: Vec<PathBuf> = std::fs::read_dir(run.folder()).unwrap().flatten().map(|entry| entry.path()).collect();
+    let boot = boots.iter().find(|path| path.join("dump.dmp").is_file()).unwrap_or_else(|| panic!("{run}"));
+    let log = std::fs::read_to_string(boot.join("kd.log")).unwrap();
+    for part in [
+        "loaded \\SystemRoot\\System32\\drivers\\relay.sys",
+        "bug check 0x10d WDF_VIOLATION (0x5, 0x0",
+        "rip=",
+        "probe.sys+0x",
+        "ntoskrnl.exe (time stamp",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    let guest = std::fs::read_to_string(boot.join("guest.log")).unwrap();
+    assert!(guest.contains("cpu0]") && guest.contains("10d"), "{guest}");
+    common::assert_nothing_lives(&mark);
 }

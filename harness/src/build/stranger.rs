@@ -27,6 +27,8 @@ pub struct Named<'a> {
 pub struct Gathered {
     /// Files by the names that they have in the guest.
     pub files: Vec<(String, Vec<u8>)>,
+    /// PE files by the names that they have in the guest.
+    pub modules: Vec<(String, PathBuf)>,
     /// Symbols that lie beside the drivers.
     pub symbols: Vec<PathBuf>,
     /// Services that the INF installs.
@@ -83,6 +85,7 @@ impl Gathered {
         let name = name_of(path)?;
         if self.files.iter().all(|(known, _)| !known.eq_ignore_ascii_case(&name)) {
             self.files.push((name.clone(), read(path)?));
+            self.modules.push((name.clone(), path.to_path_buf()));
             self.symbols.extend(Some(path.with_extension("pdb")).filter(|symbols| symbols.is_file()));
         }
         Ok(name)

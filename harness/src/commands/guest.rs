@@ -27,6 +27,8 @@ pub(super) struct Guest {
     pub(super) append: String,
     /// What names its functions.
     pub(super) symbols: Symbols,
+    /// PE files among its files, by the names they have there.
+    pub(super) modules: Vec<(String, PathBuf)>,
     /// The device's model.
     pub(super) model: Option<Model>,
     /// The package to ask about, if there is no suite.
@@ -62,10 +64,12 @@ fn own(model: Option<Model>, arguments: &Arguments, places: &Places, interrupt: 
     hashes.insert("ntlet".to_owned(), sha256(&build::read(&artifacts.image)?));
     let mut symbols = artifacts.symbols();
     symbols.extend_from_slice(&arguments.symbols);
+    let modules = artifacts.payload().into_iter().map(|(name, path)| (name.to_owned(), path)).collect();
     Ok(Guest {
         archive: Some(packed(&files)?),
         append: "suite=suite.exe".to_owned(),
         symbols: Symbols::new(symbols),
+        modules,
         model: model
             .or_else(|| (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport))),
         check: None,
@@ -87,10 +91,10 @@ fn of_project(
     drop(lock);
     let (made, _lock) = build::project(project, places, interrupt)?;
     let mut files = Vec::new();
-    for (name, path) in made.payload {
-        let content = build::read(&path)?;
+    for (name, path) in &made.payload {
+        let content = build::read(path)?;
         hashes.insert(name.clone(), sha256(&content));
-        files.push((name, content));
+        files.push((name.clone(), content));
     }
     let own = || {
         let model = Model {
@@ -107,6 +111,7 @@ fn of_project(
         archive: Some(packed(&files)?),
         append: "suite=suite.exe".to_owned(),
         symbols: Symbols::new(made.symbols.into_iter().chain([artifacts.image.clone()]).collect()),
+        modules: made.payload,
         model: model.or_else(own),
         check: None,
         hashes,
@@ -134,6 +139,7 @@ fn strangers(
         archive: Some(packed(&gathered.files)?),
         append: gathered.append,
         symbols: Symbols::new(symbols),
+        modules: gathered.modules,
         model: model
             .or_else(|| (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport))),
         check: program.is_none().then_some(Subject { inf: gathered.inf, services: gathered.services }),
@@ -158,6 +164,7 @@ fn foreign(image: &Path, model: Option<Model>, arguments: &Arguments, places: &P
         archive: None,
         append: String::new(),
         symbols: Symbols::new(arguments.symbols.clone()),
+        modules: Vec::new(),
         model,
         check: None,
         hashes: [(image.display().to_string(), digest)].into(),

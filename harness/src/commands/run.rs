@@ -76,6 +76,11 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["no_device", "device"])]
     #[serde(default)]
     pub record: bool,
+    /// Look on in every boot as a kernel debugger on COM1 that nobody sits in front of: it takes registers, stack and modules at a bug
+    /// check, and keeps what it sees in kd.log.
+    #[arg(long, conflicts_with = "image")]
+    #[serde(default)]
+    pub kd_host: bool,
     /// Say what happens in JSON, one object a line, on standard output.
     #[arg(long)]
     pub json: bool,
@@ -171,6 +176,7 @@ pub struct Finished {
 pub(super) struct Prepared {
     pub(super) rig: Rig,
     pub(super) symbols: Symbols,
+    pub(super) modules: Vec<(String, PathBuf)>,
     check: Option<Subject>,
     hashes: BTreeMap<String, String>,
     timings: Timings,
@@ -404,8 +410,9 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
         archive: guest.archive,
         model: guest.model,
         faults,
+        kd_host: arguments.kd_host.then(|| guest.symbols.clone()),
     };
-    Ok(Prepared { rig, symbols: guest.symbols, check: guest.check, hashes, timings })
+    Ok(Prepared { rig, symbols: guest.symbols, modules: guest.modules, check: guest.check, hashes, timings })
 }
 
 fn blank_record(

@@ -14,6 +14,10 @@ use super::KdError;
 const AGAIN: Duration = Duration::from_millis(500);
 /// Most packets that wait to be taken.
 const MOST_WAITING: usize = 256;
+/// Most bytes outside of packets that are kept until somebody takes them.
+const MOST_STRAY: usize = 1 << 16;
+/// How long the target may take no bytes.
+const BLOCKED: Duration = Duration::from_secs(5);
 
 /// A data packet of the target's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +46,15 @@ pub struct Line {
     waiting: VecDeque<Packet>,
     next_id: u32,
     expected_id: Option<u32>,
+    stray: Vec<u8>,
 }
 
 impl Line {
     /// Over a connected stream.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
+        // Without a limit a target that takes no bytes would hold us for ever.
+        let _ = stream.set_write_timeout(Some(BLOCKED));
         Self {
             stream,
             decoder: Box::default(),
@@ -55,7 +62,13 @@ impl Line {
             waiting: VecDeque::new(),
             next_id: INITIAL_ID,
             expected_id: None,
+            stray: Vec::new(),
         }
+    }
+
+    /// Bytes outside of packets since the last call: what a system says on the line that does not speak KD yet.
+    pub fn take_stray(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.stray)
     }
 
     /// Begins anew: tells the target to, and forgets what has come.
@@ -126,8 +139,12 @@ impl Line {
     fn hear(&mut self, deadline: Instant) -> Result<Heard, KdError> {
         loop {
             let Some(byte) = self.byte(deadline)? else { return Ok(Heard::Nothing) };
-            match self.decoder.push(byte) {
+            let before = self.decoder.unfinished_leader();
+            let event = self.decoder.push(byte);
+            self.keep_stray(before, byte, event);
+            match event {
                 None | Some(Event::BreakIn) => {}
+                Some(Event::Damaged) if self.decoder.text_for_header().is_some() => {}
                 Some(Event::Damaged) => self.control(kind::RESEND, 0)?,
                 Some(Event::Control { kind: kind::ACKNOWLEDGE, id }) => return Ok(Heard::Acknowledged(id)),
                 Some(Event::Control { kind: kind::RESEND, .. }) => return Ok(Heard::Resend),
@@ -150,6 +167,22 @@ impl Line {
                     }
                 }
             }
+        }
+    }
+
+    /// Keeps bytes that turn out to belong to no packet.
+    fn keep_stray(&mut self, (leader, count): (u8, usize), byte: u8, event: Option<Event>) {
+        let is_outside = matches!(event, None | Some(Event::BreakIn)) && !self.decoder.is_inside();
+        let begins_anew = count != 0 && byte != leader && self.decoder.unfinished_leader().1 == 1;
+        if self.stray.len() >= MOST_STRAY {
+            return;
+        }
+        if is_outside || begins_anew {
+            self.stray.extend(std::iter::repeat_n(leader, count));
+            self.stray.extend(Some(byte).filter(|_| is_outside));
+        }
+        if let (Some(Event::Damaged), Some(text)) = (event, self.decoder.text_for_header()) {
+            self.stray.extend(text);
         }
     }
 
@@ -219,6 +252,17 @@ mod tests {
         let mut said = vec![0; expected.len() * 2];
         far.read_exact(&mut said).unwrap();
         assert_eq!(said, [&expected[..], &expected[..]].concat());
+    }
+
+    #[test]
+    fn what_lies_between_packets_is_kept_to_the_byte() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut line = Line::new(near);
+        let text = b"[0.000000 cpu0] iiin 00 bios i0i0 000";
+        far.write_all(&[&text[..], b"\n", &packet(kind::DEBUG_IO, INITIAL_ID, b"text"), b"behind it\n"].concat()).unwrap();
+        assert_eq!(line.receive(soon()).unwrap().unwrap().data, b"text");
+        assert!(line.receive(soon()).unwrap().is_none());
+        assert_eq!(line.take_stray(), [&text[..], b"\nbehind it\n"].concat());
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //!
 //! The target is not trusted: every wait has a deadline, every length is checked, and what it sends is kept only as far as it is asked for.
 
+pub mod host;
 pub mod line;
 
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use kd::context::{CONTEXT_ALL, Context, SpecialRegisters};
 use kd::data::{ListEntry, ModuleEntry};
 use kd::packet::kind;
 use kd::wire::{
-    ContextPart, Continue2, DBG_CONTINUE, DBG_EXCEPTION_NOT_HANDLED, DebugIo, Exception, LoadSymbols, Manipulate, Memory,
-    PRINT_STRING, STATE_EXCEPTION, STATE_LOAD_SYMBOLS, StateChange, Version, WriteBreakpoint, api, take,
+    ContextPart, Continue2, DBG_CONTINUE, DBG_EXCEPTION_NOT_HANDLED, DebugIo, Exception, FILL_VIRTUAL, FileIo, Fill, GET_STRING,
+    LoadSymbols, Manipulate, Memory, ModelSpecific, NO_MORE_ENTRIES, PRINT_STRING, STATE_EXCEPTION, STATE_LOAD_SYMBOLS, Search,
+    StateChange, UNSUCCESSFUL, Version, WriteBreakpoint, api, take,
 };
 use kd::zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -23,6 +25,8 @@ use line::{Line, Packet};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of memory in one request.
 const PIECE: usize = 2048;
+/// The part of control space that is a processor's special registers.
+const SPECIAL_REGISTERS: u64 = 2;
 /// Most modules that a list may have.
 const MOST_MODULES: usize = 1024;
 /// Longest name of a module, in bytes.
@@ -86,6 +90,17 @@ impl Stop {
     }
 }
 
+/// What a debugger hears while it listens.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// The target stands still.
+    Stop(Box<Stop>),
+    /// Something that is dealt with: text, a question.
+    Other,
+    /// Nothing in time.
+    Nothing,
+}
+
 /// A module in the target's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetModule {
@@ -95,6 +110,8 @@ pub struct TargetModule {
     pub base: u64,
     /// Bytes of address space.
     pub size: u64,
+    /// Time stamp of its file.
+    pub time_stamp: u32,
 }
 
 /// A debugger.
@@ -143,12 +160,25 @@ impl Client {
     /// It does not before the deadline.
     pub fn wait_for_stop(&mut self, deadline: Instant) -> Result<Stop, KdError> {
         loop {
-            let packet = self.line.receive(deadline)?.ok_or(KdError::Silence("waiting for it to stop"))?;
-            match packet.kind {
-                kind::STATE_CHANGE => return self.stopped(&packet),
-                _ => self.keep_text(&packet),
+            match self.listen(deadline)? {
+                Heard::Stop(stop) => return Ok(*stop),
+                Heard::Other => {}
+                Heard::Nothing => return Err(KdError::Silence("waiting for it to stop")),
             }
         }
+    }
+
+    /// Waits for whatever comes next. Text is kept; what the target asks without having stopped is answered.
+    ///
+    /// # Errors
+    /// See [`KdError`].
+    pub fn listen(&mut self, deadline: Instant) -> Result<Heard, KdError> {
+        let Some(packet) = self.line.receive(deadline)? else { return Ok(Heard::Nothing) };
+        if packet.kind == kind::STATE_CHANGE {
+            return self.stopped(&packet).map(|stop| Heard::Stop(Box::new(stop)));
+        }
+        self.take_aside(&packet)?;
+        Ok(Heard::Other)
     }
 
     fn stopped(&mut self, packet: &Packet) -> Result<Stop, KdError> {
@@ -168,17 +198,38 @@ impl Client {
         Ok(Stop { change, why })
     }
 
-    fn keep_text(&mut self, packet: &Packet) {
-        let Ok((head, text)) = DebugIo::read_from_prefix(&packet.data) else { return };
-        if packet.kind == kind::DEBUG_IO && head.api == PRINT_STRING && self.text.len() < MOST_TEXT {
-            let text = &text[..text.len().min(head.length as usize)];
-            self.text += &String::from_utf8_lossy(text);
+    /// Deals with what needs no stop: text is kept, a question is answered with `b` (an assertion asks so whether to break), and there
+    /// are no files here that would replace the target's.
+    fn take_aside(&mut self, packet: &Packet) -> Result<(), KdError> {
+        const ANSWER: &[u8] = b"b";
+        let deadline = Instant::now() + PATIENCE;
+        if packet.kind == kind::FILE_IO {
+            let mut refusal: FileIo = take(&packet.data);
+            refusal.status = UNSUCCESSFUL;
+            self.line.send(kind::FILE_IO, &[refusal.as_bytes()], deadline)?;
         }
+        let Ok((head, text)) = DebugIo::read_from_prefix(&packet.data) else { return Ok(()) };
+        if packet.kind != kind::DEBUG_IO || !matches!(head.api, PRINT_STRING | GET_STRING) {
+            return Ok(());
+        }
+        if self.text.len() < MOST_TEXT {
+            self.text += &String::from_utf8_lossy(&text[..text.len().min(head.length as usize)]);
+        }
+        if head.api == GET_STRING {
+            let answer = DebugIo { length: ANSWER.len() as u32, ..head };
+            self.line.send(kind::DEBUG_IO, &[answer.as_bytes(), ANSWER], deadline)?;
+        }
+        Ok(())
     }
 
     /// What the target has printed since the last call.
     pub fn take_text(&mut self) -> String {
         std::mem::take(&mut self.text)
+    }
+
+    /// Bytes that came outside of packets since the last call: what a system says that does not speak KD yet.
+    pub fn take_stray(&mut self) -> Vec<u8> {
+        self.line.take_stray()
     }
 
     /// Sends a request and waits for its answer.
@@ -190,7 +241,7 @@ impl Client {
         loop {
             let packet = self.line.receive(deadline)?.ok_or(KdError::Silence("waiting for an answer"))?;
             if packet.kind != kind::MANIPULATE {
-                self.keep_text(&packet);
+                self.take_aside(&packet)?;
                 continue;
             }
             let Ok((answer, rest)) = Manipulate::read_from_prefix(&packet.data) else {
@@ -302,9 +353,59 @@ impl Client {
     /// # Errors
     /// See [`KdError`].
     pub fn special_registers(&mut self) -> Result<SpecialRegisters, KdError> {
-        let memory = Memory { address: 2, count: size_of::<SpecialRegisters>() as u32, done: 0 };
+        let memory = Memory { address: SPECIAL_REGISTERS, count: size_of::<SpecialRegisters>() as u32, done: 0 };
         let (_, data) = self.ask(&self.request(api::READ_CONTROL_SPACE, &memory), &[])?;
         Ok(take(&data))
+    }
+
+    /// Sets them, of `processor`: a hardware breakpoint is made so.
+    ///
+    /// # Errors
+    /// See [`KdError`].
+    pub fn set_special_registers(&mut self, processor: u16, registers: &SpecialRegisters) -> Result<(), KdError> {
+        let memory = Memory { address: SPECIAL_REGISTERS, count: size_of::<SpecialRegisters>() as u32, done: 0 };
+        self.ask(&Manipulate::new(api::WRITE_CONTROL_SPACE, processor, &memory), registers.as_bytes()).map(drop)
+    }
+
+    /// Looks for bytes in virtual memory.
+    ///
+    /// # Errors
+    /// See [`KdError`].
+    pub fn search(&mut self, address: u64, length: u64, pattern: &[u8]) -> Result<Option<u64>, KdError> {
+        let wanted = Search { address, length, pattern_length: pattern.len() as u32, padding: 0 };
+        match self.ask(&self.request(api::SEARCH_MEMORY, &wanted), pattern) {
+            Ok((answer, _)) => Ok(Some(answer.get::<Search>().address)),
+            Err(KdError::Refused { status: NO_MORE_ENTRIES, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fills virtual memory with a pattern.
+    ///
+    /// # Errors
+    /// Not all of it is there; see [`KdError`].
+    pub fn fill(&mut self, address: u64, length: u32, pattern: &[u8]) -> Result<(), KdError> {
+        let wanted = Fill { address, length, flags: FILL_VIRTUAL, pattern_length: pattern.len() as u16 };
+        self.ask(&self.request(api::FILL_MEMORY, &wanted), pattern).map(drop)
+    }
+
+    /// A model-specific register of the processor that has stopped.
+    ///
+    /// # Errors
+    /// There is none of that number; see [`KdError`].
+    pub fn model_specific(&mut self, register: u32) -> Result<u64, KdError> {
+        let wanted = ModelSpecific { register, low: 0, high: 0 };
+        let (answer, _) = self.ask(&self.request(api::READ_MODEL_SPECIFIC_REGISTER, &wanted), &[])?;
+        let found: ModelSpecific = answer.get();
+        Ok(u64::from(found.low) | u64::from(found.high) << 32)
+    }
+
+    /// Asks anything, for what has no method here. Returns the whole answer.
+    ///
+    /// # Errors
+    /// See [`KdError`].
+    pub fn ask_anything(&mut self, request: &Manipulate, data: &[u8]) -> Result<(Manipulate, Vec<u8>), KdError> {
+        self.ask(request, data)
     }
 
     /// Sets a breakpoint and returns its handle.
@@ -325,14 +426,15 @@ impl Client {
         self.ask(&self.request(api::RESTORE_BREAKPOINT, &handle), &[]).map(drop)
     }
 
-    /// Lets the target go on: for one instruction if `trace`. An `int3` of the target's own where it stands is stepped over.
+    /// Lets the target go on: for one instruction if `trace`. When the exception counts as handled, an `int3` of the target's own where
+    /// it stands is stepped over; else its handlers find it as it was.
     ///
     /// # Errors
     /// See [`KdError`].
     pub fn go_on(&mut self, trace: bool, is_handled: bool) -> Result<(), KdError> {
         const INT3: u8 = 0xcc;
         let mut context = self.context()?;
-        if self.read_virtual(context.rip, 1).is_ok_and(|code| code == [INT3]) {
+        if is_handled && self.read_virtual(context.rip, 1).is_ok_and(|code| code == [INT3]) {
             context.rip += 1;
             self.set_context(&context)?;
         }
@@ -389,6 +491,7 @@ impl Client {
                 name: printable(&String::from_utf16_lossy(&units)),
                 base: entry.base,
                 size: entry.size.into(),
+                time_stamp: entry.time_stamp,
             });
             at = entry.links.next;
         }

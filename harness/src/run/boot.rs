@@ -19,15 +19,18 @@ use serde_json::json;
 
 use super::link::{Link, Said};
 use super::log::GuestLog;
+use crate::bugcheck::BugCheck;
 use crate::child::Child;
 use crate::device::{Model, Recording, Running};
 use crate::interrupt::{Interrupt, poll_until};
+use crate::kd::host::{Host, KD_LOG};
 use crate::memory::GuestMemory;
 use crate::qemu::{Machine, device_options};
 use crate::qmp::{Qmp, QmpError};
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
 use crate::slot::Slot;
+use crate::symbols::Symbols;
 
 /// How long a device model may take to end when it is asked to.
 const MODEL_FAREWELL: Duration = Duration::from_secs(2);
@@ -58,6 +61,8 @@ pub struct Rig {
     pub model: Option<Model>,
     /// Plan of faults for guests whose tests bring none of their own; empty for none.
     pub faults: String,
+    /// Look on as a KD host on COM1, with these symbols for names.
+    pub kd_host: Option<Symbols>,
 }
 
 /// What one boot is for, beyond what all boots of a run have.
@@ -91,6 +96,8 @@ pub struct Logs<'a> {
 pub enum Event {
     /// The guest said something.
     Said(Said),
+    /// The KD host has seen a bug check; the guest's own report may follow.
+    BugCheck(Box<BugCheck>),
     /// QEMU ended.
     QemuEnded(ExitStatus),
     /// The device model ended, and QEMU has not.
@@ -107,6 +114,8 @@ pub struct Boot<'a> {
     qemu: Child,
     model: Option<Running>,
     log: GuestLog,
+    // After the log, whose end it waits for when it goes.
+    kd_host: Option<Host>,
     link: Link,
     monitor: Qmp,
     slot: Option<Slot>,
@@ -139,9 +148,14 @@ impl<'a> Boot<'a> {
             .map_err(of_model)?;
         let (log, com1) = UnixStream::pair().map_err(of_qemu)?;
         let (channel, com2) = UnixStream::pair().map_err(of_qemu)?;
-        let append = match mission.verifier {
-            Some(word) => format!("{} verifier={word}", rig.append),
-            None => rig.append.clone(),
+        let words = [
+            mission.verifier.map(|word| format!("verifier={word}")),
+            rig.kd_host.as_ref().map(|_| "debug=com1,attached".to_owned()),
+        ];
+        let append = words.into_iter().flatten().fold(rig.append.clone(), |line, word| format!("{line} {word}"));
+        let (log, kd_host) = match &rig.kd_host {
+            Some(symbols) => look_on(log, logs.folder, symbols.clone()).map(|(log, host)| (log, Some(host))).map_err(of_qemu)?,
+            None => (log, None),
         };
         let memory = GuestMemory::new(rig.memory).map_err(of_qemu)?;
         let (monitor, qemus_monitor) = UnixStream::pair().map_err(of_qemu)?;
@@ -167,6 +181,7 @@ impl<'a> Boot<'a> {
             qemu,
             model,
             log: GuestLog::new(log, file).map_err(of_qemu)?,
+            kd_host,
             link: Link::new(channel).map_err(of_qemu)?,
             monitor: Qmp::new(monitor),
             slot,
@@ -254,6 +269,9 @@ impl<'a> Boot<'a> {
             }
             if let Some(said) = self.link.receive() {
                 return Event::Said(said);
+            }
+            if let Some(report) = self.kd_host.as_ref().and_then(Host::take_bug_check) {
+                return Event::BugCheck(report);
             }
             if let Some(event) = self.ended() {
                 return event;
@@ -369,9 +387,19 @@ impl<'a> Boot<'a> {
             let out = if self.link.wants_to_send() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(PollFd::new(&self.link, PollFlags::IN | out));
         }
+        if let Some(host) = &self.kd_host {
+            sources.push(PollFd::new(host, PollFlags::IN));
+        }
         if let Some(model) = &self.model {
             sources.push(PollFd::new(&model.process, PollFlags::IN));
         }
         poll_until(&mut sources, Some(deadline))
     }
+}
+
+/// Puts a KD host between the guest's COM1 and its log.
+fn look_on(com1: UnixStream, folder: &Path, symbols: Symbols) -> io::Result<(UnixStream, Host)> {
+    let (log, text) = UnixStream::pair()?;
+    let file = File::options().create_new(true).append(true).open(folder.join(KD_LOG))?;
+    Ok((log, Host::attach(com1, text, file, symbols)?))
 }

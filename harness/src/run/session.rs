@@ -167,8 +167,16 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Why the boot ended.
     pub fn list(&mut self) -> Result<Vec<Listed>, Cause> {
+        self.list_within(LIST)
+    }
+
+    /// The same for a guest that a debugger may hold.
+    ///
+    /// # Errors
+    /// Why the boot ended.
+    pub fn list_within(&mut self, patience: Duration) -> Result<Vec<Listed>, Cause> {
         self.send(&ToGuest::List)?;
-        let deadline = Instant::now() + LIST;
+        let deadline = Instant::now() + patience;
         let mut tests: Vec<Listed> = Vec::new();
         loop {
             match self.message(deadline)? {
@@ -183,7 +191,7 @@ impl<'a> Session<'a> {
                 }
                 Some(Said::EndOfList) => return Ok(tests),
                 Some(_) => {}
-                None => return Err(self.hang("the list of tests", LIST)),
+                None => return Err(self.hang("the list of tests", patience)),
             }
         }
     }
@@ -279,6 +287,7 @@ impl<'a> Session<'a> {
                 Err(Cause::BugCheck(self.bug_check(code, parameters, &module, offset)))
             }
             Event::Said(said) => Ok(Some(said)),
+            Event::BugCheck(report) => Err(Cause::BugCheck(self.own_report_or(report))),
             Event::Deadline => Ok(None),
             Event::Interrupted(signal) => Err(Cause::Interrupted(signal)),
             Event::ModelEnded(status) => Err(Cause::ModelDied(self.obituary("the device model", DEVICE_LOG, status))),
@@ -290,6 +299,20 @@ impl<'a> Session<'a> {
                     Cause::GuestDied("the guest stopped as after a bug check, but its report did not arrive".to_owned())
                 }
             }),
+        }
+    }
+
+    /// After the KD host has seen a bug check: the guest's own report, which knows more, if it has one.
+    fn own_report_or(&mut self, seen: Box<BugCheck>) -> Box<BugCheck> {
+        let deadline = Instant::now() + BUG_CHECK;
+        loop {
+            match self.boot.next(deadline) {
+                Event::Said(Said::BugCheck { code, parameters, module, offset }) => {
+                    return self.bug_check(code, parameters, &module, offset);
+                }
+                Event::Said(_) | Event::BugCheck(_) => {}
+                _ => return seen,
+            }
         }
     }
 
@@ -308,7 +331,7 @@ impl<'a> Session<'a> {
                 Event::Said(Said::BugCheckRegisters(found)) => registers = Some(found),
                 Event::Said(Said::BugCheckModule(module)) if modules.len() < MOST_LINES => modules.push(module),
                 Event::Said(Said::BugCheckEnd) => break true,
-                Event::Said(_) => {}
+                Event::Said(_) | Event::BugCheck(_) => {}
                 _ => break false,
             }
         };

@@ -1,0 +1,277 @@
+//! `rig debug`: a guest with a debugger's line, and the exact commands for the debuggers that people use.
+//!
+//! The guest boots and runs as in `rig run`, but nothing has a time limit: while a debugger holds the guest, it answers nobody.
+
+mod gdb;
+mod line;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+
+use super::options::Ground;
+use super::run::{self, Kind, Prepared};
+use crate::console::{note, say};
+use crate::error::{Exit, Outcome, Problem};
+use crate::interrupt::Interrupt;
+use crate::places::Places;
+use crate::report::folder::RunFolder;
+use crate::run::boot::{Boot, Logs, Mission};
+use crate::run::session::{Cause, Session};
+use gdb::Launched;
+use line::Doors;
+
+/// Nothing here ends by itself; a day is as good as for ever.
+const PATIENCE: Duration = Duration::from_secs(86_400);
+/// How long the guest may take to boot when nobody holds it.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// How a debugger is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kd {
+    /// The KD serial protocol, over TCP or a socket: WinDbg, ntoseye, and whatever speaks KD.
+    Serial,
+    /// KDNET, which needs a guest with a network: Windows.
+    Net,
+    /// QEMU's gdb stub: lldb, gdb.
+    Gdb,
+}
+
+/// A debugger that `rig` can start itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Launch {
+    /// lldb, on this terminal, with modules and symbols loaded.
+    Lldb,
+}
+
+/// Options of `rig debug`.
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// Run this test (`suite::name`), then end. Without one the guest stays until Ctrl-C.
+    #[arg(value_name = "TEST")]
+    pub test: Option<String>,
+    /// Where the driver runs.
+    #[arg(long, value_enum, default_value_t)]
+    pub rig: Kind,
+    /// Hold the guest until a debugger lets it go: over KD before its first driver is loaded, over gdb before the test.
+    #[arg(long)]
+    pub wait: bool,
+    /// How a debugger is connected. Default: serial, or what the debugger that is launched needs.
+    #[arg(long, value_enum)]
+    pub kd: Option<Kd>,
+    /// Start this debugger here. The guest is held until it lets it go.
+    #[arg(long, value_enum, value_name = "DEBUGGER")]
+    pub launch: Option<Launch>,
+    /// TCP port on this machine that the debugger connects to. Default: a free one.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Processors of the guest.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub vcpus: u32,
+    /// What runs the guest.
+    #[command(flatten)]
+    pub ground: Ground,
+}
+
+impl Arguments {
+    /// How the debugger is connected, if that can be.
+    fn kd(&self) -> Outcome<Kd> {
+        if self.rig == Kind::Windows {
+            return Err(Problem::environment("`rig debug` boots no Windows")
+                .because("it knows the lines of ntlet only; a Windows of your own takes windbg -k com:pipe,port=\\\\.\\pipe\\kd or windbg -k net:port=50000,key=1.2.3.4")
+                .so("leave out --rig; docs/debugging.md says how to attach to Windows"));
+        }
+        match (self.kd, self.launch) {
+            (Some(Kd::Net), _) => Err(Problem::usage("ntlet has no network, and so no KDNET")
+                .because("KDNET needs Windows: bcdedit /dbgsettings net hostip:ADDRESS port:50000 key:1.2.3.4, then windbg -k net:port=50000,key=1.2.3.4")
+                .so("use --kd serial or --kd gdb for this rig")),
+            (Some(Kd::Serial), Some(Launch::Lldb)) => Err(Problem::usage("lldb does not speak KD")
+                .because("it debugs a guest through QEMU's gdb stub")
+                .so("leave out --kd, or say --kd gdb")),
+            (None | Some(Kd::Gdb), Some(Launch::Lldb)) => Ok(Kd::Gdb),
+            (kd, None) => Ok(kd.unwrap_or(Kd::Serial)),
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.wait || self.launch.is_some()
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// What keeps the guest from starting, or ends it.
+pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
+    let kd = arguments.kd()?;
+    let places = Places::find(arguments.ground.setup_dir.clone());
+    let lldb = arguments.launch.map(|Launch::Lldb| Launched::find(&places, interrupt)).transpose()?;
+    let mut prepared = run::prepare(&run_arguments(arguments)?, &places, interrupt)?;
+    if kd == Kd::Serial {
+        prepared.rig.append += if arguments.wait { " debug=com1,wait" } else { " debug=com1" };
+    }
+    let folder = RunFolder::create(&places, "debug", Utc::now())?.boot(1)?;
+    let logs = Logs { folder: &folder.path, guest: &folder.guest, device: &folder.device, qemu: &folder.qemu };
+    let doors = (kd == Kd::Serial).then(|| Doors::open(arguments.port, &folder.path)).transpose()?;
+    let mission = Mission { verifier: None, removable: false, faults: None, recording: None };
+    let mut boot = Boot::start(&prepared.rig, &mission, &logs, interrupt).map_err(|(who, error)| {
+        Problem::environment(format!("{who} cannot be started")).because(error.to_string()).so("see `rig doctor`")
+    })?;
+    if let Some(doors) = doors {
+        let com1 = boot.take_com1().map_err(|error| Problem::environment("COM1 cannot be shared").because(error.to_string()))?;
+        tell_of_kd(&doors, arguments.wait, &symbol_folders(&prepared.modules));
+        std::thread::spawn(move || doors.serve(com1));
+    }
+    let mut session = Session::new(boot, &prepared.symbols);
+    let patience = if arguments.wait && kd == Kd::Serial { PATIENCE } else { BOOT };
+    let mut launched = None;
+    let outcome = match session.hello(patience).and_then(|_| find(&mut session, arguments)) {
+        Ok(found) => {
+            found?;
+            if kd == Kd::Gdb {
+                let stub = stub(&mut session, arguments, &folder.path, &prepared)?;
+                launched = lldb.map(|lldb| Launched::start(&lldb, &stub, interrupt)).transpose()?;
+            }
+            converse(&mut session, arguments)
+        }
+        Err(cause) => Err(cause),
+    };
+    let exit = match outcome {
+        // The user has left the debugger, which lets the guest go or kills it.
+        Err(_) if launched.as_ref().is_some_and(Launched::is_over) => Exit::Passed,
+        outcome => conclude(&mut session, outcome, &folder.path, &prepared.rig.image),
+    };
+    drop(session);
+    if let Some(launched) = launched {
+        launched.wait();
+    }
+    Ok(exit)
+}
+
+fn stub(session: &mut Session<'_>, arguments: &Arguments, folder: &Path, prepared: &Prepared) -> Outcome<gdb::Stub> {
+    let how = (arguments.port, arguments.is_held());
+    let stub = gdb::open(session, how, folder, &prepared.rig.image, &prepared.modules)?;
+    if arguments.launch.is_none() {
+        stub.tell();
+    }
+    Ok(stub)
+}
+
+/// Whether the guest has the test that is asked for, if one is.
+fn find(session: &mut Session<'_>, arguments: &Arguments) -> Result<Outcome<()>, Cause> {
+    let Some(test) = &arguments.test else { return Ok(Ok(())) };
+    let listed = session.list_within(PATIENCE)?;
+    let problem = || {
+        Problem::usage(format!("the suites have no test {test}"))
+            .because("a test is named in full, suite and all")
+            .so("`cargo rig run --list` shows all names")
+    };
+    Ok(listed.iter().any(|listed| listed.name == *test).then_some(()).ok_or_else(problem))
+}
+
+fn run_arguments(arguments: &Arguments) -> Outcome<run::Arguments> {
+    use clap::Parser as _;
+    let Ok(super::Command::Run(defaults)) = super::Command::try_parse_from(["rig", "run"]) else {
+        return Err(Problem::failed("the options of `rig run` have no defaults"));
+    };
+    Ok(run::Arguments { ground: arguments.ground.clone(), vcpus: arguments.vcpus, ..*defaults })
+}
+
+/// Runs the test, or lets the guest run until it ends or a signal comes.
+fn converse(session: &mut Session<'_>, arguments: &Arguments) -> Result<Exit, Cause> {
+    let Some(test) = &arguments.test else {
+        say("[rig] the guest runs; Ctrl-C ends it");
+        loop {
+            match session.idle(Instant::now() + PATIENCE) {
+                Err(Cause::Interrupted(_)) => return Ok(Exit::Passed),
+                other => other?,
+            }
+        }
+    };
+    let done = session.run(test, 0, None, PATIENCE)?;
+    let outcome = crate::run::record::TestOutcome::from(done.verdict);
+    say(format!("{:>8}  {test}", outcome.word()));
+    outcome.lines().iter().for_each(say);
+    session.goodbye()?;
+    Ok(outcome.exit())
+}
+
+fn conclude(session: &mut Session<'_>, outcome: Result<Exit, Cause>, folder: &Path, image: &Path) -> Exit {
+    let cause = match outcome {
+        Ok(exit) => return exit,
+        Err(cause) => cause,
+    };
+    cause.lines().iter().for_each(note);
+    match cause {
+        Cause::BugCheck(_) => {
+            let dump = folder.join(crate::dump::triage::DUMP);
+            match session.dump(image, &dump, PATIENCE) {
+                Ok(()) => say(format!("[rig] crash dump: {}", dump.display())),
+                Err(error) => note(format!("[rig] no crash dump: {error}")),
+            }
+            Exit::Failed
+        }
+        Cause::GuestDied(_) => Exit::Failed,
+        Cause::Hang { .. } => Exit::Hang,
+        Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Protocol(_) => Exit::Environment,
+        Cause::Interrupted(signal) => Exit::Interrupted(signal),
+    }
+}
+
+/// Where the PDBs of the guest's modules are.
+fn symbol_folders(modules: &[(String, PathBuf)]) -> Vec<String> {
+    let with_symbols = modules.iter().filter(|(_, file)| file.with_extension("pdb").is_file());
+    let folders: BTreeSet<String> =
+        with_symbols.filter_map(|(_, file)| file.parent()).map(|folder| folder.display().to_string()).collect();
+    folders.into_iter().collect()
+}
+
+/// The exact commands for debuggers that speak KD.
+fn tell_of_kd(doors: &Doors, is_held: bool, symbols: &[String]) {
+    let (port, path) = (doors.port(), symbols.join(";"));
+    let state = if is_held { "waits at its first instruction of Rust for" } else { "runs, and can be stopped at any time by" };
+    say(format!("[rig] the guest {state} a debugger on 127.0.0.1:{port}"));
+    say(format!("[rig] WinDbg (TCP):   windbg -k com:ipport={port},port=127.0.0.1 -y \"{path}\""));
+    say(format!(
+        "[rig] WinDbg (pipe):  on a Windows machine, bridge the port to \\\\.\\pipe\\kd, then windbg -k com:pipe,port=\\\\.\\pipe\\kd,resets=0,reconnect -y \"{path}\""
+    ));
+    let folders: String = symbols.iter().map(|folder| format!(" --sympath-append \"{folder}\"")).collect();
+    say(format!("[rig] ntoseye:       ntoseye --connect {}{folders}", doors.path()));
+    say(format!("[rig] other machines: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn kd(words: &[&str]) -> Outcome<Kd> {
+        let words = ["rig", "debug"].iter().chain(words);
+        let Ok(crate::commands::Command::Debug(arguments)) = crate::commands::Command::try_parse_from(words) else { panic!() };
+        arguments.kd()
+    }
+
+    #[test]
+    fn lldb_comes_by_the_gdb_stub_and_everybody_else_over_serial_kd() {
+        assert_eq!(kd(&[]).unwrap(), Kd::Serial);
+        assert_eq!(kd(&["--launch", "lldb"]).unwrap(), Kd::Gdb);
+        assert_eq!(kd(&["--kd", "gdb"]).unwrap(), Kd::Gdb);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name_before_anything_is_built() {
+        for (words, said, exit) in [
+            (&["--kd", "net"][..], "no KDNET", Exit::Usage),
+            (&["--kd", "serial", "--launch", "lldb"], "lldb does not speak KD", Exit::Usage),
+            (&["--rig", "windows"], "boots no Windows", Exit::Environment),
+        ] {
+            let problem = kd(words).unwrap_err();
+            assert!(problem.what().contains(said), "{problem}");
+            assert_eq!(problem.exit(), exit);
+        }
+    }
+}
