@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use crate::memory::{Memory, Unreachable};
+use crate::memory::{DmaError, Memory};
 
 /// Number of base address registers of a PCI function.
 pub const BAR_COUNT: usize = 6;
@@ -30,7 +30,8 @@ pub trait Device: Send {
     /// Go back to the state after power-on: nothing in flight, no interrupt asserted.
     fn reset(&mut self, bus: &mut dyn Bus);
 
-    /// Device time at which [`Device::wake`] is due; a time that has passed means at once.
+    /// Device time at which [`Device::wake`] is due; a time that has passed means at once, or, while bytes are on their way that a call of
+    /// [`Bus::dma_read`] or [`Bus::dma_write`] has asked for, when they are through.
     fn next_wake(&self) -> Option<u64> {
         None
     }
@@ -55,7 +56,8 @@ pub trait Device: Send {
 
 /// What a device can do to its machine, for the time of one call.
 pub trait Bus {
-    /// The guest memory that the device can reach now: none unless the driver has enabled bus mastering.
+    /// The guest memory that the device can reach now: none unless the driver has enabled bus mastering. What the machine does not share is
+    /// reached by [`Bus::dma_read`] and [`Bus::dma_write`] only.
     fn memory(&self) -> &Arc<Memory>;
 
     /// Send the interrupt message of an MSI-X vector.
@@ -80,15 +82,19 @@ pub trait Bus {
     /// Device time in nanoseconds. Never goes backwards.
     fn now(&self) -> u64;
 
-    /// Read guest memory.
-    fn dma_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), Unreachable> {
-        self.memory().read_at(address, into)
+    /// Read guest memory. At once where the machine shares it; otherwise see [`DmaError::Pending`].
+    fn dma_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        Ok(self.memory().read_at(address, into)?)
     }
 
-    /// Write guest memory.
-    fn dma_write(&mut self, address: u64, from: &[u8]) -> Result<(), Unreachable> {
-        self.memory().write_at(address, from)
+    /// Write guest memory. At once where the machine shares it; otherwise see [`DmaError::Pending`]. What is on its way arrives even if the
+    /// device does not call again, and interrupts that it raises meanwhile come behind it.
+    fn dma_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        Ok(self.memory().write_at(address, from)?)
     }
+
+    /// Give up what is on its way: the driver has reset a part of the device that the PCI function knows nothing of.
+    fn forget_transfers(&mut self) {}
 }
 
 /// What a PCI device says of itself.

@@ -14,4 +14,5 @@ pub mod sandbox;
 pub mod serve;
 pub mod testing;
 pub mod trace;
+pub mod transfers;
 pub mod virtio;

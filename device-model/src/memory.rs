@@ -1,7 +1,8 @@
 //! Guest memory as a device reaches it: a sorted list of mappings, each with the access that the machine granted.
 //!
 //! Every access goes through [`vm_memory::GuestMemory`], so ranges and permissions are checked in one place. How mappings come to be
-//! (a file descriptor over vfio-user, a table over vhost-user, plain memory in a test) is not known here.
+//! (a file descriptor over vfio-user, a table over vhost-user, plain memory in a test) is not known here. Memory that the machine has and
+//! does not share is in the list as well, as [`Far`]: it is read and written by asking the machine, see `transfers`.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +24,18 @@ pub struct Unreachable {
     pub address: u64,
     /// Its length.
     pub length: usize,
+}
+
+/// Why a transfer has not been made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DmaError {
+    /// There is no such memory for the device, or the machine has refused the transfer.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// The machine does not share this memory, so the bytes have to be sent for, and they are on their way now. The device stays due
+    /// ([`crate::device::Device::next_wake`]): it is woken when they are through, and makes the same call again.
+    #[error("the bytes are on their way: make the same call again when woken")]
+    Pending,
 }
 
 /// Why a mapping cannot be added.
@@ -89,6 +102,11 @@ impl Region {
         self.base
     }
 
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.mapping.size() as u64
+    }
+
     fn last(&self) -> u64 {
         // No overflow: `checked_length` has seen this range.
         self.base + (self.mapping.size() as u64 - 1)
@@ -134,11 +152,24 @@ pub trait Watch: std::fmt::Debug + Send + Sync {
     fn accessed(&self, address: u64, length: usize, write: bool);
 }
 
+/// A range of guest memory that the machine has and does not share.
+#[derive(Clone, Copy, Debug)]
+pub struct Far {
+    /// First guest address.
+    pub base: u64,
+    /// Bytes; with the base, no more than the address space has.
+    pub size: u64,
+    /// What the device may do there.
+    pub access: Permissions,
+}
+
 /// All guest memory that a device can reach. Cheap to share, replaced as a whole when a mapping comes or goes.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     // Sorted by base, disjoint.
     regions: Vec<Region>,
+    // Sorted by base, disjoint from each other and from the regions.
+    far: Vec<Far>,
     watch: Option<Arc<dyn Watch>>,
 }
 
@@ -161,18 +192,69 @@ impl Memory {
         regions.extend_from_slice(&self.regions[..at]);
         regions.push(region);
         regions.extend_from_slice(&self.regions[at..]);
-        Ok(Self { regions, watch: self.watch.clone() })
+        Ok(Self { regions, far: self.far.clone(), watch: self.watch.clone() })
     }
 
-    /// This memory without the region that begins at `base`.
+    /// This memory and one more range that the machine does not share. It must not overlap what is there.
+    pub fn with_far(&self, range: Far) -> Self {
+        let at = self.far.partition_point(|other| other.base < range.base);
+        let mut memory = self.clone();
+        memory.far.insert(at, range);
+        memory
+    }
+
+    /// This memory without the region or the range that begins at `base`.
     pub fn without(&self, base: u64) -> Self {
-        let regions = self.regions.iter().filter(|region| region.base != base).cloned().collect();
-        Self { regions, watch: self.watch.clone() }
+        let mut memory = self.clone();
+        memory.regions.retain(|region| region.base != base);
+        memory.far.retain(|range| range.base != base);
+        memory
     }
 
     /// The same memory with a watch on it.
     pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
-        Self { regions: self.regions.clone(), watch: Some(watch) }
+        Self { regions: self.regions.clone(), far: self.far.clone(), watch: Some(watch) }
+    }
+
+    /// This memory without what the machine does not share, and without a watch.
+    pub fn shared_only(&self) -> Self {
+        Self { regions: self.regions.clone(), far: Vec::new(), watch: None }
+    }
+
+    /// Bytes that the machine shares.
+    pub fn size(&self) -> u64 {
+        self.regions.iter().map(Region::size).sum()
+    }
+
+    /// What the machine does not share.
+    pub fn far(&self) -> &[Far] {
+        &self.far
+    }
+
+    /// Whether a transfer has to ask the machine: every byte of it is guest memory that allows it, and not every byte is shared.
+    pub fn is_far(&self, address: u64, length: usize, access: Permissions) -> bool {
+        let Some(mut left) = (length as u64).checked_sub(1).filter(|_| !self.far.is_empty()) else { return false };
+        let (mut address, mut far) = (address, false);
+        loop {
+            let at = self.far.partition_point(|range| range.base <= address);
+            let found = at.checked_sub(1).map(|index| &self.far[index]).filter(|range| address - range.base < range.size);
+            let (last, allowed) = match (found, self.find(address)) {
+                (Some(range), _) => (range.base + (range.size - 1), range.access),
+                (None, Some(region)) => (region.last(), region.access),
+                (None, None) => return false,
+            };
+            far |= found.is_some();
+            if !allowed.allow(access) {
+                return false;
+            }
+            let here = last - address;
+            if left <= here {
+                return far;
+            }
+            let Some(next) = last.checked_add(1) else { return false };
+            left -= here + 1;
+            address = next;
+        }
     }
 
     /// The memory of a `vm-memory` table of mappings.
@@ -339,5 +421,20 @@ mod tests {
         file.set_len(0x1000).unwrap();
 
         assert!(Region::from_file(0, 0x2000, Permissions::ReadWrite, FileOffset::new(file, 0)).is_err());
+    }
+
+    #[test]
+    fn an_access_that_touches_memory_which_is_not_shared_is_far() {
+        let memory = memory(&[(0x1000, 0x1000), (0x3000, 0x1000)])
+            .with_far(Far { base: 0x2000, size: 0x1000, access: Permissions::ReadWrite })
+            .with_far(Far { base: u64::MAX - 0xfff, size: 0x1000, access: Permissions::Read });
+        let far = |address, length| memory.is_far(address, length, Permissions::Read);
+
+        assert!(!far(0x1000, 0x1000) && !far(0x3000, 1) && !far(0x2000, 0));
+        assert!(far(0x2000, 0x1000) && far(0x1fff, 2) && far(0x2fff, 2) && far(0x1000, 0x3000));
+        assert!(!far(0xfff, 2) && !far(0x1000, 0x3001) && !far(0x8000, 8));
+        assert!(far(u64::MAX, 1) && !far(u64::MAX, 2));
+        assert!(!memory.is_far(u64::MAX, 1, Permissions::Write));
+        assert!(!memory.without(0x2000).is_far(0x2000, 1, Permissions::Read));
     }
 }

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use protocol::hardware::{CommandHeader, Opcode};
 use zerocopy::IntoBytes;
 
-use crate::memory::{Memory, Region};
+use vm_memory::Permissions;
+
+use crate::memory::{DmaError, Far, Memory, Region};
 use crate::pci::{Function, Link};
+use crate::transfers::{Piece, Transfers};
 
 /// A machine with one function in it.
 pub struct Machine {
@@ -35,6 +38,10 @@ pub struct Wires {
     pub now: u64,
     /// Whether the machine masks vectors itself, as a vfio-user client does.
     pub masks_vectors: bool,
+    /// What the device has sent for, in a machine that does not share its memory.
+    transfers: Transfers,
+    /// The memory of such a machine.
+    unshared: Option<Arc<Memory>>,
 }
 
 impl Link for Wires {
@@ -55,6 +62,18 @@ impl Link for Wires {
         self.now
     }
 
+    fn far_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        self.transfers.read(address, into)
+    }
+
+    fn far_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        self.transfers.write(address, from)
+    }
+
+    fn forget_transfers(&mut self) {
+        self.transfers.forget();
+    }
+
     fn masks_vectors(&self) -> bool {
         self.masks_vectors
     }
@@ -64,11 +83,29 @@ impl Machine {
     /// A machine with `size` bytes of memory from address 0; memory space and bus mastering are enabled.
     pub fn new(function: Function, size: u64) -> Self {
         let memory = Memory::default().with(Region::anonymous(0, size).expect("memory")).expect("memory");
-        let wires =
-            Wires { memory: Arc::new(memory), messages: Vec::new(), pin: false, assertions: 0, now: 0, masks_vectors: true };
+        let wires = Wires {
+            memory: Arc::new(memory),
+            messages: Vec::new(),
+            pin: false,
+            assertions: 0,
+            now: 0,
+            masks_vectors: true,
+            transfers: Transfers::default(),
+            unshared: None,
+        };
         let mut machine = Self { function, wires };
         machine.set_command(0x06);
         machine
+    }
+
+    /// The same machine, but it does not share its memory: what the device reads and writes is on its way for a while. Returns the memory, as
+    /// the driver sees it.
+    pub fn unshare(&mut self) -> Arc<Memory> {
+        let memory = self.wires.memory.clone();
+        let size = memory.size();
+        self.wires.memory = Arc::new(Memory::default().with_far(Far { base: 0, size, access: Permissions::ReadWrite }));
+        self.wires.unshared = Some(memory.clone());
+        memory
     }
 
     /// Write the command register.
@@ -89,13 +126,49 @@ impl Machine {
             if self.is_idle() {
                 return true;
             }
-            self.function.wake(&mut self.wires);
+            self.wires.carry();
+            if self.is_due() {
+                self.wires.transfers.begin_wake();
+                self.function.wake(&mut self.wires);
+                self.wires.transfers.end_wake();
+            }
         }
         self.is_idle()
     }
 
+    fn is_due(&self) -> bool {
+        self.function.next_wake().is_some_and(|due| due <= self.wires.now)
+    }
+
     fn is_idle(&self) -> bool {
-        self.function.next_wake().is_none_or(|due| due > self.wires.now)
+        self.wires.transfers.is_idle() && !self.is_due()
+    }
+}
+
+impl Wires {
+    /// Let what is on its way come through.
+    fn carry(&mut self) {
+        let Some(memory) = &self.unshared else { return };
+        /// In pieces, as a transport would.
+        const PIECE: usize = 1000;
+        while let Some(piece) = self.transfers.next(PIECE) {
+            match piece {
+                Piece::Read { address, count } => {
+                    let mut data = [0; PIECE];
+                    match memory.read_at(address, &mut data[..count]) {
+                        Ok(()) => self.transfers.read_done(&data[..count]),
+                        Err(_) => self.transfers.refused(),
+                    }
+                }
+                Piece::Write { address, data } => match memory.write_at(address, data) {
+                    Ok(()) => {
+                        let count = data.len();
+                        self.transfers.write_done(count);
+                    }
+                    Err(_) => self.transfers.refused(),
+                },
+            }
+        }
     }
 }
 

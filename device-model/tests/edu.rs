@@ -142,7 +142,7 @@ fn our_edu_answers_as_qemus_own_does() {
         let folder = tempfile::tempdir().unwrap();
         script(&mut Machine::start(&qemu, folder.path(), &["-device", "edu,addr=5"]))
     };
-    let served = common::serve(device::Edu::new());
+    let served = common::serve(device::Edu::default());
     let device =
         format!(r#"{{"driver":"vfio-user-pci","addr":"5","socket":{{"path":"{}","type":"unix"}}}}"#, served.socket.display());
 

@@ -7,77 +7,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use common::raw::Raw;
 use device_model::relay::RelayDevice;
 use device_model::serve::vfio_user::message::*;
 use device_model::virtio::pci::VirtioPci;
 use vfio_bindings::bindings::vfio::*;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::IntoBytes;
 
 const INVALID: u32 = libc::EINVAL as u32;
 const CONFIG: u32 = VFIO_PCI_CONFIG_REGION_INDEX;
-
-/// Raw bytes in, raw bytes out.
-struct Raw {
-    stream: UnixStream,
-    next_id: u16,
-}
-
-type Outcome = Result<Vec<u8>, u32>;
-
-impl Raw {
-    fn connect(served: &common::Served) -> Self {
-        let stream = UnixStream::connect(&served.socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        Self { stream, next_id: 100 }
-    }
-
-    fn negotiated(served: &common::Served) -> Self {
-        let mut raw = Self::connect(served);
-        raw.call(command::VERSION, Version { major: 0, minor: 1 }.as_bytes()).expect("a plain version is fine");
-        raw
-    }
-
-    fn header(&mut self, command: u16, size: usize, flags: u32) -> Header {
-        self.next_id += 1;
-        Header { id: self.next_id, command, size: size as u32, flags, error: 0 }
-    }
-
-    fn call(&mut self, command: u16, body: &[u8]) -> Outcome {
-        self.call_with(command, body, &[])
-    }
-
-    fn call_with(&mut self, command: u16, body: &[u8], fds: &[RawFd]) -> Outcome {
-        let header = self.header(command, HEADER_SIZE + body.len(), 0);
-        self.stream.send_with_fds(&[header.as_bytes(), body], fds).unwrap();
-        self.reply()
-    }
-
-    fn reply(&mut self) -> Outcome {
-        let mut bytes = [0; HEADER_SIZE];
-        self.stream.read_exact(&mut bytes).expect("a reply");
-        let header = Header::read_from_bytes(&bytes).unwrap();
-        assert_eq!((header.id, header.flags & FLAG_TYPE), (self.next_id, FLAG_REPLY));
-        let mut body = vec![0; header.size as usize - HEADER_SIZE];
-        self.stream.read_exact(&mut body).unwrap();
-        if header.flags & FLAG_ERROR == 0 { Ok(body) } else { Err(header.error) }
-    }
-
-    /// Whether the stream is still in step: the ids can be read.
-    fn works(&mut self) {
-        let body = self.read(CONFIG, 0, 4).expect("the next message still works");
-        assert_eq!(body[16..], [0xf4, 0x1a, 0x55, 0x10]);
-    }
-
-    fn read(&mut self, region: u32, offset: u64, count: u32) -> Outcome {
-        self.call(command::REGION_READ, RegionAccess { offset, region, count }.as_bytes())
-    }
-
-    fn refused<T: IntoBytes + Immutable>(&mut self, command: u16, body: &T, error: u32) {
-        assert_eq!(self.call(command, body.as_bytes()), Err(error));
-        self.works();
-    }
-}
 
 fn relay() -> common::Served {
     common::serve(VirtioPci::new(RelayDevice::new()))
@@ -180,6 +119,7 @@ fn unknown_commands_and_bodies_of_the_wrong_length_are_refused() {
             assert_eq!(raw.call(known, &vec![0; length]), Err(INVALID), "{known} with {length} bytes");
         }
     }
+    assert_eq!(raw.call(command::RESET, &[0]), Err(INVALID));
     raw.works();
 }
 
@@ -227,6 +167,7 @@ fn dma_maps_that_cannot_be_are_refused() {
     assert_eq!(attempt(DmaMap { offset: u64::MAX, ..map(0, 0x1000) }, &[fd]), Err(INVALID), "offset wraps");
     assert_eq!(attempt(DmaMap { offset: 1, ..map(0, 0x1000) }, &[fd]), Err(INVALID), "offset inside a page");
     assert_eq!(attempt(DmaMap { flags: 0, ..map(0, 0x1000) }, &[fd]), Err(INVALID), "no access");
+    assert_eq!(attempt(DmaMap { flags: 7, ..map(0, 0x1000) }, &[fd]), Err(INVALID), "a flag that means nothing here");
     assert_eq!(attempt(DmaMap { argsz: 31, ..map(0, 0x1000) }, &[fd]), Err(INVALID), "argsz");
     assert_eq!(attempt(map(0, 0x1000), &[fd, fd]), Err(INVALID), "two descriptors");
     assert_eq!(attempt(map(0, 0x1000), &[raw_socket().as_raw_fd()]), Err(INVALID), "no file");
@@ -267,6 +208,7 @@ fn unmapping_takes_exactly_what_was_mapped() {
     raw.refused(command::DMA_UNMAP, &unmap(0, 0x2000, 0x1000), libc::ENOENT as u32);
     raw.refused(command::DMA_UNMAP, &unmap(0, 0x1000, 0x1000), INVALID);
     raw.refused(command::DMA_UNMAP, &unmap(VFIO_DMA_UNMAP_FLAG_ALL, 0x1000, 0), INVALID);
+    raw.refused(command::DMA_UNMAP, &unmap(1 << 31, 0x1000, 0x2000), INVALID);
     raw.refused(command::DMA_UNMAP, &unmap(VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, 0x1000, 0x2000), libc::EOPNOTSUPP as u32);
     assert_eq!(raw.call(command::DMA_UNMAP, unmap(0, 0x1000, 0x2000).as_bytes()).unwrap().len(), 24);
     raw.refused(command::DMA_UNMAP, &unmap(0, 0x1000, 0x2000), libc::ENOENT as u32);
@@ -296,6 +238,11 @@ fn interrupt_set_ups_that_cannot_be_are_refused() {
         assert_eq!(outcome, Err(INVALID), "{request:?}");
         raw.works();
     }
+    raw.refused(
+        command::SET_IRQS,
+        &SetIrqs { argsz: 19, ..set(VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSIX_IRQ_INDEX, 0, 0) },
+        INVALID,
+    );
     let info = |index| IrqInfo { argsz: 16, flags: 0, index, count: 0 };
     raw.refused(command::GET_IRQ_INFO, &info(5), INVALID);
 }

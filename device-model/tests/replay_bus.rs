@@ -115,7 +115,7 @@ fn transfer(machine: &mut Machine, words: [u64; 4], polls: usize) {
 
 #[test]
 fn the_educational_device_is_replayed_to_a_driver_whose_memory_moved() {
-    let story = record(edu::Edu::new(), |machine| drive_edu(machine, 0x20_0000, 3));
+    let story = record(edu::Edu::default(), |machine| drive_edu(machine, 0x20_0000, 3));
     for mode in [Mode::Strict, Mode::Ordered, Mode::Lenient] {
         let outcome = replay(&story, mode, |machine| drive_edu(machine, 0x73_3000, 3));
         assert!(!outcome.diverged, "{mode:?}: {:?}", outcome.lines());
@@ -124,7 +124,7 @@ fn the_educational_device_is_replayed_to_a_driver_whose_memory_moved() {
 
 #[test]
 fn polling_may_take_longer_or_shorter_unless_the_order_is_strict() {
-    let story = record(edu::Edu::new(), |machine| drive_edu(machine, 0x20_0000, 3));
+    let story = record(edu::Edu::default(), |machine| drive_edu(machine, 0x20_0000, 3));
     for polls in [0, 1, 9] {
         let outcome = replay(&story, Mode::Ordered, |machine| drive_edu(machine, 0x20_0000, polls));
         assert!(!outcome.diverged, "{polls}: {:?}", outcome.lines());
@@ -139,7 +139,7 @@ fn polling_may_take_longer_or_shorter_unless_the_order_is_strict() {
 
 #[test]
 fn a_register_that_is_written_otherwise_diverges_at_that_write() {
-    let story = record(edu::Edu::new(), |machine| drive_edu(machine, 0x20_0000, 1));
+    let story = record(edu::Edu::default(), |machine| drive_edu(machine, 0x20_0000, 1));
     let outcome = replay(&story, Mode::Ordered, |machine| {
         write32(machine, 4, 0x1234);
         write32(machine, 0x20, 0x80);
@@ -156,7 +156,7 @@ fn other_bytes_in_memory_diverge_at_the_transfer_that_reads_them() {
         machine.wires.memory.write_at(0x20_0010, b"what the driver has for the DEVICE").unwrap();
         transfer(machine, [0x20_0010, EDU_BUFFER, 34, 1 | 4], 0);
     };
-    let story = record(edu::Edu::new(), |machine| {
+    let story = record(edu::Edu::default(), |machine| {
         machine.wires.memory.write_at(0x20_0010, b"what the driver has for the device").unwrap();
         transfer(machine, [0x20_0010, EDU_BUFFER, 34, 1 | 4], 0);
     });
@@ -179,7 +179,7 @@ fn other_bytes_in_memory_diverge_at_the_transfer_that_reads_them() {
 
 #[test]
 fn rules_of_registers_let_values_and_whole_registers_pass() {
-    let story = record(edu::Edu::new(), |machine| {
+    let story = record(edu::Edu::default(), |machine| {
         write32(machine, 4, 0x1234);
         write32(machine, 0x20, 0x80);
     });
@@ -208,7 +208,7 @@ fn rules_of_registers_let_values_and_whole_registers_pass() {
 
 #[test]
 fn a_write_that_never_comes_is_missed_at_the_end_and_at_a_reset() {
-    let story = record(edu::Edu::new(), |machine| drive_edu(machine, 0x20_0000, 1));
+    let story = record(edu::Edu::default(), |machine| drive_edu(machine, 0x20_0000, 1));
     let outcome = replay(&story, Mode::Ordered, |machine| write32(machine, 4, 0x1234));
     assert!(outcome.diverged && outcome.came.contains("ended"), "{:?}", outcome.lines());
     let outcome = replay(&story, Mode::Ordered, |machine| {
@@ -228,7 +228,7 @@ fn after_a_reset_the_trace_goes_on_where_the_device_was_reset() {
             drive_edu(machine, base, 2);
         }
     };
-    let story = record(edu::Edu::new(), twice(0x20_0000));
+    let story = record(edu::Edu::default(), twice(0x20_0000));
     let outcome = replay(&story, Mode::Strict, twice(0x90_0000));
     assert!(!outcome.diverged, "{:?}", outcome.lines());
 }

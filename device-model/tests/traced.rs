@@ -52,7 +52,7 @@ fn qemus_own_log_imports_as_what_the_device_saw_and_can_be_replayed() {
     let Some(qemu) = qemu() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (log, own) = (folder.path().join("vfio.log"), folder.path().join("own"));
-    let edu = device::Edu::new();
+    let edu = device::Edu::default();
     let header = Header::of_device("edu", &device_model::device::Device::identity(&edu));
     let trace = Trace::new(File::create(&own).unwrap(), &header, Compression::None).unwrap();
     let served = common::serve(Recorder::new(edu, trace));

@@ -2,24 +2,23 @@
 //! raised at will, and a DMA engine with a buffer of 4 KiB. It is not virtio: plain registers in one BAR.
 
 use device_model::device::{Bar, Bus, Device, Identity, Msix, answer, bars, value};
+use device_model::memory::DmaError;
 
+/// Status: a factorial is computed; interrupt when it is there. And the causes of interrupts.
 const COMPUTING: u32 = 0x01;
 const INTERRUPT_WHEN_COMPUTED: u32 = 0x80;
 const COMPUTED: u32 = 0x001;
 const TRANSFERRED: u32 = 0x100;
-
 /// Bits of the DMA command.
 const RUN: u64 = 1;
 const TO_GUEST: u64 = 2;
 const INTERRUPT_WHEN_TRANSFERRED: u64 = 4;
-/// Where the engine sees its own buffer, and how far it reaches into the guest.
+/// Where the engine sees its own buffer, how large that is, how far it reaches into the guest, and the nanoseconds that it takes.
 const BUFFER: u64 = 0x4_0000;
-const BUFFER_SIZE: u64 = 4096;
+const BUFFER_SIZE: usize = 4096;
 const REACH: u64 = (1 << 28) - 1;
-/// Time that one transfer takes, in nanoseconds of device time.
 const TRANSFER: u64 = 1_000_000;
 
-/// The device's registers and buffer.
 #[derive(Default)]
 pub(crate) struct Edu {
     liveness: u32,
@@ -33,11 +32,6 @@ pub(crate) struct Edu {
 }
 
 impl Edu {
-    /// The device after power-on.
-    pub(crate) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER_SIZE as usize], ..Self::default() }
-    }
-
     fn raise(&mut self, causes: u32, bus: &mut dyn Bus) {
         self.interrupts |= causes;
         if self.interrupts != 0 {
@@ -49,13 +43,16 @@ impl Edu {
         let [source, destination, count, command] = self.dma;
         let to_guest = command & TO_GUEST != 0;
         let (inside, outside) = if to_guest { (source, destination) } else { (destination, source) };
-        // What lies outside the buffer is not transferred; an address that is no memory is the driver's mistake.
         let start = inside.wrapping_sub(BUFFER);
-        if start <= BUFFER_SIZE && count <= BUFFER_SIZE - start {
-            let part = &mut self.buffer[start as usize..(start + count) as usize];
-            let _ = if to_guest { bus.dma_write(outside & REACH, part) } else { bus.dma_read(outside & REACH, part) };
+        self.buffer.resize(BUFFER_SIZE, 0);
+        // What lies outside the buffer is not transferred; an address that is no memory is the driver's mistake.
+        if let Some(part) = self.buffer.get_mut(start as usize..start.saturating_add(count) as usize) {
+            let done = if to_guest { bus.dma_write(outside & REACH, part) } else { bus.dma_read(outside & REACH, part) };
+            if done == Err(DmaError::Pending) {
+                return;
+            }
         }
-        self.dma[3] &= !RUN;
+        (self.dma[3], self.dma_due) = (command & !RUN, None);
         if command & INTERRUPT_WHEN_TRANSFERRED != 0 {
             self.raise(TRANSFERRED, bus);
         }
@@ -114,7 +111,7 @@ impl Device for Edu {
     }
 
     fn reset(&mut self, bus: &mut dyn Bus) {
-        *self = Self::new();
+        *self = Self::default();
         bus.release();
     }
 
@@ -132,7 +129,7 @@ impl Device for Edu {
                 self.raise(COMPUTED, bus);
             }
         }
-        if self.dma_due.take_if(|due| *due <= bus.now()).is_some() {
+        if self.dma_due.is_some_and(|due| due <= bus.now()) {
             self.transfer(bus);
         }
     }

@@ -7,5 +7,5 @@ mod device;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    device_model::serve::device(device::Edu::new())
+    device_model::serve::device(device::Edu::default())
 }

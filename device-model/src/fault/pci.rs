@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::plan::{Injector, Kind, Plan, Strike};
 use crate::device::{Bus, Device, Identity, SharedArea};
-use crate::memory::Memory;
+use crate::memory::{DmaError, Memory};
 
 /// Interrupts that are late at one time; more come at once.
 const MAX_LATE: usize = 256;
@@ -141,8 +141,21 @@ impl Bus for FaultyBus<'_> {
     fn now(&self) -> u64 {
         self.bus.now()
     }
+
+    fn dma_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        self.bus.dma_read(address, into)
+    }
+
+    fn dma_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        self.bus.dma_write(address, from)
+    }
+
+    fn forget_transfers(&mut self) {
+        self.bus.forget_transfers();
+    }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a device around a device must pass everything on")]
 impl<D: Device> Device for Faulty<D> {
     fn identity(&self) -> Identity {
         self.device.identity()

@@ -158,6 +158,7 @@ impl Host for FaultyHost<'_> {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a device around a device must pass everything on")]
 impl<V: VirtioDevice> VirtioDevice for FaultyVirtio<V> {
     fn virtio_id(&self) -> u16 {
         self.device.virtio_id()

@@ -9,12 +9,14 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
+use vm_memory::Permissions;
+
 pub use self::config::{CONFIG_SIZE, IdentityError, POWER_CONTROL};
 
 use self::config::{COMMAND_MEMORY, COMMAND_PORTS, ConfigSpace, STATUS, STATUS_PIN};
 use self::msix::MsixTable;
 use crate::device::{Bar, BarKind, Bus, Device, Identity, SharedArea};
-use crate::memory::Memory;
+use crate::memory::{DmaError, Memory, Unreachable};
 
 /// What carries a function: the wires that a transport provides.
 pub trait Link {
@@ -29,6 +31,19 @@ pub trait Link {
 
     /// Device time in nanoseconds.
     fn now(&self) -> u64;
+
+    /// Read memory that the other end has and does not share: [`Memory::is_far`].
+    fn far_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        Err(Unreachable { address, length: into.len() }.into())
+    }
+
+    /// Write such memory.
+    fn far_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        Err(Unreachable { address, length: from.len() }.into())
+    }
+
+    /// The device is back in its state after power-on: what it has sent for does not concern it any more.
+    fn forget_transfers(&mut self) {}
 
     /// Whether the other end keeps the vector table and masks vectors itself, so that the function's own mask bits mean nothing.
     fn masks_vectors(&self) -> bool;
@@ -165,6 +180,7 @@ impl Function {
 
     /// Reset everything.
     pub fn reset(&mut self, link: &mut dyn Link) {
+        link.forget_transfers();
         let (device, mut bus) = self.bus(&mut *link);
         device.reset(&mut bus);
         self.config.reset();
@@ -281,5 +297,23 @@ impl Bus for FunctionBus<'_> {
 
     fn now(&self) -> u64 {
         self.link.now()
+    }
+
+    fn dma_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        if self.memory().is_far(address, into.len(), Permissions::Read) {
+            return self.link.far_read(address, into);
+        }
+        Ok(self.memory().read_at(address, into)?)
+    }
+
+    fn dma_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        if self.memory().is_far(address, from.len(), Permissions::Write) {
+            return self.link.far_write(address, from);
+        }
+        Ok(self.memory().write_at(address, from)?)
+    }
+
+    fn forget_transfers(&mut self) {
+        self.link.forget_transfers();
     }
 }

@@ -48,6 +48,10 @@ pub fn stream(mut data: &[u8]) {
         for _ in 0..2 {
             now += 1_000;
             assert_eq!(connection.serve(&mut function, now).expect("the client is there"), Stream::Open);
+            if connection.session.is_settled() && function.next_wake().is_some_and(|due| due <= now) {
+                connection.session.wake(&mut function, now);
+            }
+            connection.ask(&function, now).expect("the client is there");
             while client.read(&mut replies).is_ok_and(|count| count > 0) {}
         }
         assert!(!connection.is_sending(), "replies are read as they come, and still some are left");
@@ -75,8 +79,12 @@ pub fn messages(mut data: &[u8]) {
         assert!(fds.is_empty(), "descriptors are taken or closed");
         check_reply(&header, answer, session.reply());
         now += 1_000;
-        if function.next_wake().is_some_and(|due| due <= now) {
+        if session.is_settled() && function.next_wake().is_some_and(|due| due <= now) {
             session.wake(&mut function, now);
+        }
+        // A reply with this id is the next message whose id is.
+        if session.next_request(now) {
+            assert!(session.request().len() >= HEADER_SIZE && session.deadline().is_some_and(|deadline| deadline > now));
         }
     }
     session.reset(&mut function, now);
@@ -122,10 +130,11 @@ pub fn registers(data: &[u8]) {
     }
 }
 
-/// The bytes as the memory that holds rings, descriptors and commands of a running device.
+/// The bytes as the memory that holds rings, descriptors and commands of a running device; in a machine that shares it, or does not.
 pub fn chains(data: &[u8]) {
     let mut machine = Machine::new(function(), MEMORY);
-    let memory = machine.wires.memory.clone();
+    let unshared = data.first().is_some_and(|choice| choice & 0x80 != 0);
+    let memory = if unshared { machine.unshare() } else { machine.wires.memory.clone() };
     let queues = [0, 1, 2].map(|index| DriverQueue::new(memory.clone(), index * DriverQueue::BYTES, QUEUE_SIZE));
     let Some((&choice, data)) = data.split_first() else { return };
     let features = u64::from(choice & 3) << 28 | u64::from(choice >> 2 & 1) << 40;

@@ -9,12 +9,14 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vm_memory::Permissions;
+
 use super::event::{Event, What, encode};
 use super::format::MAX_DATA;
 use super::header::{Header, Level, VirtioShape};
 use super::writer::{Compression, Writer};
 use crate::device::{Bus, Device, Identity, SharedArea};
-use crate::memory::{Memory, Watch};
+use crate::memory::{DmaError, Memory, Watch};
 use crate::pci::POWER_CONTROL;
 use crate::virtio::pci::VirtioPci;
 use crate::virtio::{Chain, Host, VirtioDevice};
@@ -299,8 +301,47 @@ impl Bus for RecordingBus<'_> {
     fn now(&self) -> u64 {
         self.bus.now()
     }
+
+    fn dma_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        if !self.bus.memory().is_far(address, into.len(), Permissions::Read) {
+            return Ok(self.memory().read_at(address, into)?);
+        }
+        // Sent for: recorded when it is through, by the call that brings the bytes.
+        let outcome = self.bus.dma_read(address, into);
+        self.transferred(address, into, false, outcome)
+    }
+
+    fn dma_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        if !self.bus.memory().is_far(address, from.len(), Permissions::Write) {
+            return Ok(self.memory().write_at(address, from)?);
+        }
+        let outcome = self.bus.dma_write(address, from);
+        self.transferred(address, from, true, outcome)
+    }
+
+    fn forget_transfers(&mut self) {
+        self.bus.forget_transfers();
+    }
 }
 
+impl RecordingBus<'_> {
+    /// Record a transfer of memory that the machine does not share.
+    fn transferred(&self, address: u64, data: &[u8], write: bool, outcome: Result<(), DmaError>) -> Result<(), DmaError> {
+        let shown = &data[..data.len().min(MAX_DATA)];
+        let what = match outcome {
+            Ok(()) if write => What::DmaWrite { address, data: shown },
+            Ok(()) => What::DmaRead { address, data: shown },
+            Err(DmaError::Unreachable(_)) => What::DmaFailed { address, length: data.len() as u64, write },
+            Err(DmaError::Pending) => return outcome,
+        };
+        if self.memory.is_some() {
+            self.trace.lock().event(&what);
+        }
+        outcome
+    }
+}
+
+#[deny(clippy::missing_trait_methods, reason = "a device around a device must pass everything on")]
 impl<D: Device> Device for Recorder<D> {
     fn identity(&self) -> Identity {
         self.device.identity()
@@ -470,6 +511,7 @@ impl Host for RecordingHost<'_> {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a device around a device must pass everything on")]
 impl<V: VirtioDevice> VirtioDevice for RecordingVirtio<V> {
     fn virtio_id(&self) -> u16 {
         self.device.virtio_id()

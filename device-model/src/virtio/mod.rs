@@ -5,6 +5,7 @@
 use std::os::fd::BorrowedFd;
 
 mod chain;
+mod mirror;
 mod queues;
 
 pub mod pci;

@@ -4,6 +4,8 @@
 //! that a device shares with the guest. A notification is only noted when it is written; the work is done in [`Device::wake`], after the
 //! access has been answered, so that the driver runs on as it does beside real hardware.
 
+mod work;
+
 use std::ops::Range;
 
 use virtio_bindings::virtio_config::{
@@ -13,8 +15,9 @@ use virtio_bindings::virtio_config::{
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::{Queue, QueueT};
 
+use super::VirtioDevice;
+use super::mirror::Mirror;
 use super::queues::QueueSet;
-use super::{Queues, VirtioDevice};
 use crate::device::{Bar, Bus, Capability, Device, Identity, Msix, SharedArea};
 
 const VENDOR: u16 = 0x1af4;
@@ -61,7 +64,7 @@ const TRANSPORT_FEATURES: u64 =
     bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_F_RING_RESET) | bit(VIRTIO_RING_F_EVENT_IDX) | bit(VIRTIO_RING_F_INDIRECT_DESC);
 
 /// One virtqueue with what PCI adds to it.
-struct PciQueue {
+pub(super) struct PciQueue {
     ring: Queue,
     vector: u16,
     /// As the driver wrote them; the ring takes them over when it is enabled.
@@ -74,6 +77,14 @@ impl PciQueue {
         // The sizes are the device author's: a wrong one is a mistake in code, found by the first test that builds the device.
         let ring = Queue::new(size).expect("a queue size must be a power of two, 1 to 32768");
         Self { ring, vector: NO_VECTOR, addresses: [0; 3], enabled: false }
+    }
+
+    pub(super) fn ring(&self) -> &Queue {
+        &self.ring
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
     }
 
     fn reset(&mut self) {
@@ -119,6 +130,9 @@ pub struct VirtioPci<V> {
     isr: u8,
     /// Queues that the driver has notified and that are not drained yet.
     notified: u64,
+    /// For queues in memory that the machine does not share; and the queues of which the driver is told when what was done for them is there.
+    mirror: Option<Box<Mirror>>,
+    untold: u64,
     complaints: u32,
 }
 
@@ -140,6 +154,8 @@ impl<V: VirtioDevice> VirtioPci<V> {
             status_in_reset: 0,
             isr: 0,
             notified: 0,
+            mirror: None,
+            untold: 0,
             complaints: 0,
         }
     }
@@ -178,6 +194,9 @@ impl<V: VirtioDevice> VirtioPci<V> {
         self.status = 0;
         self.isr = 0;
         self.notified = 0;
+        self.mirror = None;
+        self.untold = 0;
+        bus.forget_transfers();
         bus.set_pin(false);
     }
 
@@ -249,7 +268,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
                     };
                 });
             }
-            (58, 2) => self.reset_queue(word),
+            (58, 2) => self.reset_queue(word, bus),
             _ => tracing::debug!(offset, length = data.len(), "a write to no field of the common configuration"),
         }
     }
@@ -329,7 +348,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
         }
     }
 
-    fn reset_queue(&mut self, value: u16) {
+    fn reset_queue(&mut self, value: u16, bus: &mut dyn Bus) {
         let index = self.queue_select;
         if value != 1 || self.driver_features & self.offered & bit(VIRTIO_F_RING_RESET) == 0 || self.status & FEATURES_OK == 0 {
             self.complain("queue_reset takes 1, and only if VIRTIO_F_RING_RESET was accepted");
@@ -338,6 +357,12 @@ impl<V: VirtioDevice> VirtioPci<V> {
         if let Some(queue) = self.selected() {
             queue.reset();
             self.notified &= !(1 << index);
+            self.untold &= !(1 << index);
+            if let Some(mirror) = &mut self.mirror {
+                mirror.forget_queue(index);
+                // What is on its way for other queues is sent for again.
+                bus.forget_transfers();
+            }
             self.device.reset_queue(index);
         }
     }
@@ -378,34 +403,6 @@ impl<V: VirtioDevice> VirtioPci<V> {
         let index = offset / NOTIFY_MULTIPLIER;
         if self.queues.get(index as usize).is_some_and(|queue| queue.enabled) {
             self.notified |= 1 << index;
-        }
-    }
-
-    /// Work on what was notified and on what is due, then interrupt once for each queue that has used chains to show.
-    fn work(&mut self, bus: &mut dyn Bus) {
-        let memory = bus.memory().clone();
-        let notified = std::mem::take(&mut self.notified);
-        let mut queues = Queues::new(self.queues.as_mut_slice(), &memory, bus.now());
-        let mut again = 0;
-        for index in (0..self.device.queue_sizes().len() as u16).filter(|index| notified & 1 << index != 0) {
-            queues.quiet(index);
-            self.device.notified(index, &mut queues);
-            if queues.exhausted() || (queues.drained(index) && queues.listen(index)) {
-                again |= 1 << index;
-            }
-        }
-        queues.refill();
-        self.device.wake(&mut queues);
-        let interrupts = (0..self.device.queue_sizes().len() as u16)
-            .filter(|&index| queues.wants_interrupt(index))
-            .fold(0_u64, |mask, index| mask | 1 << index);
-        let broken = queues.broken();
-        self.notified = again;
-        for index in (0..self.queues.len()).filter(|index| interrupts & 1 << index != 0) {
-            self.interrupt(self.queues[index].vector, ISR_QUEUE, bus);
-        }
-        if broken {
-            self.need_reset(bus);
         }
     }
 
@@ -490,7 +487,7 @@ impl<V: VirtioDevice> Device for VirtioPci<V> {
     fn next_wake(&self) -> Option<u64> {
         if !self.running() {
             None
-        } else if self.notified != 0 {
+        } else if self.notified != 0 || self.mirror.as_ref().is_some_and(|mirror| self.is_behind(mirror)) {
             Some(0)
         } else {
             self.device.next_wake()

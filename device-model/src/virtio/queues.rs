@@ -41,6 +41,9 @@ pub struct Queues<'a, Q> {
     now: u64,
     chains_left: u32,
     bytes_left: u64,
+    /// Chains of each queue that this round may take, where not all that the driver has made available are within reach.
+    limits: Option<Vec<u16>>,
+    taken: u64,
     used: u64,
     drained: u64,
     exhausted: bool,
@@ -62,11 +65,30 @@ impl<'a, Q: QueueSet> Queues<'a, Q> {
             now,
             chains_left: ROUND_CHAINS,
             bytes_left: ROUND_BYTES,
+            limits: None,
+            taken: 0,
             used: 0,
             drained: 0,
             exhausted: false,
             broken: false,
         }
+    }
+
+    /// Take no more chains of each queue than this.
+    #[must_use]
+    pub fn limited(mut self, limits: Vec<u16>) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Queues from which chains have been taken, as bits.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Queues to which chains have been given back, as bits.
+    pub fn used(&self) -> u64 {
+        self.used
     }
 
     /// Whether chains may be left because the round had to end.
@@ -145,10 +167,16 @@ impl<Q: QueueSet> Host for Queues<'_, Q> {
             self.exhausted = true;
             return false;
         }
+        let mut out_of_reach = false;
+        let left = self.limits.as_ref().map(|limits| limits.get(usize::from(index)).copied().unwrap_or_default());
         let Some(queue) = self.queues.queue(index) else { return false };
         let size = queue.size();
         let next = queue.avail_idx(self.memory, Ordering::Acquire).and_then(|available| {
             if available.0 == queue.next_avail() {
+                return Ok(None);
+            }
+            if left == Some(0) {
+                out_of_reach = true;
                 return Ok(None);
             }
             // Not empty, so no entry means an entry that cannot be read.
@@ -156,6 +184,10 @@ impl<Q: QueueSet> Host for Queues<'_, Q> {
         });
         let walk = match next {
             Ok(Some(walk)) => walk,
+            Ok(None) if out_of_reach => {
+                self.exhausted = true;
+                return false;
+            }
             Ok(None) => {
                 self.drained |= 1 << index;
                 return false;
@@ -172,6 +204,10 @@ impl<Q: QueueSet> Host for Queues<'_, Q> {
             return false;
         }
         chain.fill(size, walk);
+        if let Some(left) = self.limits.as_mut().and_then(|limits| limits.get_mut(usize::from(index))) {
+            *left -= 1;
+        }
+        self.taken |= 1 << index;
         self.chains_left -= 1;
         self.bytes_left = self.bytes_left.saturating_sub(chain.readable() + chain.writable());
         true

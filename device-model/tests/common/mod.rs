@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub(crate) mod qtest;
+pub(crate) mod raw;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

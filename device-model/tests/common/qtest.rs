@@ -49,8 +49,18 @@ impl Machine {
         file.set_len(MEMORY).unwrap();
         let region = Region::from_file(0, MEMORY, Permissions::ReadWrite, FileOffset::new(file, 0)).unwrap();
         let backend = format!("memory-backend-file,id=mem,size={MEMORY},share=on,mem-path={}", folder.join("memory").display());
+        Self::start_with(kind, &backend, Memory::default().with(region).unwrap(), qemu, arguments)
+    }
+
+    /// Start QEMU with memory that it does not share; [`Machine::memory`] is another one, of the same size: see [`Machine::upload`].
+    pub(crate) fn start_unshared(qemu: &Path, arguments: &[&str]) -> Self {
+        let memory = Memory::default().with(Region::anonymous(0, MEMORY).unwrap()).unwrap();
+        Self::start_with("q35", &format!("memory-backend-ram,id=mem,size={MEMORY}"), memory, qemu, arguments)
+    }
+
+    fn start_with(kind: &str, backend: &str, memory: Memory, qemu: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(qemu)
-            .args(["-machine", &format!("{kind},memory-backend=mem"), "-object", &backend, "-m", &format!("{}M", MEMORY >> 20)])
+            .args(["-machine", &format!("{kind},memory-backend=mem"), "-object", backend, "-m", &format!("{}M", MEMORY >> 20)])
             .args(["-accel", "qtest", "-qtest", "stdio", "-qtest-log", "none", "-display", "none", "-nodefaults"])
             .args(arguments)
             .stdin(Stdio::piped())
@@ -61,7 +71,23 @@ impl Machine {
         let (sender, lines) = channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let input = child.stdin.take().unwrap();
-        Self { child, input, lines, memory: Arc::new(Memory::default().with(region).unwrap()), bars: [0; 6] }
+        Self { child, input, lines, memory: Arc::new(memory), bars: [0; 6] }
+    }
+
+    /// Copy a part of [`Machine::memory`] into QEMU's.
+    pub(crate) fn upload(&mut self, address: u64, length: usize) {
+        let mut bytes = vec![0; length];
+        self.memory.read_at(address, &mut bytes).unwrap();
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.command(&format!("write {address:#x} {length:#x} 0x{digits}"));
+    }
+
+    /// Copy a part of QEMU's memory into [`Machine::memory`].
+    pub(crate) fn download(&mut self, address: u64, length: usize) {
+        let words = self.command(&format!("read {address:#x} {length:#x}"));
+        let digits = words[0].trim_start_matches("0x");
+        let bytes: Vec<u8> = (0..length).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap()).collect();
+        self.memory.write_at(address, &bytes).unwrap();
     }
 
     /// Run one qtest command. Returns the words behind OK.
@@ -100,10 +126,23 @@ impl Machine {
     pub(crate) fn place_bar(&mut self, bar: usize, address: u64) {
         let offset = 0x10 + 4 * bar as u32;
         self.set_config(offset, address as u32);
-        if self.config(offset) & 4 != 0 {
+        if self.config(offset) & 5 == 4 {
             self.set_config(offset + 4, (address >> 32) as u32);
         }
         self.bars[bar] = address;
+    }
+
+    /// Size of a BAR as the processor finds it: what of an address is kept.
+    pub(crate) fn bar_mask(&mut self, bar: usize) -> u64 {
+        let offset = 0x10 + 4 * bar as u32;
+        let wide = self.config(offset) & 4 != 0 && self.config(offset) & 1 == 0;
+        self.set_config(offset, u32::MAX);
+        let low = u64::from(self.config(offset));
+        if !wide {
+            return low;
+        }
+        self.set_config(offset + 4, u32::MAX);
+        u64::from(self.config(offset + 4)) << 32 | low
     }
 
     /// Offset of a capability.

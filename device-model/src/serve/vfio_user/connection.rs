@@ -25,10 +25,17 @@ pub(crate) struct Connection {
     stream: UnixStream,
     pub(crate) session: Session,
     input: Input,
-    /// Bytes of the reply that the socket has not taken yet. While there are any, nothing more is read.
+    /// Bytes that the socket has not taken yet, and whose they are. While there are any, nothing more is read.
     unsent: std::ops::Range<usize>,
+    sending: Sending,
     /// The region whose file goes with the reply's first byte.
     file_of: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Reply,
+    Request,
 }
 
 /// What has been read and not been served.
@@ -53,7 +60,14 @@ enum Next {
 
 impl Connection {
     pub(crate) fn new(stream: UnixStream, function: &Function) -> Self {
-        Self { stream, session: Session::new(function), input: Input::new(), unsent: 0..0, file_of: None }
+        Self {
+            stream,
+            session: Session::new(function),
+            input: Input::new(),
+            unsent: 0..0,
+            sending: Sending::Reply,
+            file_of: None,
+        }
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -82,7 +96,16 @@ impl Connection {
                 Answer::Plain => self.file_of = None,
                 Answer::WithFile(region) => self.file_of = Some(region),
             }
-            self.unsent = 0..self.session.reply().len();
+            (self.unsent, self.sending) = (0..self.session.reply().len(), Sending::Reply);
+            self.send(function)?;
+        }
+        Ok(Stream::Open)
+    }
+
+    /// Send a request of our own, if there is one and nothing else is to be sent first.
+    pub(crate) fn ask(&mut self, function: &Function, now: u64) -> io::Result<Stream> {
+        if !self.is_sending() && self.session.next_request(now) {
+            (self.unsent, self.sending, self.file_of) = (0..self.session.request().len(), Sending::Request, None);
             self.send(function)?;
         }
         Ok(Stream::Open)
@@ -90,7 +113,11 @@ impl Connection {
 
     fn send(&mut self, function: &Function) -> io::Result<()> {
         let file = self.file_of.and_then(|region| area_file(region, function));
-        let sent = socket::send(&self.stream, &self.session.reply()[self.unsent.clone()], file)?;
+        let bytes = match self.sending {
+            Sending::Reply => self.session.reply(),
+            Sending::Request => self.session.request(),
+        };
+        let sent = socket::send(&self.stream, &bytes[self.unsent.clone()], file)?;
         if sent > 0 {
             self.unsent.start += sent;
             self.file_of = None;

@@ -9,12 +9,12 @@ use vm_memory::{FileOffset, Permissions};
 
 use super::message::{DMA_READ, DMA_WRITE, DmaMap, DmaUnmap};
 use super::session::Errno;
-use crate::memory::{MapError, Memory, Region};
+use crate::memory::{Far, MapError, Memory, Region};
 
 /// Most ranges that a client may map at one time.
 pub(super) const MAX_MAPS: usize = 1024;
 
-/// One range the client has mapped, with or without memory behind it.
+/// One range the client has mapped, with or without a descriptor.
 struct Range {
     address: u64,
     size: u64,
@@ -32,20 +32,25 @@ pub(super) struct Dma {
     // Sorted by address, disjoint.
     ranges: Vec<Range>,
     memory: Arc<Memory>,
+    /// That the client shares too little has been said.
+    warned: bool,
 }
 
 impl Dma {
     pub(super) fn new() -> Self {
-        Self { ranges: Vec::new(), memory: Memory::empty() }
+        Self { ranges: Vec::new(), memory: Memory::empty(), warned: false }
     }
 
     pub(super) fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
-    /// A range without a descriptor (a ROM, a device's registers) is kept in the books, but the device cannot reach it.
+    /// A range without a descriptor (a ROM, memory of a machine that does not share it) is read and written by messages: see `requests`.
     pub(super) fn map(&mut self, request: &DmaMap, fd: Option<OwnedFd>) -> Result<(), Errno> {
         let DmaMap { flags, offset, address, size, .. } = *request;
+        if flags & !(DMA_READ | DMA_WRITE) != 0 {
+            return Err(Errno::INVALID);
+        }
         let access = match (flags & DMA_READ != 0, flags & DMA_WRITE != 0) {
             (true, true) => Permissions::ReadWrite,
             (true, false) => Permissions::Read,
@@ -66,13 +71,16 @@ impl Dma {
         if let Some(fd) = fd {
             let region = Region::from_file(address, size, access, FileOffset::new(File::from(fd), offset)).map_err(errno)?;
             self.memory = Arc::new(self.memory.with(region).map_err(errno)?);
-        } else if access == Permissions::ReadWrite {
+        } else {
+            self.memory = Arc::new(self.memory.with_far(Far { base: address, size, access }));
             // A ROM is mapped like this, too, but for reading only.
-            tracing::warn!(
-                address = format_args!("{address:#x}"),
-                size = format_args!("{size:#x}"),
-                "the client does not share this memory, so the device cannot reach it; QEMU's memory needs share=on"
-            );
+            if access == Permissions::ReadWrite && !std::mem::replace(&mut self.warned, true) {
+                tracing::warn!(
+                    address = format_args!("{address:#x}"),
+                    size = format_args!("{size:#x}"),
+                    "the client does not share this memory: each transfer is a message, and slow; QEMU shares memory with share=on"
+                );
+            }
         }
         self.ranges.insert(at, Range { address, size });
         Ok(())
@@ -83,11 +91,14 @@ impl Dma {
         if flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP != 0 {
             return Err(Errno::NOT_SUPPORTED);
         }
+        if flags & !VFIO_DMA_UNMAP_FLAG_ALL != 0 {
+            return Err(Errno::INVALID);
+        }
         if flags & VFIO_DMA_UNMAP_FLAG_ALL != 0 {
             if address != 0 || size != 0 {
                 return Err(Errno::INVALID);
             }
-            *self = Self::new();
+            *self = Self { warned: self.warned, ..Self::new() };
             return Ok(());
         }
         let found = self.ranges.binary_search_by_key(&address, |range| range.address).map_err(|_| Errno::NOT_FOUND)?;

@@ -28,7 +28,7 @@ pub const DMA_READ: u32 = 1 << 0;
 /// The device may write.
 pub const DMA_WRITE: u32 = 1 << 1;
 
-/// Numbers of the commands that a client sends.
+/// Numbers of the commands: of those that a client sends, and of two that this server sends.
 pub mod command {
     /// Negotiate version and capabilities.
     pub const VERSION: u16 = 1;
@@ -48,6 +48,10 @@ pub mod command {
     pub const REGION_READ: u16 = 9;
     /// Write a region.
     pub const REGION_WRITE: u16 = 10;
+    /// Read guest memory: the server asks.
+    pub const DMA_READ: u16 = 11;
+    /// Write guest memory: the server asks.
+    pub const DMA_WRITE: u16 = 12;
     /// Reset the device.
     pub const RESET: u16 = 13;
 }
@@ -196,6 +200,16 @@ pub struct RegionAccess {
     pub region: u32,
     /// Bytes of data.
     pub count: u32,
+}
+
+/// Body of DMA_READ and DMA_WRITE and of their replies; data may follow.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DmaAccess {
+    /// Guest address.
+    pub address: u64,
+    /// Bytes of data.
+    pub count: u64,
 }
 
 /// Body of VERSION; the capabilities follow as JSON, with a NUL at the end.

@@ -1,12 +1,13 @@
 //! Functions on vfio-user sockets: one loop, one thread, any number of devices.
 //!
 //! The loop waits in one place, for sockets and for device time. A message costs one wait, one read and one write. `message` knows the
-//! bytes, `session` what they do, `connection` the stream.
+//! bytes, `session` what they do, `connection` the stream, `requests` what this side asks of the client.
 
 pub(crate) mod connection;
 mod dma;
 mod irqs;
 pub mod message;
+mod requests;
 pub mod session;
 
 use std::io;
@@ -116,8 +117,10 @@ fn poll_entry(fd: Option<BorrowedFd<'_>>, events: i16) -> libc::pollfd {
 }
 
 impl Slot {
+    /// Device time at which there is something to do: a device whose bytes are on their way waits for them.
     fn next_wake(&self) -> Option<u64> {
-        self.connection.as_ref().and_then(|_| self.function.next_wake())
+        let session = &self.connection.as_ref()?.session;
+        if session.is_settled() { self.function.next_wake() } else { session.deadline() }
     }
 
     /// Serve the client, let the device work, take a new client: in this order, so that a client that reconnects finds the old
@@ -134,10 +137,13 @@ impl Slot {
         while stream & libc::POLLHUP != 0 && self.connection.is_some() {
             self.serve(now);
         }
-        if let Some(connection) = &mut self.connection
-            && self.function.next_wake().is_some_and(|due| due <= now)
-        {
-            connection.session.wake(&mut self.function, now);
+        if let Some(connection) = &mut self.connection {
+            connection.session.expire(&self.function, now);
+            if connection.session.is_settled() && self.function.next_wake().is_some_and(|due| due <= now) {
+                connection.session.wake(&mut self.function, now);
+            }
+            let asked = connection.ask(&self.function, now);
+            self.go_on(asked, now);
         }
         if connecting != 0 {
             self.accept(now);
@@ -146,7 +152,14 @@ impl Slot {
 
     fn serve(&mut self, now: u64) {
         let Some(connection) = &mut self.connection else { return };
-        match connection.serve(&mut self.function, now) {
+        let served = connection.serve(&mut self.function, now);
+        self.go_on(served, now);
+    }
+
+    /// Go on with the client, unless it has gone.
+    fn go_on(&mut self, outcome: io::Result<Stream>, now: u64) {
+        let Some(connection) = &mut self.connection else { return };
+        match outcome {
             Ok(Stream::Open) => return,
             Ok(Stream::Closed) => tracing::info!(device = self.name, "the client has gone"),
             Err(error) => tracing::warn!(device = self.name, %error, "the connection failed"),

@@ -8,8 +8,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::dma::{Dma, MAX_MAPS};
 use super::irqs::Irqs;
 use super::message::*;
+use super::requests::Requests;
 use crate::device::SharedArea;
-use crate::memory::Memory;
+use crate::memory::{DmaError, Memory};
 use crate::pci::{CONFIG_SIZE, Function, Link};
 
 /// An error number that goes into a reply.
@@ -45,7 +46,29 @@ pub struct Request<'a> {
 struct Wires<'a> {
     dma: &'a Dma,
     irqs: &'a mut Irqs,
+    requests: &'a mut Requests,
+    held: &'a mut Held,
     now: u64,
+}
+
+/// Interrupts that wait for bytes which the device has sent before them, as they would on a bus.
+#[derive(Default)]
+struct Held {
+    vectors: Vec<u16>,
+    pin: Option<bool>,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.vectors.is_empty() && self.pin.is_none()
+    }
+
+    fn release(&mut self, irqs: &mut Irqs) {
+        self.vectors.drain(..).for_each(|vector| irqs.message(vector));
+        if let Some(level) = self.pin.take() {
+            irqs.set_pin(level);
+        }
+    }
 }
 
 impl Link for Wires<'_> {
@@ -54,11 +77,32 @@ impl Link for Wires<'_> {
     }
 
     fn message(&mut self, vector: u16, _address: u64, _data: u32) {
-        self.irqs.message(vector);
+        if !self.requests.transfers.is_writing() {
+            self.irqs.message(vector);
+        } else if !self.held.vectors.contains(&vector) {
+            self.held.vectors.push(vector);
+        }
     }
 
     fn set_pin(&mut self, asserted: bool) {
-        self.irqs.set_pin(asserted);
+        if self.requests.transfers.is_writing() {
+            self.held.pin = Some(asserted);
+        } else {
+            self.irqs.set_pin(asserted);
+        }
+    }
+
+    fn far_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        self.requests.transfers.read(address, into)
+    }
+
+    fn far_write(&mut self, address: u64, from: &[u8]) -> Result<(), DmaError> {
+        self.requests.transfers.write(address, from)
+    }
+
+    fn forget_transfers(&mut self) {
+        self.requests.forget();
+        *self.held = Held::default();
     }
 
     fn now(&self) -> u64 {
@@ -76,13 +120,22 @@ pub struct Session {
     agreement: Option<Agreement>,
     dma: Dma,
     irqs: Irqs,
+    requests: Requests,
+    held: Held,
     reply: Vec<u8>,
 }
 
 impl Session {
     /// A session before version negotiation.
     pub fn new(function: &Function) -> Self {
-        Self { agreement: None, dma: Dma::new(), irqs: Irqs::new(function.identity()), reply: Vec::with_capacity(256) }
+        Self {
+            agreement: None,
+            dma: Dma::new(),
+            irqs: Irqs::new(function.identity()),
+            requests: Requests::default(),
+            held: Held::default(),
+            reply: Vec::with_capacity(256),
+        }
     }
 
     /// Serve one message. The reply, if there is to be one, is left in [`Session::reply`]; the result says whether there is one and
@@ -90,9 +143,13 @@ impl Session {
     pub fn serve(&mut self, request: Request<'_>, function: &mut Function, now: u64) -> Answer {
         let Request { header, body, fds, fault } = request;
         if header.flags & FLAG_TYPE != 0 {
-            // A reply to nothing we asked. Answering it could start an endless exchange.
-            tracing::debug!(command = header.command, "a message that is no command is ignored");
             fds.clear();
+            let ours = header.flags & FLAG_TYPE == FLAG_REPLY && fault.is_none();
+            if !ours || self.requests.replied(&header, body).is_none() {
+                // A reply to nothing we asked. Answering it could start an endless exchange.
+                tracing::debug!(command = header.command, "a message that is no command is ignored");
+            }
+            self.carry_on(function, now);
             return Answer::None;
         }
         self.reply.clear();
@@ -138,12 +195,57 @@ impl Session {
 
     /// Let the function do what is due.
     pub fn wake(&mut self, function: &mut Function, now: u64) {
-        function.wake(&mut Wires { dma: &self.dma, irqs: &mut self.irqs, now });
+        self.requests.transfers.begin_wake();
+        function.wake(&mut self.wires(now));
+        self.requests.transfers.end_wake();
+    }
+
+    /// Whether nothing is on its way that the function waits for.
+    pub fn is_settled(&self) -> bool {
+        self.requests.transfers.is_idle()
+    }
+
+    /// Prepare the next request to the client, for [`Session::request`]; whether there is one.
+    pub fn next_request(&mut self, now: u64) -> bool {
+        self.agreement.is_some_and(|agreement| self.requests.next(&agreement, now))
+    }
+
+    /// The last request.
+    pub fn request(&self) -> &[u8] {
+        self.requests.message()
+    }
+
+    /// Device time at which the client must have answered it.
+    pub fn deadline(&self) -> Option<u64> {
+        self.requests.deadline()
+    }
+
+    /// Do without what the client should have answered.
+    pub fn expire(&mut self, function: &Function, now: u64) {
+        if self.requests.deadline().is_some_and(|deadline| deadline <= now) {
+            self.requests.expire(now);
+            self.carry_on(function, now);
+        }
+    }
+
+    /// Something that was on its way has come through or to nothing.
+    fn carry_on(&mut self, function: &Function, now: u64) {
+        if !self.held.is_empty() && !self.requests.transfers.is_writing() {
+            self.held.release(&mut self.irqs);
+        }
+        // A device that is not due does not ask what became of it.
+        if self.is_settled() && function.next_wake().is_none_or(|due| due > now) {
+            self.requests.transfers.forget();
+        }
     }
 
     /// Put the function back to power-on: before the session is dropped, and when the client asks for it.
     pub fn reset(&mut self, function: &mut Function, now: u64) {
-        function.reset(&mut Wires { dma: &self.dma, irqs: &mut self.irqs, now });
+        function.reset(&mut self.wires(now));
+    }
+
+    fn wires(&mut self, now: u64) -> Wires<'_> {
+        Wires { dma: &self.dma, irqs: &mut self.irqs, requests: &mut self.requests, held: &mut self.held, now }
     }
 
     fn dispatch(
@@ -171,14 +273,17 @@ impl Session {
             command::GET_IRQ_INFO => self.irq_info(parse(body)?).map(|()| None),
             command::SET_IRQS => {
                 let (request, data) = SetIrqs::read_from_prefix(body).map_err(|_| Errno::INVALID)?;
+                if (request.argsz as usize) < size_of::<SetIrqs>() {
+                    return Err(Errno::INVALID);
+                }
                 self.irqs.set(&request, data, fds).map(|()| None)
             }
-            command::RESET => {
+            command::RESET if body.is_empty() => {
                 self.reset(function, now);
                 Ok(None)
             }
-            // Version is settled once; everything else this server does not know.
-            command::VERSION => Err(Errno::INVALID),
+            // Version is settled once, a reset has no body; everything else this server does not know.
+            command::VERSION | command::RESET => Err(Errno::INVALID),
             _ => Err(Errno::NOT_SUPPORTED),
         }
     }
@@ -287,7 +392,7 @@ impl Session {
         let start = self.reply.len();
         self.reply.resize(start + count, 0);
         let data = &mut self.reply[start..];
-        let link = &mut Wires { dma: &self.dma, irqs: &mut self.irqs, now };
+        let link = &mut Wires { dma: &self.dma, irqs: &mut self.irqs, requests: &mut self.requests, held: &mut self.held, now };
         match access.region {
             VFIO_PCI_CONFIG_REGION_INDEX => function.read_config(access.offset as usize, data, link),
             bar => function.read_bar(bar as usize, access.offset, data, link),
@@ -303,7 +408,7 @@ impl Session {
         }
         check_range(&access, function)?;
         tracing::trace!("{}", Shown { verb: "write", access: &access, data });
-        let link = &mut Wires { dma: &self.dma, irqs: &mut self.irqs, now };
+        let link = &mut self.wires(now);
         match access.region {
             VFIO_PCI_CONFIG_REGION_INDEX => function.write_config(access.offset as usize, data, link),
             bar => function.write_bar(bar as usize, access.offset, data, link),
