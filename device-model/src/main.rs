@@ -78,11 +78,13 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Box<dyn std::error::
         None => listen(&configuration.socket).map(|(listener, file)| (listener, Some(file)))?,
     };
     let trace = configuration.record.as_ref().map(|path| begin_trace(path, configuration)).transpose()?;
+    // Which folder this is cannot be asked in the sandbox.
+    let invitation = invitation_to(configuration);
     let begin = || -> Result<(), Box<dyn std::error::Error>> {
         if configuration.sandbox {
             sandbox::enter(socket_file.as_ref().map(SocketFile::path))?;
         }
-        Ok(announce(&configuration.socket, &invitation_to(configuration))?)
+        Ok(announce(&configuration.socket, &invitation)?)
     };
     if let Some(replay) = &configuration.replay {
         return tell(replay, configuration.transport, listener, begin, stop.as_fd());

@@ -79,6 +79,25 @@ fn it_says_ready_serves_in_its_sandbox_and_stops_cleanly() {
 }
 
 #[test]
+fn a_relative_path_is_served_in_the_sandbox_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_device-model"))
+        .args(["serve", "relay", "--transport", "vfio-user", "--socket", "device"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(first_line(&mut child), "ready device\n");
+    Client::new(&folder.path().join("device")).unwrap();
+
+    signal(&child, libc::SIGTERM);
+
+    assert_eq!(wait(&mut child).code(), Some(0), "{}", errors(&mut child));
+    assert!(!folder.path().join("device").exists(), "the socket is removed");
+}
+
+#[test]
 fn a_client_that_shortens_its_memory_does_not_end_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("device");

@@ -7,6 +7,7 @@ mod alarm;
 #[path = "../examples/entropy.rs"]
 mod entropy;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +16,7 @@ use alarm::Alarm;
 use device_model::fault::{FaultyVirtio, Kind, Plan};
 use device_model::pci::Function;
 use device_model::testing::*;
+use device_model::trace::{Reader, What};
 use device_model::virtio::pci::VirtioPci;
 use entropy::Entropy;
 
@@ -83,13 +85,16 @@ fn example(name: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn one_call_makes_a_program_with_a_socket_faults_and_a_clean_end() {
+fn one_call_makes_a_program_with_a_socket_faults_a_trace_and_a_clean_end() {
     let Some(program) = example("alarm") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (socket, plan) = (folder.path().join("mine.sock"), folder.path().join("plan.toml"));
     std::fs::write(&plan, "[[fault]]\nkind = \"read-times-out\"\nafter = 1\n").unwrap();
+    let trace = folder.path().join("mine.trace");
     let mut child = Command::new(&program)
         .arg(&socket)
+        .args(["--note", "why=a test", "--record"])
+        .arg(&trace)
         .arg("--faults")
         .arg(&plan)
         .stdout(Stdio::piped())
@@ -114,6 +119,15 @@ fn one_call_makes_a_program_with_a_socket_faults_and_a_clean_end() {
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stderr).contains("read-times-out"));
     assert!(!socket.exists());
+    let mut reader = Reader::new(BufReader::new(File::open(&trace).unwrap())).unwrap();
+    assert_eq!((&*reader.header().device, &*reader.header().notes["why"]), ("alarm", "a test"));
+    let mut reads = Vec::new();
+    while let Some(event) = reader.next().unwrap() {
+        if let What::Read { data, .. } = event.what {
+            reads.push(data.to_vec());
+        }
+    }
+    assert_eq!(reads, [b"ALRM".to_vec(), vec![0xff; 4]], "what the driver saw");
 }
 
 #[test]

@@ -168,10 +168,12 @@ impl Arguments {
 
     /// All is open: give up what serving does not need, and invite whoever does not know of the socket yet.
     fn begin(&self, file: Option<&SocketFile>, invitation: impl FnOnce(&Path) -> String) -> Outcome {
+        // Which folder this is cannot be asked in the sandbox.
+        let invitation = file.map(|file| invitation(file.path()));
         if !self.no_sandbox {
             sandbox::enter(file.map(SocketFile::path))?;
         }
-        let Some(file) = file else { return Ok(()) };
-        Ok(announce(file.path(), &invitation(file.path()))?)
+        let (Some(file), Some(invitation)) = (file, invitation) else { return Ok(()) };
+        Ok(announce(file.path(), &invitation)?)
     }
 }
