@@ -21,6 +21,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::capped::Capped;
 use crate::child::Child;
 use crate::error::{Outcome, Problem};
 use crate::interrupt::Interrupt;
@@ -228,7 +229,7 @@ impl Model {
         faults: Option<&Path>,
         recording: Option<&Recording>,
         log: &File,
-    ) -> io::Result<(Child, Vec<String>)> {
+    ) -> io::Result<Spawned> {
         let mut command = self.with(entrance);
         if let Some(recording) = recording {
             command.arg("--record").arg(&recording.file);
@@ -241,10 +242,18 @@ impl Model {
             Some(_) => return Err(io::Error::other("a test needs faults in the device, and this model takes no plan of faults")),
             None => {}
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+        let (log, output) = Capped::new(log.try_clone()?)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let text = crate::qemu::as_text(&command);
-        Ok((Child::spawn(command, &[inherit], Signal::KILL)?, text))
+        Ok(Spawned { process: Child::spawn(command, &[inherit], Signal::KILL)?, command: text, log })
     }
+}
+
+/// A process and its log.
+struct Spawned {
+    process: Child,
+    command: Vec<String>,
+    log: Capped,
 }
 
 /// A trace of what the device is asked and does.
@@ -263,6 +272,8 @@ pub struct Running {
     pub process: Child,
     /// How it was started.
     pub command: Vec<String>,
+    // Behind the process: it ends when that has ended.
+    log: Capped,
     door: OwnedFd,
     transport: Transport,
 }
@@ -282,13 +293,19 @@ impl Running {
     ) -> io::Result<Self> {
         if model.entrance == Entrance::Path {
             let place = socket::Place::new(folder)?;
-            let (mut process, command) = model.spawn(&place.path(), place.directory(), faults, recording, log)?;
+            let Spawned { mut process, command, log } = model.spawn(&place.path(), place.directory(), faults, recording, log)?;
             let door = place.door(&mut process)?;
-            return Ok(Self { process, command, door, transport: model.transport });
+            return Ok(Self { process, command, log, door, transport: model.transport });
         }
         let (listener, door) = nameless_listener(folder)?;
-        let (process, command) = model.spawn(&listener.as_raw_fd().to_string(), listener.as_fd(), faults, recording, log)?;
-        Ok(Self { process, command, door, transport: model.transport })
+        let entrance = listener.as_raw_fd().to_string();
+        let Spawned { process, command, log } = model.spawn(&entrance, listener.as_fd(), faults, recording, log)?;
+        Ok(Self { process, command, log, door, transport: model.transport })
+    }
+
+    /// It has ended: what it said last is in its log when this returns.
+    pub fn settle_log(&self) {
+        self.log.settle();
     }
 
     /// What QEMU connects through.

@@ -13,6 +13,7 @@
 
 pub mod bugcheck;
 pub mod build;
+pub mod capped;
 pub mod child;
 pub mod commands;
 pub mod console;

@@ -357,6 +357,12 @@ impl<'a> Boot<'a> {
         {
             return Event::QemuEnded(status);
         }
+        self.model_gone(status)
+    }
+
+    /// The model's end is the cause: its log is read next.
+    fn model_gone(&self, status: ExitStatus) -> Event {
+        self.model.iter().for_each(Running::settle_log);
         Event::ModelEnded(status)
     }
 
@@ -372,7 +378,7 @@ impl<'a> Boot<'a> {
         }
         let guest_ended_it = qemu.code().is_some_and(|code| code % 2 == 1 && code > 1);
         match model.filter(|status| !status.success() && !guest_ended_it) {
-            Some(status) => Some(Event::ModelEnded(status)),
+            Some(status) => Some(self.model_gone(status)),
             None => Some(Event::QemuEnded(qemu)),
         }
     }
