@@ -94,6 +94,11 @@ impl Problem {
         Self::new(Exit::Usage, what)
     }
 
+    /// A wait ran out of time.
+    pub fn hang(what: impl Into<String>) -> Self {
+        Self::new(Exit::Hang, what)
+    }
+
     /// The project's own sources do not build or do not fit.
     pub fn failed(what: impl Into<String>) -> Self {
         Self::new(Exit::Failed, what)

@@ -18,6 +18,7 @@ use crate::pvh::EXIT_PORT;
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
 use crate::slot;
+use crate::windows::pc::Disks;
 
 /// The machine to start. Everything that the guest talks to is an open descriptor: nothing of it has a name in a file system.
 #[derive(Debug)]
@@ -30,12 +31,8 @@ pub struct Machine<'a> {
     pub memory: u32,
     /// The file that is the guest's memory, of that size.
     pub memory_file: BorrowedFd<'a>,
-    /// The image to boot by PVH.
-    pub image: &'a Path,
-    /// The kernel's command line.
-    pub append: &'a str,
-    /// Archive handed to the kernel.
-    pub archive: Option<BorrowedFd<'a>>,
+    /// What it boots.
+    pub software: Software<'a>,
     /// A connected socket: the guest's log.
     pub com1: BorrowedFd<'a>,
     /// A connected socket: the guest channel.
@@ -44,6 +41,22 @@ pub struct Machine<'a> {
     pub monitor: BorrowedFd<'a>,
     /// Where the device model waits for QEMU.
     pub device: Option<Door<'a>>,
+}
+
+/// What a machine boots.
+#[derive(Clone, Copy, Debug)]
+pub enum Software<'a> {
+    /// A kernel that needs no firmware.
+    Kernel {
+        /// The image to boot by PVH.
+        image: &'a Path,
+        /// The kernel's command line.
+        append: &'a str,
+        /// Archive handed to the kernel.
+        archive: Option<BorrowedFd<'a>>,
+    },
+    /// What firmware finds on disks.
+    Disks(&'a Disks),
 }
 
 impl Machine<'_> {
@@ -68,7 +81,10 @@ impl Machine<'_> {
     /// The descriptors that QEMU must inherit.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let mut descriptors = vec![self.memory_file, self.com1, self.com2, self.monitor];
-        descriptors.extend(self.archive);
+        match self.software {
+            Software::Kernel { archive, .. } => descriptors.extend(archive),
+            Software::Disks(disks) => descriptors.extend(disks.descriptors()),
+        }
         descriptors.extend(self.device.map(|door| door.socket));
         descriptors
     }
@@ -83,11 +99,9 @@ impl Machine<'_> {
         };
         add("-no-user-config", String::new());
         add("-nodefaults", String::new());
-        add("-no-reboot", String::new());
         add("-display", "none".into());
         add("-machine", "q35,memory-backend=memory".into());
         add("-accel", self.accelerator.name().into());
-        add("-cpu", "max".into());
         add("-smp", self.processors.to_string());
         add("-m", format!("{}M", self.memory));
         // The device model maps the guest's memory, so it must be a shared file.
@@ -99,7 +113,6 @@ impl Machine<'_> {
         }
         add("-chardev", format!("socket,id=monitor,fd={}", self.monitor.as_raw_fd()));
         add("-mon", "chardev=monitor,mode=control".into());
-        add("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
         for word in slot::arguments() {
             add(&word.to_string_lossy(), String::new());
         }
@@ -110,12 +123,21 @@ impl Machine<'_> {
             }
             add("-device", device.to_string());
         }
-        add("-kernel", self.image.display().to_string());
-        if let Some(archive) = self.archive {
-            add("-initrd", format!("/proc/self/fd/{}", archive.as_raw_fd()));
-        }
-        if !self.append.is_empty() {
-            add("-append", self.append.to_owned());
+        match self.software {
+            Software::Kernel { image, append, archive } => {
+                // Such a kernel leaves through a port; a reset is a mishap.
+                add("-no-reboot", String::new());
+                add("-cpu", "max".into());
+                add("-device", format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=0x04"));
+                add("-kernel", image.display().to_string());
+                if let Some(archive) = archive {
+                    add("-initrd", format!("/proc/self/fd/{}", archive.as_raw_fd()));
+                }
+                if !append.is_empty() {
+                    add("-append", append.to_owned());
+                }
+            }
+            Software::Disks(disks) => arguments.extend(disks.arguments(self.accelerator)),
         }
         arguments
     }
@@ -186,9 +208,7 @@ mod tests {
             processors: 2,
             memory: 256,
             memory_file: memory.as_fd(),
-            image: Path::new("ntlet"),
-            append: "suite=suite.exe",
-            archive: None,
+            software: Software::Kernel { image: Path::new("ntlet"), append: "suite=suite.exe", archive: None },
             com1: file.as_fd(),
             com2: file.as_fd(),
             monitor: file.as_fd(),

@@ -1,9 +1,11 @@
 //! Frames: how a message becomes bytes on the line and comes back.
 
-use crc::{CRC_32_ISO_HDLC, Crc};
+use crc::{CRC_32_ISCSI, CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+/// The checksum of the agent's frames: another one, so that each language's frames are noise in the other.
+static AGENT_CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 /// Longest frame on the line, its closing zero included. A message that does not fit is refused by [`encode`].
 pub const MAX_FRAME: usize = 2048;
@@ -39,11 +41,32 @@ impl core::error::Error for FrameError {}
 /// # Errors
 /// [`FrameError::TooLong`] when it does not fit.
 pub fn encode<M: Serialize>(message: &M, line: &mut [u8; MAX_FRAME]) -> Result<usize, FrameError> {
+    encode_with(message, &CRC, line)
+}
+
+/// [`encode`] for a message of the agent's language.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_agent<M: Serialize>(message: &M, line: &mut [u8; MAX_FRAME]) -> Result<usize, FrameError> {
+    encode_with(message, &AGENT_CRC, line)
+}
+
+fn encode_with<M: Serialize>(message: &M, crc: &'static Crc<u32>, line: &mut [u8; MAX_FRAME]) -> Result<usize, FrameError> {
     let mut plain = [0u8; MAX_FRAME - COBS_OVERHEAD];
-    let plain = postcard::to_slice_crc32(message, &mut plain, CRC.digest()).map_err(|_| FrameError::TooLong)?;
+    let plain = postcard::to_slice_crc32(message, &mut plain, crc.digest()).map_err(|_| FrameError::TooLong)?;
     let length = cobs::encode(plain, line);
     line[length] = 0;
     Ok(length + 1)
+}
+
+/// A message of either language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word<S, A> {
+    /// Of the suites'.
+    Suite(S),
+    /// Of the agent's.
+    Agent(A),
 }
 
 /// Collects bytes from the line and yields whole frames.
@@ -70,6 +93,20 @@ impl Decoder {
     /// Takes one byte. At the end of a frame returns its message, or why it is none; the decoder is then ready for the next
     /// frame. Empty frames (two zeros in a row) are padding and yield nothing.
     pub fn push<'a, M: Deserialize<'a>>(&'a mut self, byte: u8) -> Option<Result<M, FrameError>> {
+        Some(self.collect(byte)?.and_then(|plain| read(plain, &CRC)))
+    }
+
+    /// [`Self::push`] for a line on which both languages are spoken.
+    pub fn push_either<'a, S: Deserialize<'a>, A: Deserialize<'a>>(
+        &'a mut self,
+        byte: u8,
+    ) -> Option<Result<Word<S, A>, FrameError>> {
+        let word = |plain| read(plain, &CRC).map(Word::Suite).or_else(|_| read(plain, &AGENT_CRC).map(Word::Agent));
+        Some(self.collect(byte)?.and_then(word))
+    }
+
+    /// Takes one byte; at the end of a frame, what is in it, its checksum included.
+    fn collect(&mut self, byte: u8) -> Option<Result<&[u8], FrameError>> {
         if byte != 0 {
             match self.buffer.get_mut(self.length) {
                 Some(slot) => {
@@ -90,14 +127,18 @@ impl Decoder {
         let Ok(plain) = cobs::decode_in_place(&mut self.buffer[..length]) else {
             return Some(Err(FrameError::Encoding));
         };
-        Some(postcard::from_bytes_crc32(&self.buffer[..plain], CRC.digest()).map_err(|_| FrameError::Content))
+        Some(Ok(&self.buffer[..plain]))
     }
+}
+
+fn read<'a, M: Deserialize<'a>>(plain: &'a [u8], crc: &'static Crc<u32>) -> Result<M, FrameError> {
+    postcard::from_bytes_crc32(plain, crc.digest()).map_err(|_| FrameError::Content)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FromGuest, Outcome, ToGuest};
+    use crate::{FromAgent, FromGuest, MAX_OUTPUT, MAX_PIECE, Outcome, ToAgent, ToGuest};
 
     fn feed(decoder: &mut Decoder, bytes: &[u8]) -> usize {
         bytes.iter().filter(|byte| matches!(decoder.push::<ToGuest<'_>>(**byte), Some(Ok(_)))).count()
@@ -153,5 +194,34 @@ mod tests {
     fn a_message_that_is_too_long_is_refused() {
         let text = core::str::from_utf8(&[b'x'; MAX_FRAME]).unwrap();
         assert_eq!(encode(&ToGuest::Run { test: text, seed: 0, span_ms: 0 }, &mut [0; MAX_FRAME]), Err(FrameError::TooLong));
+    }
+
+    #[test]
+    fn a_word_of_one_language_is_never_taken_for_one_of_the_other() {
+        let mut line = [0; MAX_FRAME];
+        let mut decoder = Decoder::new();
+        let length = encode_agent(&ToAgent::Hello { version: 1 }, &mut line).unwrap();
+        assert_eq!(feed(&mut decoder, &line[..length]), 0, "the suite does not hear the agent's");
+        let mut words = line[..length].to_vec();
+        let length = encode(&ToGuest::List, &mut line).unwrap();
+        words.extend_from_slice(&line[..length]);
+        let mut heard = 0;
+        for byte in words {
+            match decoder.push_either::<ToGuest<'_>, ToAgent<'_>>(byte) {
+                Some(Ok(Word::Agent(ToAgent::Hello { version: 1 }))) => heard += 1,
+                Some(Ok(Word::Suite(ToGuest::List))) => heard += 10,
+                None => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(heard, 11);
+    }
+
+    #[test]
+    fn the_longest_piece_and_the_longest_line_fit_into_a_frame() {
+        let mut line = [0; MAX_FRAME];
+        assert!(encode_agent(&FromAgent::Piece { offset: u64::MAX, bytes: &[0xff; MAX_PIECE] }, &mut line).is_ok());
+        let text = core::str::from_utf8(&[b'x'; MAX_OUTPUT]).unwrap();
+        assert!(encode_agent(&FromAgent::Output { line: text }, &mut line).is_ok());
     }
 }

@@ -8,9 +8,14 @@ pub enum Linked {
         /// Symbol of the entry stub.
         entry: &'static str,
     },
-    /// A program that imports nothing but ntdll.dll.
-    NativeProgram {
+    /// A program without a C runtime. A windowed one, as far as Windows knows: a native one would not be started by other programs.
+    Program {
         /// Symbol where its first thread begins.
+        entry: &'static str,
+    },
+    /// A program that UEFI firmware starts.
+    Firmware {
+        /// Symbol where it begins.
         entry: &'static str,
     },
 }
@@ -40,9 +45,10 @@ impl Linked {
                 "/SECTION:.pdata,RP",
                 "/SECTION:INIT,ERD",
             ],
-            Self::NativeProgram { .. } => &["/SUBSYSTEM:NATIVE,10.00", "/VERSION:10.0"],
+            Self::Program { .. } => &["/SUBSYSTEM:WINDOWS,10.00", "/VERSION:10.0"],
+            Self::Firmware { .. } => &["/SUBSYSTEM:EFI_APPLICATION"],
         };
-        let (Self::Driver { entry } | Self::NativeProgram { entry }) = self;
+        let (Self::Driver { entry } | Self::Program { entry } | Self::Firmware { entry }) = self;
         let entry = [format!("/ENTRY:{entry}")];
         own.iter().chain(&common).map(|argument| (*argument).to_owned()).chain(entry).collect()
     }
@@ -56,6 +62,6 @@ mod tests {
     fn only_a_driver_is_linked_as_one() {
         let is_driver = |linked: Linked| linked.rustc_arguments().contains(&"link-arg=/DRIVER".to_owned());
         assert!(is_driver(Linked::Driver { entry: "FxDriverEntry" }));
-        assert!(!is_driver(Linked::NativeProgram { entry: "suite_start" }));
+        assert!(!is_driver(Linked::Program { entry: "suite_start" }));
     }
 }

@@ -122,7 +122,7 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     builder.driver("relay.sys", "relay")?;
     builder.driver("relayflt.sys", "relay-filter")?;
     builder.driver(PROBE, "probe")?;
-    builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::NativeProgram { entry: "suite_start" })?;
+    builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::Program { entry: "suite_start" })?;
     builder.image()?;
     builder.device_model()?;
     package::assemble(package::relay, &windows, &places.setup, &artifacts.package)?;
@@ -178,7 +178,7 @@ pub fn project(project: &Project, places: &Places, interrupt: &Interrupt) -> Out
     let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
     let builder = Builder { places, root: &project.root, source, interrupt };
     let (suite, model) = (project.suite(), project.model());
-    builder.pe("the suite", &["-p", suite, "--bin", suite], Linked::NativeProgram { entry: "suite_start" })?;
+    builder.pe("the suite", &["-p", suite, "--bin", suite], Linked::Program { entry: "suite_start" })?;
     builder.host_program("the device model", model)?;
     let windows = places.guest_target().join(WINDOWS).join("guest");
     let is_for_the_guest = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "sys" || ending == "inf");
@@ -190,6 +190,22 @@ pub fn project(project: &Project, places: &Places, interrupt: &Interrupt) -> Out
     let suite_symbols = windows.join(suite.replace('-', "_")).with_extension("pdb");
     let symbols = symbols.into_iter().chain([suite_symbols]).collect();
     Ok((ProjectArtifacts { payload, symbols, model: places.target.join("debug").join(model) }, lock))
+}
+
+/// Builds one PE file that runs in a guest, alone: the program `name` of the crate of that name.
+///
+/// # Errors
+/// As [`everything`].
+pub fn program(name: &str, linked: Linked, places: &Places, interrupt: &Interrupt) -> Outcome<(PathBuf, Lock)> {
+    let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
+    let path = places.guest_target().join(WINDOWS).join("guest").join(name).with_extension("exe");
+    let stamp = Stamp::of(places, name, std::slice::from_ref(&path))?;
+    if !stamp.is_current() {
+        let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
+        Builder { places, root: &places.root, source, interrupt }.pe(name, &["-p", name, "--bin", name], linked)?;
+        stamp.record()?;
+    }
+    Ok((path, lock))
 }
 
 /// Builds the device model alone, for a run that boots someone else's image.

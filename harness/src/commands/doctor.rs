@@ -9,7 +9,7 @@ use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::setup::apt::Source;
 use crate::setup::toolchain::Toolchain;
-use crate::setup::{accelerator, qemu, tools};
+use crate::setup::{accelerator, firmware, qemu, tools};
 
 /// Options of `rig doctor`.
 #[derive(Clone, Debug, Args)]
@@ -45,6 +45,7 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         qemu::find_or_fetch(arguments.ground.qemu.as_deref(), &places, interrupt)?;
         Toolchain::find(&places, interrupt)?.fetch_std_source(&places, interrupt)?;
         tools::for_tests(&places, interrupt)?;
+        firmware::find_or_fetch(&places, interrupt)?;
     }
     let archive = Source::of_this_machine(interrupt);
     let can_fetch = archive.is_ok();
@@ -97,6 +98,14 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         };
         needs.push((tool.name(), found));
     }
+    needs.push((
+        "UEFI firmware",
+        match firmware::find(&places) {
+            Some(firmware) => Found::Yes(firmware.code.display().to_string()),
+            None if can_fetch => Found::Later("`cargo rig image build` and `cargo rig test` fetch it".into()),
+            None => Found::Without("the package ovmf is not installed; Windows guests need it".into()),
+        },
+    ));
     needs.push((
         "package archive",
         match archive {

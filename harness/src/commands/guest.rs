@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::run::Arguments;
-use crate::build;
+use super::run::{Arguments, Kind};
+use crate::build::package::KEYS;
 use crate::build::stranger::{Gathered, Named};
+use crate::build::{self, Artifacts};
 use crate::device::{Entrance, Model};
 use crate::error::{Outcome, Problem};
 use crate::files::{sha256, sha256_of};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::project::Project;
+use crate::run::agent::Preparation;
 use crate::run::archive;
+use crate::run::boot::Installed;
 use crate::run::check::Subject;
 use crate::symbols::Symbols;
+use crate::windows::payload;
+use crate::windows::pc::{Pc, Writes};
+use crate::windows::store::{self, Image};
 
 /// What a guest consists of.
 pub(super) struct Guest {
@@ -33,6 +40,10 @@ pub(super) struct Guest {
     pub(super) model: Option<Model>,
     /// The package to ask about, if there is no suite.
     pub(super) check: Option<Subject>,
+    /// The installed Windows, if it is one.
+    pub(super) windows: Option<Installed>,
+    /// Its memory, in MiB, if it wants another amount than ours.
+    pub(super) memory: Option<u32>,
     /// SHA-256 of what went into it.
     pub(super) hashes: BTreeMap<String, String>,
 }
@@ -43,6 +54,9 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
         Some(replay) => Some(Model::recorded(build::device_model(places, interrupt)?, arguments.transport, replay)),
         None => arguments.device.as_ref().map(|command| Model::command(command, arguments.transport)).transpose()?,
     };
+    if arguments.rig == Kind::Windows {
+        return windows(model, arguments, places, interrupt);
+    }
     match (&arguments.image, &arguments.package) {
         (Some(image), _) => foreign(image, model, arguments, places, interrupt),
         (None, Some(package)) => strangers(package, model, arguments, places, interrupt),
@@ -51,6 +65,62 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
             None => own(model, arguments, places, interrupt),
         },
     }
+}
+
+/// An installed Windows with our driver and suite, or a project's.
+fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Outcome<Guest> {
+    let named = |image: &PathBuf| image.to_str().map(str::to_owned);
+    let Some(name) = arguments.image.as_ref().and_then(named) else {
+        return Err(Problem::usage("which Windows?")
+            .because("--rig windows runs an image that `cargo rig image build` has made, and none is named")
+            .so("add --image NAME; `cargo rig image list` shows the names"));
+    };
+    let image = Image::find(&name, places)?;
+    let (artifacts, lock) = build::everything(places, interrupt)?;
+    let (payload, symbols, own) = match Project::here()? {
+        Some(project) => {
+            drop(lock);
+            let (made, _lock) = build::project(&project, places, interrupt)?;
+            let mut files = Vec::new();
+            for (name, path) in made.payload {
+                files.push((name, build::read(&path)?));
+            }
+            // Only Windows asks who signed a package.
+            let service = project.service();
+            for name in ["cat", "cer"].map(|ending| format!("{service}.{ending}")) {
+                let content = build::read(&places.rig().join(format!("package-{service}")).join(&name))?;
+                files.push((name, content));
+            }
+            (payload::of_files(files)?, made.symbols, of_projects(&made.model, &artifacts, arguments))
+        }
+        None => {
+            (payload::own(&artifacts, &places.setup.join(KEYS))?, artifacts.symbols(), relay(&artifacts.device_model, arguments))
+        }
+    };
+    let mut hashes: BTreeMap<String, String> =
+        payload.files.iter().map(|(name, content)| (name.clone(), sha256(content))).collect();
+    hashes.extend(image.manifest.files.iter().map(|(name, digest)| (format!("windows {name}"), digest.clone())));
+    let preparation = Preparation { restart_patience: Duration::from_secs(arguments.restart_timeout), ..payload.preparation };
+    let pc = Pc {
+        firmware: image.file(store::FIRMWARE),
+        variables: image.file(store::VARIABLES),
+        disk: image.file(&image.manifest.disk),
+        writes: Writes::Forgotten,
+        media: None,
+        files: payload.files,
+    };
+    Ok(Guest {
+        archive: None,
+        append: String::new(),
+        symbols: Symbols::new(symbols),
+        modules: Vec::new(),
+        model: model.or(own),
+        check: None,
+        memory: Some(image.manifest.memory_mib),
+        image: pc.disk.clone(),
+        windows: Some(Installed { pc, preparation }),
+        hashes,
+    })
 }
 
 /// ntlet with our driver and suite.
@@ -73,6 +143,8 @@ fn own(model: Option<Model>, arguments: &Arguments, places: &Places, interrupt: 
         model: model
             .or_else(|| (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport))),
         check: None,
+        windows: None,
+        memory: None,
         hashes,
         image: artifacts.image,
     })
@@ -96,24 +168,15 @@ fn of_project(
         hashes.insert(name.clone(), sha256(&content));
         files.push((name.clone(), content));
     }
-    let own = || {
-        let model = Model {
-            program: made.model,
-            arguments: ["--transport", arguments.transport.name()].map(Into::into).to_vec(),
-            entrance: Entrance::Option,
-            transport: arguments.transport,
-            takes_faults: true,
-            checker: artifacts.device_model.clone(),
-        };
-        (!arguments.no_device).then(|| model.logging(&arguments.device_log))
-    };
     Ok(Guest {
         archive: Some(packed(&files)?),
         append: "suite=suite.exe".to_owned(),
         symbols: Symbols::new(made.symbols.into_iter().chain([artifacts.image.clone()]).collect()),
         modules: made.payload,
-        model: model.or_else(own),
+        model: model.or_else(|| of_projects(&made.model, &artifacts, arguments)),
         check: None,
+        windows: None,
+        memory: None,
         hashes,
         image: artifacts.image,
     })
@@ -143,6 +206,8 @@ fn strangers(
         model: model
             .or_else(|| (!arguments.no_device).then(|| Model::relay(artifacts.device_model.clone(), arguments.transport))),
         check: program.is_none().then_some(Subject { inf: gathered.inf, services: gathered.services }),
+        windows: None,
+        memory: None,
         hashes,
         image: artifacts.image,
     })
@@ -167,8 +232,23 @@ fn foreign(image: &Path, model: Option<Model>, arguments: &Arguments, places: &P
         modules: Vec::new(),
         model,
         check: None,
+        windows: None,
+        memory: None,
         hashes: [(image.display().to_string(), digest)].into(),
     })
+}
+
+/// A project's model, unless there is to be none.
+fn of_projects(program: &Path, artifacts: &Artifacts, arguments: &Arguments) -> Option<Model> {
+    let model = || Model {
+        program: program.to_path_buf(),
+        arguments: ["--transport", arguments.transport.name()].map(Into::into).to_vec(),
+        entrance: Entrance::Option,
+        transport: arguments.transport,
+        takes_faults: true,
+        checker: artifacts.device_model.clone(),
+    };
+    (!arguments.no_device).then(|| model().logging(&arguments.device_log))
 }
 
 /// Our own model, unless there is to be none.

@@ -1,20 +1,25 @@
 //! `rig image`: Windows guests, from install media that the user has.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::options::Ground;
+use crate::build::link::Linked;
+use crate::build::program;
 use crate::console::{note, say};
-use crate::error::{AtPath as _, Exit, Outcome};
+use crate::error::{AtPath as _, Exit, Outcome, Problem};
+use crate::files::Lock;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::setup::{accelerator, firmware, qemu};
 use crate::windows::answer::Answers;
 use crate::windows::answer_disk;
+use crate::windows::install::{self, Order, PASSWORD};
 use crate::windows::media::Media;
 use crate::windows::recipe::Recipe;
-
-/// Password of the account that tests run under, in a machine without network.
-const PASSWORD: &str = "rig";
+use crate::windows::store::{self, Image};
 
 /// Options of `rig image`.
 #[derive(Clone, Debug, Args)]
@@ -37,6 +42,36 @@ enum Command {
     },
     /// Lists the recipes.
     Recipes,
+    /// Installs Windows from media, unattended, and seals the result. Started again, it goes on where it was.
+    Build(Build),
+    /// Lists the images.
+    List,
+    /// Compares an image with its manifest.
+    Verify {
+        /// The image.
+        name: String,
+    },
+    /// Removes an image, finished or not.
+    Remove {
+        /// The image.
+        name: String,
+    },
+}
+
+/// What is to be built.
+#[derive(Clone, Debug, Args)]
+struct Build {
+    #[command(flatten)]
+    wish: Wish,
+    /// Name of the image. Default: the recipe's.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Seconds that each step may take. Default: what it should take, and more without KVM.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    step_timeout: Option<u64>,
+    /// What runs the guest.
+    #[command(flatten)]
+    ground: Ground,
 }
 
 /// What is to be installed.
@@ -58,7 +93,10 @@ struct Wish {
 /// # Errors
 /// Wrong media, an edition that they do not hold, a recipe that does not fit.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
-    let places = Places::find(None);
+    let places = Places::find(match &arguments.command {
+        Command::Build(build) => build.ground.setup_dir.clone(),
+        _ => None,
+    });
     interrupt.check()?;
     match &arguments.command {
         Command::Inspect(wish) => inspect(wish, &places)?,
@@ -67,6 +105,16 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
             for name in Recipe::names(&places)? {
                 say(format!("{name}: {}", Recipe::find(&name, &places)?.title));
             }
+        }
+        Command::Build(wanted) => build(wanted, &places, interrupt)?,
+        Command::List => list(&places)?,
+        Command::Verify { name } => {
+            Image::find(name, &places)?.verify()?;
+            say(format!("{name}: as it was sealed"));
+        }
+        Command::Remove { name } => {
+            store::remove(name, &places)?;
+            note(format!("[rig] {name} is removed"));
         }
     }
     Ok(Exit::Passed)
@@ -93,6 +141,46 @@ fn answers(wish: &Wish, out: &Path, places: &Places) -> Outcome<()> {
     let file = Answers { recipe: &recipe, edition, password: PASSWORD }.file();
     answer_disk::write(out, &[("autounattend.xml", file.as_bytes())]).at("write", out)?;
     note(format!("[rig] answer disk for \"{}\": {}", edition.name, out.display()));
+    Ok(())
+}
+
+/// Everything that can be wrong with the order is named before anything is fetched, built or written.
+fn build(wanted: &Build, places: &Places, interrupt: &Interrupt) -> Outcome<()> {
+    let wish = &wanted.wish;
+    let media = Media::inspect(&wish.iso)?;
+    let (recipe_name, recipe) = recipe_of(wish, &media, places)?;
+    let edition = recipe.choose(&media, wish.edition.as_deref())?;
+    let name = wanted.name.as_deref().unwrap_or(&recipe_name);
+    let folder = store::folder_of(name, places)?;
+    if store::list(places)?.iter().any(|image| image.name == name) {
+        return Err(Problem::usage(format!("there is an image {name} already"))
+            .because("a sealed image is never written again")
+            .so(format!("choose another name with --name, or remove it: cargo rig image remove {name}")));
+    }
+    let _lock = Lock::take(&store::folder(places).join(format!(".{name}.lock")), "installation", interrupt)?;
+    let iso = std::path::absolute(&wish.iso).at("find", &wish.iso)?;
+    let qemu = qemu::find_or_fetch(wanted.ground.qemu.as_deref(), places, interrupt)?;
+    let accelerator = accelerator::choose(wanted.ground.accel, &qemu, places, interrupt)?;
+    let firmware = firmware::find_or_fetch(places, interrupt)?;
+    let (agent, built) = program("agent", Linked::Program { entry: "agent_start" }, places, interrupt)?;
+    let agent = crate::build::read(&agent)?;
+    drop(built);
+    let step_timeout = wanted.step_timeout.map(Duration::from_secs);
+    let order = Order { name, folder, iso: &iso, recipe: &recipe, edition, agent, step_timeout, qemu, accelerator, firmware };
+    install::perform(&order, interrupt)?;
+    say(format!("{name}: \"{}\" is installed; cargo rig run --rig windows --image {name}", edition.name));
+    Ok(())
+}
+
+fn list(places: &Places) -> Outcome<()> {
+    let images = store::list(places)?;
+    if images.is_empty() {
+        note("[rig] no images yet; `cargo rig image build` makes one");
+    }
+    for image in images {
+        let of = &image.manifest;
+        say(format!("{}: {}, build {}, sealed {}", image.name, of.edition, of.build, of.sealed));
+    }
     Ok(())
 }
 

@@ -116,9 +116,13 @@ pub struct Arguments {
     /// Seconds that one test may take; those of `--for` come on top.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
-    /// Seconds from QEMU's start to the guest's first answer.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub boot_timeout: u64,
+    /// Seconds from QEMU's start to the guest's first answer. Default: 60, or 900 for Windows.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub boot_timeout: Option<u64>,
+    /// Seconds that Windows may take to write a dump and start again after a bug check.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[serde(default)]
+    pub restart_timeout: u64,
     /// Somebody else's driver package instead of ours: its INF, with the drivers beside it.
     #[arg(long, value_name = "INF", conflicts_with = "image")]
     pub package: Option<PathBuf>,
@@ -132,7 +136,8 @@ pub struct Arguments {
     /// already; without either, `--listen-fd` and the descriptor come last.
     #[arg(long, value_name = "COMMAND", conflicts_with = "no_device")]
     pub device: Option<String>,
-    /// Boot this image instead of ntlet. No driver and no suite are built, and the guest gets no files.
+    /// Boot this image instead of ntlet. No driver and no suite are built, and the guest gets no files. With `--rig windows`: the name of
+    /// an image that `rig image build` has made.
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
     /// Boot without a device model.
@@ -230,9 +235,6 @@ pub fn perform_these(
     let (began, started) = (Instant::now(), Utc::now());
     let places = Places::find(arguments.ground.setup_dir.clone());
     let arguments = &resolved(arguments);
-    if arguments.rig == Kind::Windows {
-        return Err(no_windows());
-    }
     let mut request = Request { only, ..request_of(arguments)? };
     let prepared = prepare(arguments, &places, interrupt)?;
     request.check.clone_from(&prepared.check);
@@ -273,21 +275,19 @@ pub fn perform_these(
     Ok(Ended { record, exit, gone, folder: folder.path })
 }
 
-/// What is missing for `--rig windows`.
-fn no_windows() -> Problem {
-    Problem::environment("there is no windows rig here yet")
-        .because("rig has no code that boots an installed Windows: there are recipes and an answer file (vm-images/windows), and that is all")
-        .so("leave out --rig, or say --rig ntlet")
-}
-
 /// The arguments with everything settled that else depends on the moment or the folder: what a repetition needs.
 fn resolved(arguments: &Arguments) -> Arguments {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let fresh = || std::hash::RandomState::new().build_hasher().finish();
     Arguments {
         seed: arguments.seed.or_else(|| Some(fresh())),
-        jobs: arguments.jobs.or_else(|| Some(jobs_here(MEMORY, arguments.vcpus))),
-        image: arguments.image.as_ref().map(absolute),
+        // A Windows takes gigabytes: further ones only for whoever asks for them.
+        jobs: arguments.jobs.or_else(|| match arguments.rig {
+            Kind::Ntlet => Some(jobs_here(MEMORY, arguments.vcpus)),
+            Kind::Windows => Some(NonZeroUsize::MIN),
+        }),
+        // A Windows image has a name, not a place.
+        image: arguments.image.as_ref().map(|image| if arguments.rig == Kind::Windows { image.clone() } else { absolute(image) }),
         faults: arguments.faults.as_ref().map(absolute),
         symbols: arguments.symbols.iter().map(absolute).collect(),
         package: arguments.package.as_ref().map(absolute),
@@ -331,7 +331,10 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
         keep_going: arguments.keep_going,
         slow: Duration::from_secs(arguments.slow),
         test_patience: Duration::from_secs(arguments.timeout),
-        boot_patience: Duration::from_secs(arguments.boot_timeout),
+        boot_patience: Duration::from_secs(arguments.boot_timeout.unwrap_or(match arguments.rig {
+            Kind::Ntlet => 60,
+            Kind::Windows => 900,
+        })),
     })
 }
 
@@ -404,10 +407,11 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
         qemu,
         accelerator,
         processors: arguments.vcpus,
-        memory: MEMORY,
+        memory: guest.memory.unwrap_or(MEMORY),
         image: guest.image,
         append: guest.append,
         archive: guest.archive,
+        windows: guest.windows,
         model: guest.model,
         faults,
         kd_host: arguments.kd_host.then(|| guest.symbols.clone()),

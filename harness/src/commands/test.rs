@@ -18,7 +18,7 @@ use crate::interrupt::{Interrupt, poll_until};
 use crate::places::Places;
 use crate::run::record::Counts;
 use crate::setup::toolchain::{SOURCE_VARIABLE, StdSource, Toolchain, cargo};
-use crate::setup::{qemu, tools};
+use crate::setup::{firmware, qemu, tools};
 use crate::tool::Tool;
 
 /// Longest time for the host tests, their build included.
@@ -46,6 +46,7 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let qemu = qemu::find_or_fetch(arguments.ground.qemu.as_deref(), &places, interrupt)?;
     let source = Toolchain::find(&places, interrupt)?.fetch_std_source(&places, interrupt)?;
     let tools = tools::for_tests(&places, interrupt)?;
+    firmware::find_or_fetch(&places, interrupt)?;
     let (mut counts, mut exit) = host_tests(&places, &qemu, &source, &tools, interrupt)?;
     for (name, component, words) in [
         ("format", "fmt", vec!["fmt", "--all", "--check"]),

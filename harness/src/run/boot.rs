@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use channel::{Ask, ToGuest};
+use channel::{Ask, ToAgent, ToGuest};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use serde_json::json;
 
+use super::agent::Preparation;
 use super::link::{Link, Said};
 use super::log::GuestLog;
 use crate::bugcheck::BugCheck;
@@ -25,12 +26,13 @@ use crate::device::{Model, Recording, Running};
 use crate::interrupt::{Interrupt, poll_until};
 use crate::kd::host::{Host, KD_LOG};
 use crate::memory::GuestMemory;
-use crate::qemu::{Machine, device_options};
+use crate::qemu::{Machine, Software, device_options};
 use crate::qmp::{Qmp, QmpError};
 use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
 use crate::slot::Slot;
 use crate::symbols::Symbols;
+use crate::windows::pc::Pc;
 
 /// How long a device model may take to end when it is asked to.
 const MODEL_FAREWELL: Duration = Duration::from_secs(2);
@@ -51,18 +53,29 @@ pub struct Rig {
     pub processors: u32,
     /// Memory in MiB.
     pub memory: u32,
-    /// The image.
+    /// The image: a kernel that needs no firmware, or the disk of `windows`.
     pub image: PathBuf,
     /// The kernel's command line.
     pub append: String,
     /// Files for the guest, as one archive.
     pub archive: Option<OwnedFd>,
+    /// The installed Windows, if it is one.
+    pub windows: Option<Installed>,
     /// The device, if there is one.
     pub model: Option<Model>,
     /// Plan of faults for guests whose tests bring none of their own; empty for none.
     pub faults: String,
     /// Look on as a KD host on COM1, with these symbols for names.
     pub kd_host: Option<Symbols>,
+}
+
+/// An installed Windows.
+#[derive(Debug)]
+pub struct Installed {
+    /// The machine that it is installed on.
+    pub pc: Pc,
+    /// How its agent makes it ready for the suite.
+    pub preparation: Preparation,
 }
 
 /// What one boot is for, beyond what all boots of a run have.
@@ -158,15 +171,20 @@ impl<'a> Boot<'a> {
             None => (log, None),
         };
         let memory = GuestMemory::new(rig.memory).map_err(of_qemu)?;
+        let disks = rig.windows.as_ref().map(|windows| windows.pc.open(logs.folder)).transpose();
+        let disks = disks.map_err(|error| ("the machine with its disks", error))?;
         let (monitor, qemus_monitor) = UnixStream::pair().map_err(of_qemu)?;
         let machine = Machine {
             accelerator: rig.accelerator,
             processors: rig.processors,
             memory: rig.memory,
             memory_file: memory.as_fd(),
-            image: &rig.image,
-            append: &append,
-            archive: rig.archive.as_ref().map(OwnedFd::as_fd),
+            software: match &disks {
+                None => {
+                    Software::Kernel { image: &rig.image, append: &append, archive: rig.archive.as_ref().map(OwnedFd::as_fd) }
+                }
+                Some(disks) => Software::Disks(disks),
+            },
             com1: com1.as_fd(),
             com2: com2.as_fd(),
             monitor: qemus_monitor.as_fd(),
@@ -227,6 +245,14 @@ impl<'a> Boot<'a> {
     /// It is longer than a frame may be.
     pub fn send(&mut self, message: &ToGuest<'_>) -> Result<(), channel::FrameError> {
         self.link.send(message)
+    }
+
+    /// Sends a message to the guest's agent.
+    ///
+    /// # Errors
+    /// It is longer than a frame may be.
+    pub fn send_to_agent(&mut self, message: &ToAgent<'_>) -> Result<(), channel::FrameError> {
+        self.link.send_to_agent(message)
     }
 
     /// Whether what was sent has left.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use channel::Expected;
 use chrono::{SecondsFormat, Utc};
 
+use super::agent;
 use super::board::Board;
 use super::boot::{Boot, Logs, Mission, Rig};
 use super::link::{Needs, Verdict};
@@ -337,7 +338,7 @@ impl<'a> Run<'a> {
         let exit = match cause {
             Cause::BugCheck(_) | Cause::GuestDied(_) => Exit::Failed,
             Cause::Hang { .. } => Exit::Hang,
-            Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Protocol(_) => Exit::Environment,
+            Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Protocol(_) | Cause::Unready(_) => Exit::Environment,
             Cause::Interrupted(signal) => Exit::Interrupted(*signal),
         };
         let lines = cause.lines();
@@ -455,7 +456,14 @@ impl Guest<'_, '_> {
     }
 
     fn meet(&mut self) -> Result<(), Cause> {
-        let system = self.session.hello(self.run.request.boot_patience);
+        let patience = self.run.request.boot_patience;
+        let system = match &self.run.rig.windows {
+            None => self.session.hello(patience),
+            Some(windows) => {
+                let system = self.session.enter(&windows.preparation, &self.needs, patience);
+                system.and_then(|system| self.session.hello(patience).map(|_| system))
+            }
+        };
         let boot = self.session.boot();
         let (now, started, number) = (Instant::now(), boot.started(), self.number);
         let (first, ready) = (boot.log().first_output(), boot.log().device_started());
@@ -547,17 +555,27 @@ impl Guest<'_, '_> {
 
     /// Writes a crash dump into the boot's folder, if this is a bug check that nobody expects, or the user wants one of every bug check.
     fn dump(&mut self, cause: &Cause, expected: Option<&Expected>) {
-        let Cause::BugCheck(report) = cause else { return };
-        let is_expected = expected.is_some_and(|expected| expected.matches(report.code, &report.parameters));
+        let is_expected = match cause {
+            Cause::BugCheck(report) => expected.is_some_and(|expected| expected.matches(report.code, &report.parameters)),
+            // A Windows that hung was made to leave one.
+            Cause::Hang { .. } if self.session.agent.dump_waits => false,
+            _ => return,
+        };
         if is_expected && !self.run.request.dump || self.run.dumps.fetch_add(1, Ordering::Relaxed) >= MOST_DUMPS {
             return;
         }
         let began = Instant::now();
         let to = self.session.boot().folder().join(triage::DUMP);
-        match self.session.dump(&self.run.rig.image, &to, LAST_WORDS) {
-            // Somebody else's image leaves no header: it has said what it has to say.
-            Ok(()) | Err(DumpError::NoSymbol) => {}
-            Err(error) => note(format!("[rig] no crash dump: {error}")),
+        let failure = match self.run.rig.windows {
+            None => match self.session.dump(&self.run.rig.image, &to, LAST_WORDS) {
+                // Somebody else's image leaves no header: it has said what it has to say.
+                Ok(()) | Err(DumpError::NoSymbol) => None,
+                Err(error) => Some(error.to_string()),
+            },
+            Some(_) => self.session.fetch(agent::DUMP, &to).err().map(|cause| cause.lines().join("; ")),
+        };
+        if let Some(failure) = failure {
+            note(format!("[rig] no crash dump: {failure}"));
         }
         self.run.time(format!("boot {}: crash dump", self.number), began.elapsed());
     }
@@ -565,7 +583,7 @@ impl Guest<'_, '_> {
     /// What a boot's end in the middle of a test means for the run. Returns in words why it ended.
     fn after(&self, cause: &Cause) -> String {
         match cause {
-            Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Interrupted(_) => self.run.stop(cause),
+            Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Unready(_) | Cause::Interrupted(_) => self.run.stop(cause),
             Cause::BugCheck(_) | Cause::Hang { .. } | Cause::GuestDied(_) | Cause::Protocol(_) => {
                 cause.lines().first().cloned().unwrap_or_default()
             }

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::bugcheck::{Module, Registers};
-use channel::{Ask, Bounds, Decoder, Expected, FromGuest, LogLevel, MAX_FRAME, Outcome, ToGuest, encode};
+use channel::{
+    Ask, Bounds, Decoder, Expected, FromAgent, FromGuest, LogLevel, MAX_FRAME, Outcome, ToAgent, ToGuest, Word, encode,
+    encode_agent,
+};
 
 use super::record::Figure;
 use crate::console::printable;
@@ -86,6 +89,71 @@ pub enum Said {
     BugCheckEnd,
     /// It leaves.
     Goodbye,
+    /// The agent's word, not the suite's.
+    Agent(AgentSaid),
+}
+
+/// What the agent in an installed Windows said; see [`FromAgent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentSaid {
+    /// The machine has started.
+    Up,
+    /// The installation has come so far.
+    Step(String),
+    /// It is there.
+    Hello {
+        /// Its version.
+        version: u32,
+        /// Its system.
+        system: String,
+    },
+    /// The file is on the drive with this root.
+    Found(String),
+    /// A line of a command's output.
+    Output(String),
+    /// Command or program have ended with this code.
+    Ended(u32),
+    /// The next word is the program's.
+    Lends,
+    /// Bytes of the file.
+    Size(u64),
+    /// A part of the file.
+    Piece {
+        /// Where it begins.
+        offset: u64,
+        /// The part.
+        bytes: Vec<u8>,
+    },
+    /// All pieces have been sent.
+    Sent,
+    /// It could not be done.
+    Failed {
+        /// What was refused.
+        what: String,
+        /// The system's code.
+        code: u32,
+    },
+    /// The machine goes off.
+    Goodbye,
+}
+
+impl From<FromAgent<'_>> for AgentSaid {
+    fn from(message: FromAgent<'_>) -> Self {
+        match message {
+            FromAgent::Up => Self::Up,
+            FromAgent::Step { name } => Self::Step(printable(name)),
+            FromAgent::Hello { version, system } => Self::Hello { version, system: printable(system) },
+            FromAgent::Found { root } => Self::Found(printable(root)),
+            FromAgent::Output { line } => Self::Output(printable(line)),
+            FromAgent::Ended { code } => Self::Ended(code),
+            FromAgent::Lends => Self::Lends,
+            FromAgent::Size { bytes } => Self::Size(bytes),
+            FromAgent::Piece { offset, bytes } => Self::Piece { offset, bytes: bytes.to_vec() },
+            FromAgent::Sent => Self::Sent,
+            FromAgent::Failed { what, code } => Self::Failed { what: printable(what), code },
+            FromAgent::Goodbye => Self::Goodbye,
+        }
+    }
 }
 
 /// What a test needs of its guest; see [`channel::Needs`].
@@ -213,6 +281,18 @@ impl Link {
         Ok(())
     }
 
+    /// [`Self::send`] in the agent's language.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_to_agent(&mut self, message: &ToAgent<'_>) -> Result<(), channel::FrameError> {
+        let mut frame = [0; MAX_FRAME];
+        let length = encode_agent(message, &mut frame)?;
+        self.outgoing.extend_from_slice(&frame[..length]);
+        self.flush();
+        Ok(())
+    }
+
     /// Whether something waits to be sent.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
@@ -267,8 +347,9 @@ impl Link {
 
     fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            match self.decoder.push::<FromGuest<'_>>(*byte) {
-                Some(Ok(message)) => self.inbox.push_back(message.into()),
+            match self.decoder.push_either::<FromGuest<'_>, FromAgent<'_>>(*byte) {
+                Some(Ok(Word::Suite(message))) => self.inbox.push_back(message.into()),
+                Some(Ok(Word::Agent(message))) => self.inbox.push_back(Said::Agent(message.into())),
                 Some(Err(_)) => self.damaged += 1,
                 None => {}
             }

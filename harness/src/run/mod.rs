@@ -5,6 +5,7 @@
 //! model ends the run: nothing that follows could be trusted. [`check`] is what a package without a suite goes through. [`watch`] is told what happens while it happens, [`record`] is what
 //! remains.
 
+pub mod agent;
 pub mod archive;
 mod board;
 pub mod boot;
@@ -144,7 +145,7 @@ fn outcome_of(cause: Cause) -> TestOutcome {
         Cause::BugCheck(report) => TestOutcome::BugCheck { report },
         Cause::Hang { patience, log, .. } => TestOutcome::Hang { seconds: patience.as_secs(), log },
         Cause::GuestDied(reason) | Cause::Protocol(reason) => TestOutcome::GuestDied { reason },
-        Cause::QemuDied(reason) | Cause::ModelDied(reason) => TestOutcome::Broken { reason },
+        Cause::QemuDied(reason) | Cause::ModelDied(reason) | Cause::Unready(reason) => TestOutcome::Broken { reason },
         Cause::Interrupted(signal) => TestOutcome::NotRun { reason: format!("stopped by signal {signal}") },
     }
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use channel::{Ask, Bounds, Expected, LogLevel, PROTOCOL_VERSION, ToGuest};
+use channel::{Ask, Bounds, Expected, LogLevel, PROTOCOL_VERSION, ToAgent, ToGuest};
 
+use super::agent::Agent;
 use super::boot::{Boot, Event};
-use super::link::{Needs, Said, Verdict};
+use super::link::{AgentSaid, Needs, Said, Verdict};
 use super::record::Figure;
 use crate::bugcheck::{BugCheck, name_of};
 use crate::child::describe;
@@ -87,6 +88,8 @@ pub enum Cause {
     ModelDied(String),
     /// The guest speaks another protocol, or nonsense.
     Protocol(String),
+    /// An installed guest cannot be made ready for the suite, or what it left cannot be fetched.
+    Unready(String),
     /// A signal asks the harness to stop.
     Interrupted(u8),
 }
@@ -103,9 +106,11 @@ impl Cause {
                 lines.extend(log.iter().map(|line| format!("  {line}")));
                 lines
             }
-            Self::GuestDied(reason) | Self::QemuDied(reason) | Self::ModelDied(reason) | Self::Protocol(reason) => {
-                reason.lines().map(str::to_owned).collect()
-            }
+            Self::GuestDied(reason)
+            | Self::QemuDied(reason)
+            | Self::ModelDied(reason)
+            | Self::Protocol(reason)
+            | Self::Unready(reason) => reason.lines().map(str::to_owned).collect(),
             Self::Interrupted(signal) => vec![format!("stopped by signal {signal}")],
         }
     }
@@ -117,19 +122,25 @@ pub struct Session<'a> {
     boot: Boot<'a>,
     symbols: &'a Symbols,
     notes: Notes,
+    pub(super) agent: Agent,
 }
 
 impl<'a> Session<'a> {
     /// Begins to talk to the guest of `boot`.
     #[must_use]
     pub fn new(boot: Boot<'a>, symbols: &'a Symbols) -> Self {
-        Self { boot, symbols, notes: Notes::default() }
+        Self { boot, symbols, notes: Notes::default(), agent: Agent::default() }
     }
 
     /// The boot that it talks to.
     #[must_use]
     pub const fn boot(&self) -> &Boot<'a> {
         &self.boot
+    }
+
+    /// What names its functions.
+    pub(super) const fn symbols(&self) -> &'a Symbols {
+        self.symbols
     }
 
     /// What the guest noted since the last call.
@@ -215,7 +226,10 @@ impl<'a> Session<'a> {
                 Some(Said::Foretold(bounds)) => self.notes.foretold = bounds,
                 Some(Said::Figure(figure)) if self.notes.figures.len() < MOST_FIGURES => self.notes.figures.push(figure),
                 Some(_) => {}
-                None => return Err(self.hang(test, patience)),
+                None => {
+                    let hang = self.hang(test, patience);
+                    return Err(if self.is_lent() { self.stop_hanging(hang) } else { hang });
+                }
             }
         }
     }
@@ -241,6 +255,10 @@ impl<'a> Session<'a> {
     /// Why the boot ended in another way.
     pub fn goodbye(&mut self) -> Result<Option<String>, Cause> {
         self.send(&ToGuest::Goodbye)?;
+        if self.is_lent() {
+            self.leave()?;
+            return Ok(self.boot.model_farewell());
+        }
         let end = Instant::now() + LONGEST_SHUTDOWN;
         let mut logged = self.boot.log().written();
         loop {
@@ -256,6 +274,22 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Waits until the guest has turned its machine off.
+    ///
+    /// # Errors
+    /// Why the boot ended in another way.
+    pub(super) fn until_gone(&mut self, patience: Duration) -> Result<(), Cause> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.boot.next(deadline) {
+                // QEMU ends well when the guest switches the power off; nothing here resets it for good.
+                Event::QemuEnded(status) if status.success() => return Ok(()),
+                Event::Deadline => return Err(self.hang("the guest to turn its machine off", patience)),
+                other => drop(self.judge(other)?),
+            }
+        }
+    }
+
     fn answer(&mut self, ask: Ask) -> Result<(), Cause> {
         let refusal = self.boot.perform(ask).err().map(|error| error.to_string());
         self.send(&ToGuest::Answer { done: refusal.is_none(), reason: refusal.as_deref().unwrap_or_default() })
@@ -265,8 +299,13 @@ impl<'a> Session<'a> {
         self.boot.send(message).map_err(|error| Cause::Protocol(format!("cannot ask the guest: {error}")))
     }
 
+    /// Sends an order to the agent.
+    pub(super) fn send_to_agent(&mut self, order: &ToAgent<'_>) -> Result<(), channel::FrameError> {
+        self.boot.send_to_agent(order)
+    }
+
     /// The next message that is neither a log line nor a bug check; `None` at the deadline.
-    fn message(&mut self, deadline: Instant) -> Result<Option<Said>, Cause> {
+    pub(super) fn message(&mut self, deadline: Instant) -> Result<Option<Said>, Cause> {
         loop {
             let event = self.boot.next(deadline);
             if matches!(event, Event::Deadline) {
@@ -280,11 +319,19 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What happens next, unjudged.
+    pub(super) fn event(&mut self, deadline: Instant) -> Event {
+        self.boot.next(deadline)
+    }
+
     /// Passes messages on and turns everything else into the cause of the boot's end.
-    fn judge(&mut self, event: Event) -> Result<Option<Said>, Cause> {
+    pub(super) fn judge(&mut self, event: Event) -> Result<Option<Said>, Cause> {
         match event {
             Event::Said(Said::BugCheck { code, parameters, module, offset }) => {
                 Err(Cause::BugCheck(self.bug_check(code, parameters, &module, offset)))
+            }
+            Event::Said(Said::Agent(said @ (AgentSaid::Up | AgentSaid::Ended(_)))) if self.is_lent() => {
+                Err(self.interrupted_suite(&said))
             }
             Event::Said(said) => Ok(Some(said)),
             Event::BugCheck(report) => Err(Cause::BugCheck(self.own_report_or(report))),
@@ -375,7 +422,7 @@ impl<'a> Session<'a> {
         format!("{who} died with {}{words}", describe(status))
     }
 
-    fn hang(&self, waiting_for: &str, patience: Duration) -> Cause {
+    pub(super) fn hang(&self, waiting_for: &str, patience: Duration) -> Cause {
         Cause::Hang { waiting_for: waiting_for.to_owned(), patience, log: self.boot.log().tail() }
     }
 

@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::places::Places;
 use crate::pvh::Script;
-use crate::qemu::{Ending, Machine};
+use crate::qemu::{Ending, Machine, Software};
 
 /// The probe's guest needs about 0.2 s, QEMU's start included.
 const PROBE_DEADLINE: Duration = Duration::from_secs(4);
@@ -171,9 +171,7 @@ fn boot(qemu: &Qemu, accelerator: Accelerator, image: &Path) -> std::io::Result<
         processors: 1,
         memory: MEMORY,
         memory_file: memory.as_fd(),
-        image,
-        append: "",
-        archive: None,
+        software: Software::Kernel { image, append: "", archive: None },
         com1: com1.as_fd(),
         com2: com2.as_fd(),
         monitor: monitor.as_fd(),

@@ -5,6 +5,7 @@
 
 pub mod accelerator;
 pub mod apt;
+pub mod firmware;
 pub mod qemu;
 pub mod toolchain;
 pub mod tools;

@@ -30,27 +30,42 @@ impl Answers<'_> {
             ("edition", escape(&self.edition.name)),
             ("computer_name", escape(&self.recipe.computer_name)),
             ("password", escape(self.password)),
-            ("hardware_check_commands", self.hardware_check_commands()),
+            ("setup_commands", self.setup_commands()),
+            ("specialize_step", escape(&step("specialize"))),
+            ("first_logon", escape(&on_the_small_disk(SETUP, "call {}", " %d:"))),
         ];
         values.iter().fold(TEMPLATE.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
     }
 
-    /// Commands that answer Setup's questions about hardware before it asks them; the element must not be empty, so that it stands
-    /// here whole.
-    fn hardware_check_commands(&self) -> String {
-        if !self.recipe.bypass_hardware_checks {
-            return String::new();
-        }
-        let command = |(at, name): (usize, &&str)| {
+    /// What Setup runs when it begins: it says so, and answers its own questions about hardware before it asks them.
+    fn setup_commands(&self) -> String {
+        let check = |name: &&str| format!(r"reg add HKLM\SYSTEM\Setup\LabConfig /v {name} /t REG_DWORD /d 1 /f");
+        let checks = HARDWARE_CHECKS.iter().filter(|_| self.recipe.bypass_hardware_checks).map(check);
+        let command = |(at, command): (usize, String)| {
             format!(
-                "<RunSynchronousCommand wcm:action=\"add\"><Order>{}</Order>\
-                 <Path>reg add HKLM\\SYSTEM\\Setup\\LabConfig /v {name} /t REG_DWORD /d 1 /f</Path></RunSynchronousCommand>",
-                at + 1
+                "<RunSynchronousCommand wcm:action=\"add\"><Order>{}</Order><Path>{}</Path></RunSynchronousCommand>",
+                at + 1,
+                escape(&command)
             )
         };
-        let commands: String = HARDWARE_CHECKS.iter().enumerate().map(command).collect();
-        format!("<RunSynchronous>{commands}</RunSynchronous>")
+        [step("windowsPE")].into_iter().chain(checks).enumerate().map(command).collect()
     }
+}
+
+/// The agent and what is done at the first logon, on the small disk.
+pub const AGENT: &str = "rig/agent.exe";
+/// See [`AGENT`].
+pub const SETUP: &str = "rig/setup.cmd";
+
+/// The command that says that a step begins. Nothing stops because nobody heard it.
+fn step(name: &str) -> String {
+    format!("{} & exit /b 0", on_the_small_disk(AGENT, "{}", &format!(" step {name}")))
+}
+
+/// A command that runs a program of the small disk, whichever drive that is.
+fn on_the_small_disk(file: &str, call: &str, words: &str) -> String {
+    let path = format!(r"%d:\{}", file.replace('/', r"\"));
+    format!("cmd /c for %d in (C D E F G H I J) do if exist {path} {}{words}", call.replace("{}", &path))
 }
 
 fn escape(text: &str) -> String {
@@ -88,7 +103,11 @@ mod tests {
             let value = |name: &str| {
                 document.descendants().filter(|node| node.has_tag_name(("urn:schemas-microsoft-com:unattend", name))).count()
             };
-            assert_eq!(value("RunSynchronous"), if bypass { 2 } else { 1 });
+            let hardware = document
+                .descendants()
+                .filter(|node| node.is_element() && node.text().is_some_and(|text| text.contains("LabConfig")));
+            assert_eq!(hardware.count() > 0, bypass);
+            assert_eq!(value("FirstLogonCommands"), 1);
             assert!(document.descendants().any(|node| node.text() == Some("Windows & Co")));
             assert!(document.descendants().any(|node| node.text() == Some("a<b>&\"c")));
         }
@@ -115,6 +134,18 @@ mod tests {
             assert!(
                 list.descendants().filter(|node| node.tag_name().name() == "Path").all(|node| node.text().unwrap().len() <= 259)
             );
+        }
+    }
+
+    #[test]
+    fn every_step_is_said_by_the_agent_on_whichever_drive_it_is() {
+        assert_eq!(
+            step("specialize"),
+            r"cmd /c for %d in (C D E F G H I J) do if exist %d:\rig\agent.exe %d:\rig\agent.exe step specialize & exit /b 0"
+        );
+        let text = file(false, "e");
+        for part in ["step windowsPE", "step specialize", r"call %d:\rig\setup.cmd %d:"] {
+            assert!(text.contains(part), "{part}");
         }
     }
 }

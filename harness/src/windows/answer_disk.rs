@@ -27,12 +27,19 @@ const SERIAL: u32 = 0x5249_4721;
 /// # Errors
 /// The disk's; names that FAT does not take; more than fits.
 pub fn write(path: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
-    let content: u64 = files.iter().map(|(_, content)| content.len() as u64).sum();
+    write_to(File::options().read(true).write(true).create(true).truncate(true).open(path)?, files)
+}
+
+/// [`write()`] to an empty file.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_to<N: AsRef<str>, C: AsRef<[u8]>>(mut disk: File, files: &[(N, C)]) -> io::Result<()> {
+    let content: u64 = files.iter().map(|(_, content)| content.as_ref().len() as u64).sum();
     if content > MOST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let sectors = u32::try_from((content + content / 8 + ROOM).div_ceil(SECTOR)).map_err(io::Error::other)?;
-    let mut disk = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     disk.set_len((u64::from(BEGIN) + u64::from(sectors)) * SECTOR)?;
     disk.write_all(&partition_table(sectors))?;
     let mut partition = Partition { disk, length: u64::from(sectors) * SECTOR, at: 0 };
@@ -41,13 +48,14 @@ pub fn write(path: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
     let volume = FileSystem::new(Buffered(BufWriter::with_capacity(1 << 16, partition)), FsOptions::new())?;
     let mut folders = BTreeSet::new();
     for (name, content) in files {
+        let name = name.as_ref();
         for (at, _) in name.match_indices('/') {
             if folders.insert(&name[..at]) {
                 volume.root_dir().create_dir(&name[..at])?;
             }
         }
         let mut file = volume.root_dir().create_file(name)?;
-        file.write_all(content)?;
+        file.write_all(content.as_ref())?;
         file.flush()?;
     }
     volume.unmount()

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use channel::{Expected, FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, ToGuest, encode};
+use harness::build::link::Linked;
 use harness::pvh::{Answer, COM1, COM2, Script, Then};
 use harness::run::Request;
 use harness::run::record::RunRecord;
@@ -45,6 +46,25 @@ pub(crate) fn qemu_program() -> PathBuf {
     let named = std::env::var_os("RIG_QEMU").map(PathBuf::from);
     let found = named.or_else(fetched).or_else(|| harness::setup::qemu::on_path(PROGRAM));
     found.expect("no QEMU for these tests: run them through `cargo rig test`, or set RIG_QEMU")
+}
+
+/// Builds the program `name` of a crate for a guest, as `rig` builds such programs, and returns where it is.
+pub(crate) fn guest_program(package: &str, name: &str, linked: Linked) -> PathBuf {
+    const TARGET: &str = "x86_64-pc-windows-msvc";
+    let folder = Path::new(env!("CARGO_BIN_EXE_rig")).ancestors().nth(2).unwrap().join("guest");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+    cargo
+        .args(["rustc", "--quiet", "-p", package, "--bin", name, "--profile", "guest", "--target", TARGET, "--target-dir"])
+        .arg(&folder);
+    cargo.args(["-Z", "build-std=core,alloc,compiler_builtins", "-Z", "build-std-features=compiler-builtins-mem", "--"]);
+    cargo
+        .args(linked.rustc_arguments())
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld");
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.join(TARGET).join("guest").join(name).with_extension("exe")
 }
 
 /// The frame of a message.

@@ -216,7 +216,7 @@ fn conclude(session: &mut Session<'_>, outcome: Result<Exit, Cause>, folder: &Pa
         }
         Cause::GuestDied(_) => Exit::Failed,
         Cause::Hang { .. } => Exit::Hang,
-        Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Protocol(_) => Exit::Environment,
+        Cause::QemuDied(_) | Cause::ModelDied(_) | Cause::Protocol(_) | Cause::Unready(_) => Exit::Environment,
         Cause::Interrupted(signal) => Exit::Interrupted(signal),
     }
 }
