@@ -4,8 +4,9 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use common::{Said, finish, mark};
@@ -106,13 +107,24 @@ impl Drop for Name {
     }
 }
 
-fn build(name: &Name, iso: &Path, step_timeout: &str) -> Said {
+fn build(name: &Name, iso: &Path) -> Command {
     let recipe = iso.with_file_name("recipe.toml");
     fs::write(&recipe, RECIPE).unwrap();
     let mut command = common::rig(&name.0);
     command.env("RIG_QEMU", common::qemu_program());
-    command.args(["image", "build", "--accel", "tcg", "--name", &name.0, "--step-timeout", step_timeout, "--iso"]).arg(iso);
-    finish(command.arg("--recipe").arg(recipe))
+    command.args(["image", "build", "--accel", "tcg", "--name", &name.0, "--step-timeout", STEP, "--iso"]).arg(iso);
+    command.arg("--recipe").arg(recipe);
+    command
+}
+
+/// Begins to install, and stops when the guest starts for the second time.
+fn interrupted_build(name: &Name, iso: &Path) {
+    let mut child = build(name, iso).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("start 2 of the guest")));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
 }
 
 fn run(name: &Name, options: &[&str]) -> Said {
@@ -127,9 +139,11 @@ fn an_image_is_installed_sealed_and_runs_suites_with_every_outcome() {
     let Some(needs) = needs() else { return };
     let (folder, name) = (tempfile::tempdir().unwrap(), Name::new("whole"));
     let iso = media(needs, folder.path(), "");
-    let built = build(&name, &iso, STEP);
+    interrupted_build(&name, &iso);
+    let built = finish(&mut build(&name, &iso));
     assert_eq!(built.exit, Some(0), "{built}");
-    for step in ["windowsPE", "specialize", "first-logon", "agent"] {
+    assert!(built.stderr.contains("going on after 1 starts of the guest"), "{built}");
+    for step in ["specialize", "first-logon", "agent"] {
         assert!(built.stderr.contains(&format!("{step} begins")), "{step}: {built}");
     }
     let image = store::Image::find(&name.0, &places()).unwrap();
