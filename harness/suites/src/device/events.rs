@@ -1,14 +1,13 @@
 //! The event stream.
 
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use protocol::hardware::{AdminOpcode, Event, RelayConfig};
+use protocol::hardware::{AdminOpcode, Event};
 use protocol::io;
 use zerocopy::FromBytes;
 
 use crate::bench::{Bench, TestResult, ensure, ensure_eq};
-use crate::nt::{self, Deadline, NTSTATUS, Pending};
+use crate::nt::{NTSTATUS, Pending};
 use crate::relay::{DEADLINE, Relay};
 
 fn read(relay: &Relay) -> Result<Pending<'_>, NTSTATUS> {
@@ -49,7 +48,8 @@ pub(super) fn events_keep_their_order(_: &mut Bench) -> TestResult {
 
 /// Nobody reads: the events fill the filter's backlog, the driver's, and the buffers at the hardware; what comes then is lost, and counted.
 pub(super) fn events_beyond_every_buffer_are_lost_and_counted(_: &mut Bench) -> TestResult {
-    const RATE: u64 = 2_000;
+    /// More than there is room for anywhere.
+    const MOST: u64 = 4_000;
     /// The backlogs of relayflt.sys and relay.sys together.
     const AT_LEAST: u64 = 64 + 256;
     let (control, relay) = (Relay::open()?, Relay::open_asynchronous()?);
@@ -58,31 +58,18 @@ pub(super) fn events_beyond_every_buffer_are_lost_and_counted(_: &mut Bench) -> 
         event(&mut read(&relay)?)
     };
     let (first, lost) = (one()?.sequence, control.config()?.events_lost);
-    control.admin(AdminOpcode::EVENT_RATE, 0, RATE)?;
-    let deadline = Deadline::after(DEADLINE);
-    // Each event changes the configuration, which the driver reads again then, but not for ever.
-    let none_is_lost = |config: Result<RelayConfig, NTSTATUS>| match config {
-        Err(NTSTATUS::RETRY) => Ok(true),
-        config => config.map(|config| config.events_lost == lost),
-    };
-    while none_is_lost(control.config())? && !deadline.has_passed() {
-        nt::sleep(Duration::from_millis(1));
+    let mut sent = 0;
+    while control.config()?.events_lost == lost {
+        ensure!(sent < MOST);
+        control.admin(AdminOpcode::EVENT_ONCE, 0, 0)?;
+        sent += 1;
     }
-    control.admin(AdminOpcode::EVENT_RATE, 0, 0)?;
-
-    let mut count = 0;
-    loop {
-        let mut reader = read(&relay)?;
-        if reader.wait(Duration::from_millis(50)) == Err(NTSTATUS::TIMEOUT) {
-            break;
-        }
-        count += 1;
+    let kept = sent - (control.config()?.events_lost - lost);
+    ensure!(kept >= AT_LEAST);
+    for sequence in first + 1..=first + kept {
+        ensure_eq!(event(&mut read(&relay)?)?.sequence, sequence);
     }
-    ensure!(count >= AT_LEAST);
-    let last = one()?.sequence;
-    let lost = control.config()?.events_lost - lost;
-    ensure!(lost > 0);
-    ensure_eq!(last - first, count + lost + 1);
+    ensure_eq!(one()?.sequence, first + sent + 1);
     Ok(())
 }
 
