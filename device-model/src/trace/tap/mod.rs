@@ -110,11 +110,12 @@ impl Tap {
             if polled[0].revents != 0 {
                 return Ok(Ended::Stopped);
             }
-            self.signal(&polled[3..]);
             if polled[2].revents & !libc::POLLOUT != 0 {
                 self.server.read()?;
             }
             self.pass_servers()?;
+            // What the device wrote to memory before it interrupted has been passed on first.
+            self.signal(&polled[3..]);
             if polled[1].revents & !libc::POLLOUT != 0 {
                 self.client.read()?;
             }
