@@ -59,7 +59,8 @@ fn ctrl_c_at_any_moment_leaves_nothing_behind() {
 #[test]
 fn sigkill_at_any_moment_leaves_no_process_no_socket_and_no_half_file() {
     for moment in MOMENTS {
-        let name = format!("killed-{moment}");
+        // Of this run of the test alone: folders of earlier ones may be of another version.
+        let name = format!("killed-{moment}-{}", std::process::id());
         let guest = waiting_guest(&name);
         let mark = mark(&name);
         let running = Running::start(run_image(&mark, &guest.path).args(["--suite", &name]));
