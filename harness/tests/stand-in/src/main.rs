@@ -2,7 +2,7 @@
 //! the same disks, in the same machine, and plays what the harness sees of Windows: media that wait for a key, an installation in steps
 //! with restarts, the agent, a suite with results that are written down here, a crash dump, and the ways in which each can go wrong.
 //!
-//! What goes wrong is said in the file `behaviour.txt` beside it, in words that [`behaviour`] lists.
+//! What goes wrong is said in the file `behaviour.txt` beside it, in words that `behaviour.rs` lists.
 #![cfg_attr(target_os = "windows", no_std, no_main)]
 
 #[cfg(target_os = "windows")]
