@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod device;
+pub mod dice;
 pub mod fault;
 pub mod memory;
 pub mod pci;

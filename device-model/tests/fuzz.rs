@@ -6,6 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use device_model::dice::Dice;
 use device_model::testing::fuzz::{TARGETS, Target};
 
 /// Mutations of each target's corpus: a few seconds for all.
@@ -31,23 +32,6 @@ fn attempt(name: &str, target: Target, input: &[u8]) {
         std::fs::write(&path, input).unwrap();
         eprintln!("the target `{name}` fails on {}: put it into fuzz/corpus/{name} when it is mended", path.display());
         std::panic::resume_unwind(panic);
-    }
-}
-
-/// Numbers that a seed determines (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ value >> 31
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        (self.roll() % most.max(1) as u64) as usize
     }
 }
 
@@ -89,7 +73,7 @@ fn the_kept_corpus_passes() {
 fn mutations_of_the_corpus_pass() {
     let (seed, rounds) = (number("FUZZ_SEED", 1), number("FUZZ_ROUNDS", ROUNDS));
     for (name, target) in TARGETS {
-        let (inputs, mut dice) = (corpus(name), Dice(seed));
+        let (inputs, mut dice) = (corpus(name), Dice::new(seed));
         for _ in 0..rounds {
             let mut input = inputs[dice.below(inputs.len())].clone();
             for _ in 0..=dice.below(8) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use device_model::dice::Dice;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
@@ -98,21 +99,9 @@ fn one_region(size: u64, user: u64) -> Vec<u8> {
     [words(&[1, 0]), region].concat()
 }
 
-/// Numbers that a seed determines (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ value >> 31
-    }
-
-    fn among<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[(self.roll() % choices.len() as u64) as usize]
-    }
+/// One of several.
+fn among<T: Copy>(dice: &mut Dice, choices: &[T]) -> T {
+    choices[dice.below(choices.len())]
 }
 
 /// A well-formed start of a session, so that nonsense reaches deep.
@@ -129,7 +118,7 @@ fn random_requests_end_a_client_and_never_the_program() {
     let memory = tempfile::tempfile().unwrap();
     memory.set_len(0x10_0000).unwrap();
     let event = EventFd::new(0).unwrap();
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     for _ in 0..100 {
         let stream = UnixStream::connect(&program.socket).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -137,13 +126,16 @@ fn random_requests_end_a_client_and_never_the_program() {
         for _ in 0..30 {
             // Mostly requests that exist, about queues that exist, with numbers that are notable.
             let request = dice.roll() as u32 % 45;
-            let flags = dice.among(&[PLAIN, PLAIN, PLAIN | 8, PLAIN | 4, 0, u32::MAX]);
-            let length = dice.among(&[0, 4, 8, 8, 8, 12, 40, 40, 200]);
+            let flags = among(&mut dice, &[PLAIN, PLAIN, PLAIN | 8, PLAIN | 4, 0, u32::MAX]);
+            let length = among(&mut dice, &[0, 4, 8, 8, 8, 12, 40, 40, 200]);
             let mut body: Vec<u8> = Vec::new();
             while body.len() < length {
-                body.extend(words(&[dice.among(&[0, 1, 2, 3, 8, 48, 255, 256, 0x1000, 0x7000_0000, 0x7001_0000, u32::MAX])]));
+                body.extend(words(&[among(
+                    &mut dice,
+                    &[0, 1, 2, 3, 8, 48, 255, 256, 0x1000, 0x7000_0000, 0x7001_0000, u32::MAX],
+                )]));
             }
-            let (fd, count) = (dice.among(&[event.as_raw_fd(), memory.as_raw_fd()]), dice.among(&[0, 0, 1, 1, 9]));
+            let (fd, count) = (among(&mut dice, &[event.as_raw_fd(), memory.as_raw_fd()]), among(&mut dice, &[0, 0, 1, 1, 9]));
             if !send(&stream, request, flags, &body, &[fd; 9][..count]) {
                 break;
             }

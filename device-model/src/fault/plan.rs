@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::dice::Dice;
+
 /// A plan of faults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -241,8 +243,7 @@ impl Plan {
 
 /// A plan in progress.
 pub(super) struct Injector {
-    seed: u64,
-    chance: u64,
+    dice: Dice,
     faults: Vec<(Fault, Progress)>,
 }
 
@@ -268,7 +269,7 @@ pub(super) struct Strike {
 impl Injector {
     pub(super) fn new(plan: &Plan) -> Self {
         let faults = plan.faults.iter().map(|fault| (fault.clone(), Progress::default())).collect();
-        Self { seed: plan.seed, chance: 0, faults }
+        Self { dice: Dice::new(plan.seed), faults }
     }
 
     /// One chance for faults of these kinds. `which` is the vector or queue, if it is settled; `cause` goes into the log.
@@ -283,7 +284,7 @@ impl Injector {
             if progress.chances <= fault.after {
                 continue;
             }
-            let choice = draw(self.seed, &mut self.chance);
+            let choice = self.dice.roll();
             let (fault, progress) = &mut self.faults[index];
             if (choice >> 11) as f64 / (1_u64 << 53) as f64 >= fault.probability {
                 continue;
@@ -298,18 +299,9 @@ impl Injector {
                 "a fault is injected"
             );
             let (kind, time) = (fault.kind, fault.micros.saturating_mul(1000));
-            let choice = draw(self.seed, &mut self.chance);
+            let choice = self.dice.roll();
             return Some(Strike { kind, time, bytes: fault.bytes, only: fault.only, choice });
         }
         None
     }
-}
-
-/// The next number of a sequence that the seed determines (SplitMix64).
-fn draw(seed: u64, position: &mut u64) -> u64 {
-    *position += 1;
-    let mut value = seed.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ value >> 31
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::super::look::Describe;
 use super::super::replay::Story;
 use super::super::{Compression, Event, What, Writer};
+use crate::dice::Dice;
 
 /// Most answers that one seed changes.
 const MOST: u64 = 4;
@@ -23,29 +24,12 @@ pub struct Mutation {
     pub is: String,
 }
 
-/// Numbers that a seed determines (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ value >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.roll() % limit.max(1) as u64) as usize
-    }
-}
-
 /// Write `story` with some of the device's answers changed; what was changed is told. A story without answers is written as it is.
 ///
 /// # Errors
 /// The output's.
 pub fn mutate(story: &Story, seed: u64, out: impl Write) -> io::Result<Vec<Mutation>> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let answers: Vec<usize> = (0..story.len()).filter(|number| is_answer(&story.event(*number).what)).collect();
     let count = if answers.is_empty() { 0 } else { 1 + dice.roll() % MOST };
     let mut chosen: BTreeMap<usize, u64> = BTreeMap::new();
@@ -61,7 +45,7 @@ pub fn mutate(story: &Story, seed: u64, out: impl Write) -> io::Result<Vec<Mutat
             writer.append(event.time, event.own_accord, &event.what)?;
             continue;
         };
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut data = event.what.data().to_vec();
         let mut length = written(&event.what);
         if length > 0 && (data.is_empty() || dice.below(4) == 0) {
