@@ -195,7 +195,7 @@ fn unmask(line: &mut Line, is_pin: bool, level: bool) {
 }
 
 /// The client's descriptor may be anything; it must not be able to stop this process.
-fn make_nonblocking(fd: BorrowedFd<'_>) -> bool {
+pub(crate) fn make_nonblocking(fd: BorrowedFd<'_>) -> bool {
     use std::os::fd::AsRawFd;
     // SAFETY: fcntl with these commands touches no memory of ours.
     let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };

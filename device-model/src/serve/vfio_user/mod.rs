@@ -5,7 +5,7 @@
 
 pub(crate) mod connection;
 mod dma;
-mod irqs;
+pub(crate) mod irqs;
 pub mod message;
 mod requests;
 pub mod session;

@@ -21,6 +21,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use self::recording::Recording;
 use self::stream::{End, FULL, Message};
+use crate::serve::vfio_user::irqs::make_nonblocking;
 use crate::serve::vfio_user::message::{
     FLAG_ERROR, FLAG_NO_REPLY, FLAG_REPLY, FLAG_TYPE, HEADER_SIZE, Header, RegionInfo, SetIrqs, command,
 };
@@ -136,7 +137,7 @@ impl Tap {
         let entry = |fd: BorrowedFd<'_>, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
         // Whoever does not read what the other has said is not listened to.
         let events = |end: &End, other: &End| {
-            let reading = if other.waiting() < FULL { libc::POLLIN } else { 0 };
+            let reading = if other.waiting() < FULL && !end.is_full() { libc::POLLIN } else { 0 };
             reading | if end.waiting() > 0 { libc::POLLOUT } else { 0 }
         };
         polled.clear();
@@ -258,7 +259,9 @@ impl Tap {
                 let from_server = EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?;
                 let ours = from_server.try_clone()?;
                 let to_client = std::mem::replace(fd, owned(ours));
-                self.wires.push(Wire { index, line, from_server, to_client });
+                if make_nonblocking(to_client.as_fd()) {
+                    self.wires.push(Wire { index, line, from_server, to_client });
+                }
             }
         } else if data == VFIO_IRQ_SET_DATA_NONE && count == 0 {
             self.wires.retain(|wire| wire.index != index);

@@ -67,6 +67,12 @@ impl End {
         }
     }
 
+    /// Whether as much has come as the longest message has: more is read when messages have been taken, so that nobody fills memory by
+    /// talking on while the other side owes an answer.
+    pub(super) fn is_full(&self) -> bool {
+        self.input.len() >= LONGEST
+    }
+
     /// Bytes that are still to be sent here.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
