@@ -200,7 +200,7 @@ impl Mirror {
             return Ok(None);
         }
         // What cannot be read is for the device to find.
-        let Ok(index) = self.word(ring.avail_ring() + 2) else { return Ok(Some(1)) };
+        let Ok(index) = self.word(ring.avail_ring().wrapping_add(2)) else { return Ok(Some(1)) };
         let count = index.wrapping_sub(next);
         if count > size {
             return Ok(Some(1));
@@ -208,7 +208,7 @@ impl Mirror {
         let (mut ready, mut bytes, mut all) = (0, 0, There::Yes);
         while ready < count.min(MOST_CHAINS) && (ready == 0 || bytes < ENOUGH_BYTES) {
             let slot = next.wrapping_add(ready) % size;
-            let head = self.word(ring.avail_ring() + 4 + 2 * u64::from(slot))?;
+            let head = self.word(ring.avail_ring().wrapping_add(4 + 2 * u64::from(slot)))?;
             match self.stage_chain(ring, head, bus)? {
                 Some(length) => bytes += length,
                 None => all = There::Soon,
@@ -307,7 +307,7 @@ impl Mirror {
         }
         let free = self.back.len() > joinable;
         match self.back.back_mut().filter(|last| free && last.data.len() + length <= JOINED) {
-            Some(last) if last.address + last.data.len() as u64 == address => last.data.extend_from_slice(&data),
+            Some(last) if last.address.wrapping_add(last.data.len() as u64) == address => last.data.extend_from_slice(&data),
             _ => self.back.push_back(Back { address, data, queue: None }),
         }
     }

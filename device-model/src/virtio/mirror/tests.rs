@@ -273,3 +273,31 @@ fn copies_are_let_go_when_much_has_passed() {
         assert_eq!(rig.read(to + 16, 0x2_0000), vec![round as u8; 0x2_0000]);
     }
 }
+
+#[test]
+fn a_queue_at_the_end_of_the_address_space_ends_nothing() {
+    for (at, last) in [(32, u64::MAX - 15), (40, u64::MAX - 1), (48, u64::MAX - 3)] {
+        let mut rig = Rig::new(0);
+        let [queue, ..] = &rig.queues;
+        rig.machine.write(BAR, STATUS, &[0]);
+        for status in [1, 3] {
+            rig.machine.write(BAR, STATUS, &[status]);
+        }
+        rig.machine.write(BAR, 8, &1_u32.to_le_bytes());
+        rig.machine.write(BAR, 12, &1_u32.to_le_bytes());
+        rig.machine.write(BAR, STATUS, &[0x0b]);
+        rig.machine.write(BAR, 22, &0_u16.to_le_bytes());
+        let places = [(32, queue.descriptors()), (40, queue.available()), (48, queue.used_ring())];
+        for (register, address) in places.map(|(register, address)| (register, if register == at { last } else { address })) {
+            rig.machine.write(BAR, register, &address.to_le_bytes()[..4]);
+            rig.machine.write(BAR, register + 4, &address.to_le_bytes()[4..]);
+        }
+        rig.machine.write(BAR, 28, &1_u16.to_le_bytes());
+        rig.machine.write(BAR, STATUS, &[RUNNING]);
+
+        rig.send(Opcode::ECHO, 0, b"nowhere");
+        rig.kick(0);
+
+        assert_eq!(rig.status() & RUNNING, RUNNING, "{at}");
+    }
+}
