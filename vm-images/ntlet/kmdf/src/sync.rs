@@ -9,7 +9,8 @@ use wdf_sys::FALSE;
 use wdf_sys::wdm::KEVENT;
 use wdf_sys::wdm::constants::{EXECUTIVE, KERNEL_MODE, SYNCHRONIZATION_EVENT};
 use wdf_sys::wdm::functions::{
-    KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeInitializeEvent, KeReleaseSpinLock, KeSetEvent, KeWaitForSingleObject,
+    KeAcquireSpinLockAtDpcLevel, KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeInitializeEvent, KeLowerIrql, KeReleaseSpinLock,
+    KeReleaseSpinLockFromDpcLevel, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql,
 };
 
 /// `PASSIVE_LEVEL`.
@@ -18,6 +19,8 @@ pub(crate) const PASSIVE_LEVEL: u8 = 0;
 pub(crate) const APC_LEVEL: u8 = 1;
 /// `DISPATCH_LEVEL`.
 pub(crate) const DISPATCH_LEVEL: u8 = 2;
+/// `HIGH_LEVEL`.
+const HIGH_LEVEL: u8 = 15;
 
 /// The current IRQL.
 #[inline]
@@ -80,6 +83,43 @@ impl<T> Drop for SpinGuard<'_, T> {
     fn drop(&mut self) {
         // SAFETY: acquired by `lock`, at the IRQL it returned.
         unsafe { KeReleaseSpinLock(self.lock.word.get(), self.irql) };
+    }
+}
+
+/// A value that may be copied at any IRQL, in an ISR too: nothing interrupts the processor whose turn it is.
+pub(crate) struct AnyIrqlCell<T> {
+    word: UnsafeCell<usize>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock hands the value to one holder at a time.
+unsafe impl<T: Send> Sync for AnyIrqlCell<T> {}
+
+impl<T: Copy> AnyIrqlCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { word: UnsafeCell::new(0), value: UnsafeCell::new(value) }
+    }
+
+    pub(crate) fn get(&self) -> T {
+        // SAFETY: the lock is held.
+        self.locked(|value| unsafe { value.read() })
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        // SAFETY: the lock is held.
+        self.locked(|place| unsafe { place.write(value) });
+    }
+
+    fn locked<R>(&self, use_it: impl FnOnce(*mut T) -> R) -> R {
+        // SAFETY: the word is a spin lock that lives as long as `self`; it is held at HIGH_LEVEL only, for the time of a copy.
+        unsafe {
+            let irql = KfRaiseIrql(HIGH_LEVEL);
+            KeAcquireSpinLockAtDpcLevel(self.word.get());
+            let result = use_it(self.value.get());
+            KeReleaseSpinLockFromDpcLevel(self.word.get());
+            KeLowerIrql(irql);
+            result
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn from_descriptor(
 pub(crate) fn assign_resources(device: &Ref<Device>, raw: &CmList, translated: &CmList) -> Result<(), NTSTATUS> {
     let mut given = assignments(raw, translated)?.into_iter();
     for interrupt in device.pnp.interrupts()? {
-        *interrupt.assignment.lock() = given.next().map(|(_, assignment)| assignment);
+        interrupt.assignment.set(given.next().map(|(_, assignment)| assignment));
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ pub(super) fn own_assignment(device: &Ref<Device>, config: &WDF_INTERRUPT_CONFIG
     let taken = device.pnp.interrupts()?;
     let is_free = |wanted: &Assignment| {
         !taken.iter().any(|other| {
-            other.assignment.lock().is_some_and(|other| other.vector == wanted.vector && other.message == wanted.message)
+            other.assignment.get().is_some_and(|other| other.vector == wanted.vector && other.message == wanted.message)
         })
     };
     let mut candidates = assignments(&raw, &translated)?.into_iter().filter(|(at, _)| *at == index).map(|(_, found)| found);
@@ -106,7 +106,7 @@ pub(crate) fn release_resources(device: &Ref<Device>) {
             own.push(interrupts.remove(at));
         }
         for interrupt in interrupts.iter() {
-            *interrupt.assignment.lock() = None;
+            interrupt.assignment.set(None);
         }
     }
     for interrupt in own {

@@ -23,12 +23,12 @@ fn synchronize_irql(device: &Ref<Device>, interrupt: &Ref<Interrupt>, own: u8) -
     let Ok(all) = device.pnp.interrupts() else { return own };
     all.iter()
         .filter(|other| other.shared_lock.as_ref().is_some_and(|other| other.is_same(lock)))
-        .filter_map(|other| other.assignment.lock().map(|assignment| assignment.irql))
+        .filter_map(|other| other.assignment.get().map(|assignment| assignment.irql))
         .fold(own, u8::max)
 }
 
 fn connect(device: &Ref<Device>, interrupt: &Ref<Interrupt>) -> Result<(), NTSTATUS> {
-    let Some(assignment) = *interrupt.assignment.lock() else { return Ok(()) };
+    let Some(assignment) = interrupt.assignment.get() else { return Ok(()) };
     if !interrupt.kernel().is_null() {
         return Ok(());
     }

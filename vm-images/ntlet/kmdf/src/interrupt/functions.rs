@@ -23,7 +23,7 @@ use crate::device::Device;
 use crate::lock::DriverWaitLock;
 use crate::object::attributes::{ParentRule, Rules};
 use crate::object::{Attributes, Kind, NOT_DELETABLE, Ref};
-use crate::sync::{self, DISPATCH_LEVEL, PASSIVE_LEVEL, SpinLock};
+use crate::sync::{self, AnyIrqlCell, DISPATCH_LEVEL, PASSIVE_LEVEL, SpinLock};
 use crate::verifier::{self, BugCheck, Rule};
 
 /// Checks a configuration against the state of the device and the parent.
@@ -82,7 +82,7 @@ fn create(
         isr_work: Deferral::uninitialized(),
         work: Deferral::uninitialized(),
         serialization,
-        assignment: SpinLock::new(assignment),
+        assignment: AnyIrqlCell::new(assignment),
         kernel: AtomicPtr::new(null_mut()),
         enabled: AtomicBool::new(false),
         connected_message: Message::default(),
@@ -269,7 +269,7 @@ ddi! {
         let interrupt = call.object::<Interrupt>(interrupt);
         // 1.9 had no Group.
         let Ok(mut copy) = call.sized(info, &[56]) else { return };
-        let assignment = (*interrupt.assignment.lock()).unwrap_or_default();
+        let assignment = interrupt.assignment.get().unwrap_or_default();
         copy.TargetProcessorSet = assignment.affinity;
         copy.MessageNumber = assignment.message.unwrap_or(0);
         copy.Vector = assignment.vector;

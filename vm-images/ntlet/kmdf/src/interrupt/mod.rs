@@ -19,7 +19,7 @@ use crate::deferral::Deferral;
 use crate::device::Device;
 use crate::lock::{DriverSpinLock, DriverWaitLock, OwnedLock, serialized};
 use crate::object::{Body, Kind, Object, Ref};
-use crate::sync::{self, SpinLock};
+use crate::sync::{self, AnyIrqlCell, SpinLock};
 use crate::verifier;
 
 use assignment::Assignment;
@@ -40,7 +40,7 @@ pub(crate) struct Interrupt {
     isr_work: Deferral,
     work: Deferral,
     serialization: Option<OwnedLock>,
-    assignment: SpinLock<Option<Assignment>>,
+    assignment: AnyIrqlCell<Option<Assignment>>,
     kernel: AtomicPtr<KINTERRUPT>,
     /// EvtInterruptEnable was called, EvtInterruptDisable not yet.
     enabled: AtomicBool,

@@ -83,6 +83,10 @@ unsafe extern "win64" fn surprise_removal(_: WDFDEVICE) {
 }
 
 unsafe extern "win64" fn isr(interrupt: WDFINTERRUPT, message: u32) -> BOOLEAN {
+    let mut info = WDF_INTERRUPT_INFO { Size: size_of::<WDF_INTERRUPT_INFO>() as u32, ..Default::default() };
+    ddi!(WdfInterruptGetInfo(interrupt, &mut info));
+    assert_eq!((info.MessageSignaled, info.MessageNumber), (1, message), "drivers ask in their ISR which message it is");
+    assert_eq!(ddi!(WdfInterruptGetDevice(interrupt)), device());
     note(format!("isr of message {message}"));
     ddi!(WdfInterruptQueueDpcForIsr(interrupt))
 }
