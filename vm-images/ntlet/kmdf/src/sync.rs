@@ -9,8 +9,8 @@ use wdf_sys::FALSE;
 use wdf_sys::wdm::KEVENT;
 use wdf_sys::wdm::constants::{EXECUTIVE, KERNEL_MODE, SYNCHRONIZATION_EVENT};
 use wdf_sys::wdm::functions::{
-    KeAcquireSpinLockAtDpcLevel, KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeInitializeEvent, KeLowerIrql, KeReleaseSpinLock,
-    KeReleaseSpinLockFromDpcLevel, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql,
+    KeAcquireSpinLockAtDpcLevel, KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeInitializeEvent, KeLowerIrql,
+    KeReleaseSpinLock, KeReleaseSpinLockFromDpcLevel, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql,
 };
 
 /// `PASSIVE_LEVEL`.

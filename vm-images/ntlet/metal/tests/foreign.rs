@@ -234,7 +234,7 @@ const CASES: &[Case] = &[
 ];
 
 /// The libraries that drivers and programs import from, and what of them.
-const KERNEL: &str = "DbgPrint _snprintf RtlInitUnicodeString IoCreateDevice IoDeleteDevice IoCreateSymbolicLink IoDeleteSymbolicLink \
+const KERNEL: &str = "DbgPrint DbgBreakPoint _snprintf RtlInitUnicodeString IoCreateDevice IoDeleteDevice IoCreateSymbolicLink IoDeleteSymbolicLink \
     IofCompleteRequest ExAllocatePool2 ExFreePoolWithTag KeInitializeEvent KeSetEvent KeWaitForSingleObject KeWaitForMultipleObjects \
     KeInitializeTimer KeSetTimer KeCancelTimer KeInitializeDpc KeInsertQueueDpc KeInitializeSpinLock KeAcquireSpinLockRaiseToDpc \
     KeReleaseSpinLock IoAllocateWorkItem IoQueueWorkItem IoFreeWorkItem ProbeForRead ProbeForWrite MmMapLockedPagesSpecifyCache \

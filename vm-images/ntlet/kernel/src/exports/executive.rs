@@ -109,7 +109,7 @@ exports! { LISTS =
         RtlDowncaseUnicodeChar RtlInt64ToUnicodeString RtlUnicodeStringToInteger RtlInitAnsiString RtlAnsiStringToUnicodeString
         RtlUnicodeStringToAnsiString RtlFreeAnsiString
     }
-    checked print { vDbgPrintEx DbgBreakPoint }
+    checked print { vDbgPrintEx }
     plain print { DbgPrint DbgPrintEx vDbgPrintExWithPrefix DbgQueryDebugFilterState }
     named print {
         "_vsnprintf" = c_vsnprintf, "_vsnwprintf" = c_vsnwprintf, "_snprintf" = c_snprintf, "_snwprintf" = c_snwprintf,
@@ -122,7 +122,8 @@ exports! { LISTS =
     named exception::unwinding { "RtlUnwind" = RtlUnwindEx }
     plain exception::dispatch { __C_specific_handler RtlLookupFunctionEntry RtlCaptureContext RtlPcToFileHeader }
     checked exception::back_trace { RtlCaptureStackBackTrace }
-    checked exports::runtime { RtlGetVersion RtlRandomEx MmGetSystemRoutineAddress }
+    checked exports::runtime { RtlGetVersion RtlRandomEx MmGetSystemRoutineAddress DbgBreakPoint }
+    plain exports::runtime { DbgBreakPointWithStatus }
     named exports::runtime {
         "memcpy" = rt_memcpy, "memmove" = rt_memmove, "memset" = rt_memset, "memcmp" = rt_memcmp, "RtlCopyMemory" = rt_memmove,
         "RtlMoveMemory" = rt_memmove, "RtlCopyMemoryNonTemporal" = rt_memmove, "RtlZeroMemory" = rt_zero, "RtlFillMemory" = rt_fill,
@@ -159,7 +160,7 @@ exports! { LISTS =
         KeAcquireSpinLockForDpc KeReleaseSpinLockForDpc KeIsExecutingDpc KeQueryUnbiasedInterruptTimePrecise
         KeSaveFloatingPointState KeRestoreFloatingPointState KeQueryHighestNodeNumber KeGetCurrentNodeNumber
         ExIsProcessorFeaturePresent ExVerifySuite MmIsDriverVerifying MmIsDriverVerifyingByAddress PsGetVersion
-        DbgBreakPointWithStatus KdRefreshDebuggerNotPresent PoSetSystemState PoRegisterSystemState PoUnregisterSystemState
+        KdRefreshDebuggerNotPresent PoSetSystemState PoRegisterSystemState PoUnregisterSystemState
         PoRegisterDeviceForIdleDetection RtlCopyString RtlUpperString RtlSuffixUnicodeString RtlRandom RtlAssert
         VerSetConditionMask RtlPrefetchMemoryNonTemporal _purecall
     }

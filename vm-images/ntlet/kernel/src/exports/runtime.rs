@@ -138,6 +138,12 @@ global_asm!(
     "test [r11], r11b",
     "jmp 3b",
     "4: ret",
+    // What a driver puts where a debugger is to stop, which finds the status in ECX. Without one it is an exception like any other.
+    ".global DbgBreakPoint, DbgBreakPointWithStatus",
+    "DbgBreakPoint:",
+    "DbgBreakPointWithStatus:",
+    "int3",
+    "ret",
     "ntlet_leaves_end:",
     ".text",
 );
@@ -161,6 +167,8 @@ unsafe extern "win64" {
     pub(super) fn rt_memcmp(first: *const c_void, second: *const c_void, bytes: usize) -> i32;
     #[link_name = "ntlet_chkstk"]
     pub(super) fn rt_chkstk();
+    pub(super) fn DbgBreakPoint();
+    pub(super) fn DbgBreakPointWithStatus(Status: u32);
 }
 
 /// Whether an address lies in one of the leaves above: there the stack pointer points to the return address.

@@ -116,13 +116,6 @@ pub(crate) unsafe extern "win64" fn PsGetVersion(
     FALSE
 }
 
-/// There is no debugger to break into with a status: the status is the debugger's only if it is there.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn DbgBreakPointWithStatus(_Status: u32) {
-    // SAFETY: breaks into the debugger, as the driver asks.
-    unsafe { wdf_sys::wdm::functions::DbgBreakPoint() };
-}
-
 /// Whether no debugger is there.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "win64" fn KdRefreshDebuggerNotPresent() -> BOOLEAN {

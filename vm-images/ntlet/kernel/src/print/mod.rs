@@ -107,13 +107,6 @@ pub unsafe extern "win64" fn DbgQueryDebugFilterState(_ComponentId: u32, _Level:
     TRUE
 }
 
-/// An `int3`, which without a debugger is an exception that hardly anyone handles.
-#[unsafe(no_mangle)]
-#[unsafe(naked)]
-pub unsafe extern "win64" fn DbgBreakPoint() {
-    naked_asm!("int3", "ret")
-}
-
 /// Where formatted text goes: at most `room` units and a terminator, as each of the C functions has it.
 struct Output<T> {
     buffer: *mut T,

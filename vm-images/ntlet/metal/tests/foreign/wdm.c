@@ -46,6 +46,7 @@ static NTSTATUS caught(int kind)
         if (kind == 2) raise((NTSTATUS)0xE0001234);
         if (kind == 3) ProbeForRead((void *)0xFFFFF80000000000ull, 4, 1);
         if (kind == 4) ProbeForRead((void *)0x10001, 4, 4);
+        if (kind == 5) DbgBreakPoint();
     } __except (1) {
         status = __exception_code();
     }
@@ -71,6 +72,7 @@ static void check_exceptions(void)
     check(caught(2) == (NTSTATUS)0xE0001234, "a raised status is caught");
     check(caught(3) == STATUS_ACCESS_VIOLATION, "a kernel address does not pass the probe");
     check(caught(4) == (NTSTATUS)0x80000002, "a misaligned address does not pass the probe");
+    check(caught(5) == (NTSTATUS)0x80000003, "a breakpoint without a debugger is an exception like any other");
     __try { inner(); } __except (filter(__exception_code())) { Order = Order * 10 + 3; }
     check(Order == 213, "filter, then termination handler, then handler");
 }

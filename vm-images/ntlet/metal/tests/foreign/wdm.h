@@ -95,6 +95,7 @@ static inline KIRQL KeGetCurrentIrql(void) { ULONGLONG level; __asm__ volatile("
 static inline void KeSetIrql(KIRQL level) { __asm__ volatile("mov %0, %%cr8" : : "r"((ULONGLONG)level) : "memory"); }
 
 IMPORT ULONG DbgPrint(const char *format, ...);
+IMPORT void DbgBreakPoint(void);
 IMPORT int _snprintf(char *buffer, SIZE_T count, const char *format, ...);
 IMPORT void RtlInitUnicodeString(UNICODE_STRING *to, const WCHAR *from);
 IMPORT NTSTATUS IoCreateDevice(DRIVER_OBJECT *, ULONG, UNICODE_STRING *, ULONG, ULONG, BOOLEAN, DEVICE_OBJECT **);
