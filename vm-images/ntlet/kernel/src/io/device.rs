@@ -181,6 +181,23 @@ pub(crate) unsafe fn create(driver: *mut DRIVER_OBJECT, parameters: Parameters) 
     Ok(object.into_raw().cast())
 }
 
+/// Opens what a driver created in its DriverEntry: documented, the I/O manager clears DO_DEVICE_INITIALIZING of such devices, drivers
+/// only of those that they create later.
+///
+/// # Safety
+/// `driver` is a live driver object whose entry has succeeded.
+pub(crate) unsafe fn make_ready(driver: *mut DRIVER_OBJECT) {
+    let _guard = DATABASE.lock();
+    // SAFETY: the caller's promise; the list of a driver's devices and their flags are guarded by the lock.
+    unsafe {
+        let mut device = (*driver).DeviceObject;
+        while !device.is_null() {
+            (*device).Flags &= !DO_DEVICE_INITIALIZING;
+            device = (*device).NextDevice;
+        }
+    }
+}
+
 /// Last step of a device object's life.
 ///
 /// # Safety

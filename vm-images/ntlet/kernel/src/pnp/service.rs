@@ -9,7 +9,7 @@ use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 
 use super::pci;
 use crate::archive::Archive;
-use crate::io::{driver, watch};
+use crate::io::{device, driver, watch};
 use crate::loader::{self, Loaded};
 use crate::lock::SpinLock;
 use crate::object::{ObjectRef, name};
@@ -83,6 +83,8 @@ fn load_file(service: &str) -> Result<(ObjectRef, Option<Loaded>), NTSTATUS> {
     };
     match enter(&driver, &image, service) {
         status if status.is_success() => {
+            // SAFETY: the driver object is alive, and its entry has succeeded.
+            unsafe { device::make_ready(driver.body().cast()) };
             image.discard_init();
             Ok((driver, Some(image)))
         }

@@ -353,6 +353,6 @@ NTSTATUS DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
     driver->MajorFunction[IRP_MJ_CREATE] = driver->MajorFunction[IRP_MJ_CLOSE] = driver->MajorFunction[IRP_MJ_CLEANUP] = succeed;
     driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = control;
     driver->DriverUnload = unload;
-    Driver.Device->Flags &= ~DO_DEVICE_INITIALIZING;
+    /* The device can be opened although nobody clears DO_DEVICE_INITIALIZING here: the I/O manager does. */
     return STATUS_SUCCESS;
 }
