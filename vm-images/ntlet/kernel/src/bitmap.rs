@@ -86,6 +86,32 @@ impl BitMap {
         NOT_FOUND
     }
 
+    /// Start and length of the first run of clear bits at or after `from`; at the end of the map, with no length, when there is none.
+    ///
+    /// # Safety
+    /// As [`BitMap::get`].
+    unsafe fn clear_run(&self, from: u32) -> (u32, u32) {
+        // SAFETY: the caller's promise.
+        let is = |bit: u32, value: bool| unsafe { self.get(bit) } == value;
+        let start = (from..self.size).find(|&bit| is(bit, false)).unwrap_or(self.size);
+        let end = (start..self.size).find(|&bit| is(bit, true)).unwrap_or(self.size);
+        (start, end - start)
+    }
+
+    /// All runs of clear bits.
+    ///
+    /// # Safety
+    /// As [`BitMap::get`], while the runs are asked for.
+    unsafe fn clear_runs(&self) -> impl Iterator<Item = (u32, u32)> {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            // SAFETY: the caller's promise.
+            let (start, length) = unsafe { self.clear_run(from) };
+            from = start + length;
+            (length != 0).then_some((start, length))
+        })
+    }
+
     /// # Safety
     /// As [`BitMap::get`].
     unsafe fn count(&self) -> u32 {
@@ -135,6 +161,24 @@ bitmap_functions! {
         }
         start
     };
+    RtlFindNextForwardRunClear(map, FromIndex: u32, StartingRunIndex: *mut u32) -> u32 = {
+        let (start, length) = map.clear_run(FromIndex);
+        StartingRunIndex.write(start);
+        length
+    };
+    RtlFindFirstRunClear(map, StartingIndex: *mut u32) -> u32 = RtlFindNextForwardRunClear(map, 0, StartingIndex);
+    RtlFindLongestRunClear(map, StartingIndex: *mut u32) -> u32 = {
+        // The first of the longest.
+        let (start, length) = map.clear_runs().fold((0, 0), |longest, run| if run.1 > longest.1 { run } else { longest });
+        StartingIndex.write(start);
+        length
+    };
+    RtlFindLastBackwardRunClear(map, FromIndex: u32, StartingRunIndex: *mut u32) -> u32 = {
+        // The last that begins at or before the place; what of it lies behind the place does not count.
+        let run = map.clear_runs().take_while(|&(start, _)| start <= FromIndex).last().unwrap_or((0, 0));
+        StartingRunIndex.write(run.0);
+        run.1.min(FromIndex.saturating_add(1) - run.0)
+    };
     RtlNumberOfSetBits(map) -> u32 = map.count();
     RtlNumberOfClearBits(map) -> u32 = map.size - map.count();
 }
@@ -162,5 +206,24 @@ mod tests {
             assert_eq!((RtlTestBit(&mut map, 3), RtlTestBit(&mut map, 1000)), (0, 0));
         }
         assert_eq!(words, [0, 0]);
+    }
+
+    #[test]
+    fn runs_of_clear_bits_are_found_from_either_side() {
+        // Clear: 4..8, 12..13, 20..32.
+        let mut words = [0x000f_ef0fu32];
+        let mut map = BitMap { size: 32, buffer: words.as_mut_ptr() };
+        let mut at = 99;
+        // SAFETY: a bit map over the word.
+        unsafe {
+            assert_eq!((RtlFindFirstRunClear(&mut map, &mut at), at), (4, 4));
+            assert_eq!((RtlFindNextForwardRunClear(&mut map, 6, &mut at), at), (2, 6), "what is left of a run");
+            assert_eq!((RtlFindNextForwardRunClear(&mut map, 8, &mut at), at), (1, 12));
+            assert_eq!((RtlFindNextForwardRunClear(&mut map, 32, &mut at), at), (0, 32));
+            assert_eq!((RtlFindLongestRunClear(&mut map, &mut at), at), (12, 20));
+            assert_eq!((RtlFindLastBackwardRunClear(&mut map, 19, &mut at), at), (1, 12));
+            assert_eq!((RtlFindLastBackwardRunClear(&mut map, 5, &mut at), at), (2, 4));
+            assert_eq!(RtlFindLastBackwardRunClear(&mut map, 3, &mut at), 0);
+        }
     }
 }

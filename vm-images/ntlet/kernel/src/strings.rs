@@ -169,6 +169,21 @@ pub unsafe extern "win64" fn RtlCompareUnicodeString(
 }
 
 #[unsafe(no_mangle)]
+pub unsafe extern "win64" fn RtlCompareUnicodeStrings(
+    String1: *const u16,
+    String1Length: usize,
+    String2: *const u16,
+    String2Length: usize,
+    CaseInSensitive: BOOLEAN,
+) -> i32 {
+    // SAFETY: the caller's promise: so many units each.
+    unsafe {
+        let units = |start, length| core::slice::from_raw_parts(start, length);
+        compare(units(String1, String1Length), units(String2, String2Length), CaseInSensitive != 0)
+    }
+}
+
+#[unsafe(no_mangle)]
 pub unsafe extern "win64" fn RtlEqualUnicodeString(
     String1: *const UNICODE_STRING,
     String2: *const UNICODE_STRING,

@@ -96,7 +96,7 @@ const GOOD: Case = Case {
             "foreign: unloaded",
             "foreign: framework driver unloaded",
             "foreign: PnP driver started",
-            "foreign: what samples use: 34 checks, 0 wrong",
+            "foreign: what samples use: 40 checks, 0 wrong",
             "foreign: PnP driver removed",
         ]),
     )
@@ -256,7 +256,7 @@ const WDK: &str = "DbgPrint KeInitializeEvent KeSetEvent KeWaitForSingleObject K
     RtlHashUnicodeString RtlTimeToSecondsSince1970 RtlSecondsSince1970ToTime RtlFindMostSignificantBit \
     RtlFindLeastSignificantBit IoIsWdmVersionAvailable isdigit _strupr strtok_s strcmp RtlCaptureContext RtlLookupFunctionEntry \
     RtlVirtualUnwind RtlUnwindEx IoStartPacket IoStartNextPacket IoAllocateIrp IoFreeIrp IoInitializeTimer IoStartTimer \
-    IoStopTimer";
+    IoStopTimer IoRegisterDriverReinitialization IoAttachDevice IoMakeAssociatedIrp IoDetachDevice IofCompleteRequest";
 const PROGRAM_IMPORTS: &str = "NtTerminateProcess NtCreateFile NtDeviceIoControlFile NtCancelIoFileEx NtWaitForSingleObject NtClose \
     NtDisplayString NtOpenFile NtReadFile NtWriteFile NtCancelIoFile NtCancelSynchronousIoFile \
     NtQueryInformationFile NtSetInformationFile NtCreateIoCompletion NtSetIoCompletion NtRemoveIoCompletion \

@@ -22,6 +22,7 @@ pub mod push_lock;
 pub mod queue;
 mod ready;
 pub mod resource;
+pub mod run_once;
 pub mod rundown;
 pub mod semaphore;
 pub mod spin_lock;

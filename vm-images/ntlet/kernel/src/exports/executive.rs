@@ -46,6 +46,9 @@ exports! { LISTS =
         ExInitializeRundownProtection ExReInitializeRundownProtection ExAcquireRundownProtection ExAcquireRundownProtectionEx
         ExReleaseRundownProtection ExReleaseRundownProtectionEx ExWaitForRundownProtectionRelease ExRundownCompleted
     }
+    plain dispatcher::run_once {
+        RtlRunOnceInitialize RtlRunOnceBeginInitialize RtlRunOnceComplete RtlRunOnceExecuteOnce
+    }
     plain dispatcher::push_lock {
         ExInitializePushLock ExAcquirePushLockExclusiveEx ExAcquirePushLockSharedEx ExTryAcquirePushLockExclusiveEx
         ExReleasePushLockExclusiveEx ExReleasePushLockSharedEx
@@ -106,7 +109,7 @@ exports! { LISTS =
     }
     plain strings {
         RtlInitUnicodeStringEx RtlPrefixUnicodeString RtlAppendUnicodeToString RtlUpcaseUnicodeString RtlUpcaseUnicodeChar
-        RtlDowncaseUnicodeChar RtlInt64ToUnicodeString RtlUnicodeStringToInteger RtlInitAnsiString RtlAnsiStringToUnicodeString
+        RtlDowncaseUnicodeChar RtlCompareUnicodeStrings RtlInt64ToUnicodeString RtlUnicodeStringToInteger RtlInitAnsiString RtlAnsiStringToUnicodeString
         RtlUnicodeStringToAnsiString RtlFreeAnsiString
     }
     checked print { vDbgPrintEx }
@@ -158,12 +161,14 @@ exports! { LISTS =
     }
     plain exports::runtime_rest {
         KeAcquireSpinLockForDpc KeReleaseSpinLockForDpc KeIsExecutingDpc KeQueryUnbiasedInterruptTimePrecise
-        KeSaveFloatingPointState KeRestoreFloatingPointState KeQueryHighestNodeNumber KeGetCurrentNodeNumber
+        KeSaveFloatingPointState KeRestoreFloatingPointState KeSaveExtendedProcessorState KeRestoreExtendedProcessorState
+        RtlGetEnabledExtendedFeatures KeQueryHighestNodeNumber KeGetCurrentNodeNumber
         ExIsProcessorFeaturePresent ExVerifySuite MmIsDriverVerifying MmIsDriverVerifyingByAddress PsGetVersion
         KdRefreshDebuggerNotPresent PoSetSystemState PoRegisterSystemState PoUnregisterSystemState
         PoRegisterDeviceForIdleDetection RtlCopyString RtlUpperString RtlSuffixUnicodeString RtlRandom RtlAssert
-        VerSetConditionMask RtlPrefetchMemoryNonTemporal _purecall
+        RtlPrefetchMemoryNonTemporal _purecall
     }
+    plain exports::version { VerSetConditionMask RtlVerifyVersionInfo }
     named exports::runtime_rest {
         "abs" = c_abs, "labs" = c_abs, "_abs64" = c_abs64, "strncat" = c_strncat, "wcsncat" = c_wcsncat, "strpbrk" = c_strpbrk,
         "iswalpha" = c_iswalpha, "iswdigit" = c_iswdigit, "iswalnum" = c_iswalnum, "iswspace" = c_iswspace,
@@ -179,6 +184,7 @@ exports! { LISTS =
     plain bitmap {
         RtlInitializeBitMap RtlClearAllBits RtlSetAllBits RtlClearBits RtlSetBits RtlClearBit RtlSetBit RtlTestBit RtlAreBitsClear
         RtlAreBitsSet RtlFindClearBits RtlFindSetBits RtlFindClearBitsAndSet RtlFindSetBitsAndClear RtlNumberOfSetBits
+        RtlFindNextForwardRunClear RtlFindFirstRunClear RtlFindLongestRunClear RtlFindLastBackwardRunClear
         RtlNumberOfClearBits
     }
     plain tracing {

@@ -25,6 +25,11 @@ exports! { LISTS =
     checked io::driver {
         IoCreateSymbolicLink IoDeleteSymbolicLink IoAllocateDriverObjectExtension IoGetDriverObjectExtension IoWMIRegistrationControl
     }
+    plain io::driver { IoRegisterDriverReinitialization }
+    plain io::legacy { IoAttachDevice IoMakeAssociatedIrp IoGetConfigurationInformation }
+    plain io::share_access {
+        IoCheckShareAccess IoSetShareAccess IoUpdateShareAccess IoRemoveShareAccess IoValidateDeviceIoControlAccess
+    }
     checked io::irp { IoAllocateIrp IoFreeIrp IoInitializeIrp IoReuseIrp }
     checked io::call { IofCallDriver IoSetCompletionRoutineEx }
     plain io::error_log { IoAllocateErrorLogEntry IoFreeErrorLogEntry IoWriteErrorLogEntry }

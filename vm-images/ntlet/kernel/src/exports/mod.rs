@@ -9,6 +9,7 @@ mod io;
 pub mod runtime;
 mod runtime_more;
 mod runtime_rest;
+mod version;
 pub(crate) mod wmilib;
 
 use core::ffi::c_void;

@@ -57,6 +57,23 @@ pub(crate) unsafe extern "win64" fn KeRestoreFloatingPointState(_FloatSave: *mut
     NTSTATUS::SUCCESS
 }
 
+/// What of the processor's extended state threads keep: x87 and SSE. The rest is not switched on.
+const KEPT_STATE: u64 = 3;
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn RtlGetEnabledExtendedFeatures(FeatureMask: u64) -> u64 {
+    FeatureMask & KEPT_STATE
+}
+
+/// Documented: what the processor does not have, or the system has not switched on, cannot be saved.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn KeSaveExtendedProcessorState(Mask: u64, _XStateSave: *mut c_void) -> NTSTATUS {
+    if Mask & !KEPT_STATE == 0 { NTSTATUS::SUCCESS } else { NTSTATUS::NOT_SUPPORTED }
+}
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn KeRestoreExtendedProcessorState(_XStateSave: *mut c_void) {}
+
 /// All memory is one node's.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "win64" fn KeQueryHighestNodeNumber() -> u16 {
@@ -205,16 +222,6 @@ pub(crate) unsafe extern "win64" fn RtlAssert(
     unsafe { wdf_sys::wdm::functions::DbgBreakPoint() };
 }
 
-/// What `VER_SET_CONDITION` makes: three bits for each part of the version.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn VerSetConditionMask(ConditionMask: u64, TypeMask: u32, Condition: u8) -> u64 {
-    let shift = match TypeMask.checked_ilog2() {
-        Some(bit) if bit < 8 => bit * 3,
-        _ => return ConditionMask,
-    };
-    ConditionMask | u64::from(Condition & 7) << shift
-}
-
 /// A hint, which may be ignored.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "win64" fn RtlPrefetchMemoryNonTemporal(_Source: *const c_void, _Length: usize) {}
@@ -324,12 +331,5 @@ mod tests {
             assert!(c_strpbrk(text.as_ptr(), c"z".as_ptr().cast()).is_null());
             assert_eq!((c_abs(-3), c_iswdigit(0x37), c_iswalpha(0xe4), c_iswspace(0x41)), (3, 1, 1, 0));
         }
-    }
-
-    #[test]
-    fn a_condition_mask_has_three_bits_for_each_part() {
-        // SAFETY: numbers alone.
-        let mask = unsafe { VerSetConditionMask(VerSetConditionMask(0, 2, 3), 1, 1) };
-        assert_eq!(mask, 3 << 3 | 1);
     }
 }

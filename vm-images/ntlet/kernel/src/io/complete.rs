@@ -12,7 +12,7 @@ use crate::memory::mdl;
 /// `IRP::Flags`: the service that sent the IRP finishes it itself, unless it was pending.
 pub(crate) const IRP_DEFER_IO_COMPLETION: u32 = 0x0000_0800;
 /// `IRP::Flags`: a part of another IRP.
-const IRP_ASSOCIATED_IRP: u32 = 0x0000_0008;
+pub(super) const IRP_ASSOCIATED_IRP: u32 = 0x0000_0008;
 
 /// # Safety
 /// As the documentation of IoCompleteRequest demands.

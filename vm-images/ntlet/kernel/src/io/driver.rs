@@ -1,6 +1,7 @@
 //! Driver objects, and the namespace that they and everything else have their names in.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -10,7 +11,7 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::IO_TYPE_DRIVER;
 use wdf_sys::wdm::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, UNICODE_STRING};
 
-use super::{call, units};
+use super::{call, units, watch};
 use crate::lock::SpinLock;
 use crate::object::directory::Namespace;
 use crate::object::{ObjectRef, ObjectType, name};
@@ -49,6 +50,8 @@ pub(crate) struct DriverState {
     service: Box<[u16]>,
     /// Extensions that `IoAllocateDriverObjectExtension` made: client's address and block.
     extensions: SpinLock<Vec<(usize, Box<[u64]>)>>,
+    /// Routines to be called after DriverEntry, with their contexts.
+    again: SpinLock<VecDeque<(Reinitialize, usize)>>,
 }
 
 #[repr(C)]
@@ -63,8 +66,8 @@ pub(crate) fn create(service: &str) -> Result<ObjectRef, NTSTATUS> {
     let object = ObjectRef::allocate(&DRIVER, size_of::<Body>())?;
     let body: *mut Body = object.body().cast();
     let path = name::wide(&alloc::format!("\\Driver\\{service}")).into_boxed_slice();
-    let state =
-        DriverState { name: path, service: name::wide(service).into_boxed_slice(), extensions: SpinLock::new(Vec::new()) };
+    let service = name::wide(service).into_boxed_slice();
+    let state = DriverState { name: path, service, extensions: SpinLock::new(Vec::new()), again: SpinLock::new(VecDeque::new()) };
     // SAFETY: the body is as large as this structure, zeroed, and ours alone.
     unsafe {
         (&raw mut (*body).state).write(state);
@@ -95,6 +98,41 @@ pub(crate) fn remove_name(driver: &ObjectRef) {
 unsafe fn delete_body(body: *mut c_void) {
     // SAFETY: the body was made by `create`; if that failed half-way the state was written before.
     unsafe { (&raw mut (*body.cast::<Body>()).state).drop_in_place() };
+}
+
+/// `DRIVER_REINITIALIZE`.
+type Reinitialize = unsafe extern "win64" fn(*mut DRIVER_OBJECT, *mut c_void, u32);
+
+/// # Safety
+/// As the documentation of IoRegisterDriverReinitialization demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoRegisterDriverReinitialization(
+    DriverObject: *mut DRIVER_OBJECT,
+    DriverReinitializationRoutine: Option<Reinitialize>,
+    Context: *mut c_void,
+) {
+    let Some(routine) = DriverReinitializationRoutine else { return };
+    // SAFETY: the caller's promise; every driver object is made by `create`.
+    unsafe { (*DriverObject.cast::<Body>()).state.again.lock().push_back((routine, Context.expose_provenance())) };
+}
+
+/// Calls what a driver has registered to be called after its DriverEntry, and what that registers, in turn.
+///
+/// # Safety
+/// `driver` is a live driver object whose entry has succeeded.
+pub(crate) unsafe fn initialize_again(driver: *mut DRIVER_OBJECT, service: &str) {
+    // SAFETY: the caller's promise; the routines are the driver's own.
+    unsafe {
+        while let Some((routine, context)) = {
+            let mut again = (*driver.cast::<Body>()).state.again.lock();
+            again.pop_front()
+        } {
+            (*(*driver).DriverExtension).Count += 1;
+            let count = (*(*driver).DriverExtension).Count;
+            let context = core::ptr::with_exposed_provenance_mut(context);
+            watch::call("a reinitialization routine", service, routine as usize, || routine(driver, context, count));
+        }
+    }
 }
 
 /// # Safety

@@ -15,10 +15,12 @@ pub(crate) mod error_log;
 pub(crate) mod file;
 pub(crate) mod finish;
 pub(crate) mod irp;
+pub(crate) mod legacy;
 pub(crate) mod open;
 pub(crate) mod remove_lock;
 pub(crate) mod request;
 pub(crate) mod services;
+pub(crate) mod share_access;
 pub(crate) mod shutdown;
 pub(crate) mod start_io;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOC
 use wdf_sys::{HANDLE, NTSTATUS};
 
 use super::complete::IRP_DEFER_IO_COMPLETION;
+use super::share_access::{SL_READ_ACCESS_GRANTED, SL_WRITE_ACCESS_GRANTED};
 use super::{call, cancel, device, file, finish, irp as packet};
 use crate::memory::{mdl, user};
 use crate::object::ObjectRef;
@@ -22,6 +23,8 @@ const FILE_APPEND_DATA: u32 = 4;
 const EVENT_MODIFY_STATE: u32 = 2;
 /// `ByteOffset::LowPart` values that mean the file's own position.
 const USE_FILE_POSITION: i64 = -2;
+/// `ByteOffset` of a write at the end of the file.
+const END_OF_FILE: i64 = -1;
 
 /// Where the result of a request goes, as its service got it.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +52,13 @@ pub(crate) fn device_control(target: &Target, code: u32, input: Buffer, output: 
         2 => FILE_WRITE_DATA,
         _ => FILE_READ_DATA | FILE_WRITE_DATA,
     };
-    let fill = |irp: *mut IRP, location: *mut IO_STACK_LOCATION, _: *mut DEVICE_OBJECT| {
+    let fill = |irp: *mut IRP, location: *mut IO_STACK_LOCATION, _: *mut DEVICE_OBJECT, access: u32| {
         // SAFETY: the IRP is new and ours.
         unsafe {
             (*location).MajorFunction = IRP_MJ_DEVICE_CONTROL;
+            for (right, flag) in [(FILE_READ_DATA, SL_READ_ACCESS_GRANTED), (FILE_WRITE_DATA, SL_WRITE_ACCESS_GRANTED)] {
+                (*location).Flags |= if access & right != 0 { flag } else { 0 };
+            }
             let control = &raw mut (*location).Parameters.DeviceIoControl;
             (*control).OutputBufferLength = output.length;
             (*control).InputBufferLength = input.length;
@@ -66,13 +72,13 @@ pub(crate) fn device_control(target: &Target, code: u32, input: Buffer, output: 
 
 /// `NtReadFile`.
 pub(crate) fn read(target: &Target, buffer: Buffer, offset: Option<i64>) -> NTSTATUS {
-    let fill = |irp: *mut IRP, location: *mut IO_STACK_LOCATION, device: *mut DEVICE_OBJECT| {
+    let fill = |irp: *mut IRP, location: *mut IO_STACK_LOCATION, device: *mut DEVICE_OBJECT, _: u32| {
         // SAFETY: the IRP is new and ours.
         unsafe {
             (*location).MajorFunction = IRP_MJ_READ;
             (*irp).Flags |= IRP_READ_OPERATION;
             (*location).Parameters.Read.Length = buffer.length;
-            (*location).Parameters.Read.ByteOffset = position((*location).FileObject, offset)?;
+            (*location).Parameters.Read.ByteOffset = position((*location).FileObject, offset, 0)?;
             transfer_buffer(irp, target.mode, (*device).Flags, true, buffer)
         }
     };
@@ -81,30 +87,30 @@ pub(crate) fn read(target: &Target, buffer: Buffer, offset: Option<i64>) -> NTST
 
 /// `NtWriteFile`.
 pub(crate) fn write(target: &Target, buffer: Buffer, offset: Option<i64>) -> NTSTATUS {
-    let fill = |irp: *mut IRP, location: *mut IO_STACK_LOCATION, device: *mut DEVICE_OBJECT| {
+    let fill = |irp: *mut IRP, location: *mut IO_STACK_LOCATION, device: *mut DEVICE_OBJECT, _: u32| {
         // SAFETY: the IRP is new and ours.
         unsafe {
             (*location).MajorFunction = IRP_MJ_WRITE;
             (*irp).Flags |= IRP_WRITE_OPERATION;
             (*location).Parameters.Write.Length = buffer.length;
-            (*location).Parameters.Write.ByteOffset = position((*location).FileObject, offset)?;
+            (*location).Parameters.Write.ByteOffset = position((*location).FileObject, offset, END_OF_FILE)?;
             transfer_buffer(irp, target.mode, (*device).Flags, false, buffer)
         }
     };
     perform(target, |access| access & (FILE_WRITE_DATA | FILE_APPEND_DATA) != 0, fill)
 }
 
-/// Where a transfer begins: a synchronous file has a position of its own, another must be told.
+/// Where a transfer begins, at `lowest` or above: a synchronous file has a position of its own, another must be told.
 ///
 /// # Safety
 /// `file` is alive.
-unsafe fn position(file: *mut FILE_OBJECT, offset: Option<i64>) -> Result<i64, NTSTATUS> {
+unsafe fn position(file: *mut FILE_OBJECT, offset: Option<i64>, lowest: i64) -> Result<i64, NTSTATUS> {
     // SAFETY: the caller's promise.
     let (is_synchronous, current) = unsafe { ((*file).Flags & file::FO_SYNCHRONOUS_IO != 0, (*file).CurrentByteOffset) };
     match offset {
         Some(USE_FILE_POSITION) | None if is_synchronous => Ok(current),
         None => Err(NTSTATUS::INVALID_PARAMETER),
-        Some(offset) if offset < -2 => Err(NTSTATUS::INVALID_PARAMETER),
+        Some(offset) if offset < lowest => Err(NTSTATUS::INVALID_PARAMETER),
         Some(offset) => Ok(offset),
     }
 }
@@ -113,10 +119,10 @@ unsafe fn position(file: *mut FILE_OBJECT, offset: Option<i64>) -> Result<i64, N
 fn perform(
     target: &Target,
     is_granted: impl Fn(u32) -> bool,
-    fill: impl FnOnce(*mut IRP, *mut IO_STACK_LOCATION, *mut DEVICE_OBJECT) -> Result<(), NTSTATUS>,
+    fill: impl FnOnce(*mut IRP, *mut IO_STACK_LOCATION, *mut DEVICE_OBJECT, u32) -> Result<(), NTSTATUS>,
 ) -> NTSTATUS {
     let prepared = prepare(target, is_granted);
-    let (file, event) = match prepared {
+    let (file, event, access) = match prepared {
         Ok(prepared) => prepared,
         Err(status) => return status,
     };
@@ -128,7 +134,7 @@ fn perform(
         if let Some(event) = &event {
             KeClearEvent(event.body().cast());
         }
-        let status = match build(target, &file, event, fill) {
+        let status = match build(target, &file, event, |irp, location, device| fill(irp, location, device, access)) {
             Ok((irp, top)) => send(irp, top, &file, target.mode),
             Err(status) => status,
         };
@@ -139,7 +145,8 @@ fn perform(
     }
 }
 
-fn prepare(target: &Target, is_granted: impl Fn(u32) -> bool) -> Result<(ObjectRef, Option<ObjectRef>), NTSTATUS> {
+/// The file, the event, and for what the file was opened.
+fn prepare(target: &Target, is_granted: impl Fn(u32) -> bool) -> Result<(ObjectRef, Option<ObjectRef>, u32), NTSTATUS> {
     // The block is read and written back: it must be both.
     // SAFETY: in kernel mode the block is the caller's.
     unsafe {
@@ -170,7 +177,7 @@ fn prepare(target: &Target, is_granted: impl Fn(u32) -> bool) -> Result<(ObjectR
         }
         Some(event.object)
     };
-    Ok((entry.object, event))
+    Ok((entry.object, event, entry.access))
 }
 
 /// The IRP of a request, and the device it goes to.

@@ -86,6 +86,8 @@ fn load_file(service: &str) -> Result<(ObjectRef, Option<Loaded>), NTSTATUS> {
             // SAFETY: the driver object is alive, and its entry has succeeded.
             unsafe { device::make_ready(driver.body().cast()) };
             image.discard_init();
+            // SAFETY: as above.
+            unsafe { driver::initialize_again(driver.body().cast(), service) };
             Ok((driver, Some(image)))
         }
         status => {

@@ -1,5 +1,5 @@
 /* What sample drivers commonly use of the kernel beyond the rest of this folder, each function by what its page says: locks, queues,
-   callbacks, pages, one request at a time, unwinding, conversions. All of it in DriverEntry. */
+   callbacks, pages, one request at a time, unwinding, conversions, and what drivers without Plug and Play do. All of it in DriverEntry and what is called after it. */
 #include "wdm.h"
 
 #define TAG 'kdWf'
@@ -68,6 +68,9 @@ IMPORT void IoFreeIrp(IRP *);
 IMPORT NTSTATUS IoInitializeTimer(DEVICE_OBJECT *, void (*)(DEVICE_OBJECT *, PVOID), PVOID);
 IMPORT void IoStartTimer(DEVICE_OBJECT *);
 IMPORT void IoStopTimer(DEVICE_OBJECT *);
+IMPORT void IoRegisterDriverReinitialization(DRIVER_OBJECT *, void (*)(DRIVER_OBJECT *, PVOID, ULONG), PVOID);
+IMPORT NTSTATUS IoAttachDevice(DEVICE_OBJECT *, UNICODE_STRING *, DEVICE_OBJECT **);
+IMPORT IRP *IoMakeAssociatedIrp(IRP *, CCHAR);
 IMPORT NTSTATUS WmiSystemControl(PVOID, DEVICE_OBJECT *, IRP *, ULONG *);
 
 static ULONG Checks, Failed;
@@ -319,6 +322,42 @@ static void check_resource(void)
     KeLeaveCriticalRegion();
 }
 
+/* A driver without Plug and Play: a device with a name, another on top of it by that name; parts of a request. */
+
+static DEVICE_OBJECT *Named;
+static NTSTATUS succeed(DEVICE_OBJECT *device, IRP *irp)
+{
+    irp->IoStatus.Status = STATUS_SUCCESS;
+    irp->IoStatus.Information = 0;
+    IofCompleteRequest(irp, 0);
+    return STATUS_SUCCESS;
+}
+
+static void check_legacy(DRIVER_OBJECT *driver)
+{
+    UNICODE_STRING name;
+    DEVICE_OBJECT *upper, *below = NULL;
+    RtlInitUnicodeString(&name, L"\\Device\\ForeignNamed");
+    check(NT_SUCCESS(IoCreateDevice(driver, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &upper)), "a device without a name");
+    check(NT_SUCCESS(IoAttachDevice(upper, &name, &below)) && below == Named && upper->StackSize == 2, "attaching by name");
+    if (below) IoDetachDevice(below);
+    IoDeleteDevice(upper);
+    IoDeleteDevice(Named);
+    IRP *master = IoAllocateIrp(1, FALSE), *part = IoMakeAssociatedIrp(master, 1);
+    check(part->AssociatedIrp.MasterIrp == master && part->Flags == 8, "a part of a request");
+    IoFreeIrp(part);
+    IoFreeIrp(master);
+}
+
+/* Called after DriverEntry, twice: the first call registers the second. */
+static void once_more(DRIVER_OBJECT *driver, PVOID context, ULONG count)
+{
+    check(context == &Checks, "the context of a reinitialization");
+    if (count == 1) { IoRegisterDriverReinitialization(driver, once_more, context); return; }
+    check_legacy(driver);
+    DbgPrint("foreign: what samples use: %u checks, %u wrong\n", Checks, Failed);
+}
+
 static void unload(DRIVER_OBJECT *driver) { }
 
 NTSTATUS DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
@@ -332,7 +371,11 @@ NTSTATUS DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
     check_device(driver);
     check_runtime();
     check_resource();
-    DbgPrint("foreign: what samples use: %u checks, %u wrong\n", Checks, Failed);
+    UNICODE_STRING name;
+    RtlInitUnicodeString(&name, L"\\Device\\ForeignNamed");
+    check(NT_SUCCESS(IoCreateDevice(driver, 0, &name, FILE_DEVICE_UNKNOWN, 0, FALSE, &Named)), "a device with a name");
+    driver->MajorFunction[IRP_MJ_CREATE] = driver->MajorFunction[IRP_MJ_CLOSE] = driver->MajorFunction[IRP_MJ_CLEANUP] = succeed;
     driver->DriverUnload = unload;
+    IoRegisterDriverReinitialization(driver, once_more, &Checks);
     return STATUS_SUCCESS;
 }

@@ -1,12 +1,15 @@
-//! Executive resources, rundown protection, device queues.
+//! Executive resources, rundown protection, one-time initialisation, device queues.
 
+use core::ptr::{null_mut, without_provenance_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::{KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY};
 
 use super::super::device_queue::*;
 use super::super::resource::*;
+use super::super::run_once::*;
 use super::super::rundown::*;
 use super::{Journal, Object, join, sleep, spawn};
 use crate::sim::{self, Simulation};
@@ -88,6 +91,33 @@ fn releasing_a_resource_that_nobody_has_is_a_bug_check() {
         unsafe { ExReleaseResourceLite(resource().any().cast()) };
     });
     outcome.expect_bug_check(0xe3);
+}
+
+#[test]
+fn who_comes_while_the_first_is_at_work_waits_for_it() {
+    sim::run(|_| {
+        let (once, journal) = (Arc::new(Object::new(0usize)), Arc::new(Journal::new()));
+        // SAFETY: an initialised word; the contexts are places of their own.
+        unsafe {
+            assert_eq!(RtlRunOnceBeginInitialize(once.get(), 0, null_mut()), NTSTATUS::PENDING);
+            let threads = [9, 9].map(|priority| {
+                let (other, noted) = (once.clone(), journal.clone());
+                spawn(priority, move || {
+                    let mut context = null_mut();
+                    assert_eq!(RtlRunOnceBeginInitialize(other.get(), 0, &raw mut context), NTSTATUS::SUCCESS);
+                    noted.note("there it is");
+                    assert_eq!(context.addr(), 0x1000);
+                })
+            });
+            sleep(1);
+            assert!(journal.take().is_empty());
+            assert_eq!(RtlRunOnceComplete(once.get(), 0, without_provenance_mut(0x1000)), NTSTATUS::SUCCESS);
+            for thread in threads {
+                join(&thread);
+            }
+        }
+        assert_eq!(journal.take(), ["there it is"; 2]);
+    });
 }
 
 #[test]
