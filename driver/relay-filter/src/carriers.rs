@@ -5,11 +5,12 @@
 
 use protocol::io;
 use wdf::{
-    CancelHandle, Cancelable, Canceled, Completed, Created, Device, FileId, Formatted, IoControl, Memory, NTSTATUS, NewDevice,
-    OnCancel, OnCompletion, OnQueueReady, OnStop, PoolArray, QueueEvents, Request, Result, SendOptions, SpinLock, StopAction,
-    Stopping, TakenBack, Unsent,
+    CancelHandle, Cancelable, Canceled, Completed, Created, Device, File, FileRef, Formatted, IoControl, Memory, NTSTATUS,
+    NewDevice, OnCancel, OnCompletion, OnQueueReady, OnStop, PoolArray, QueueEvents, Request, Result, SendOptions, SpinLock,
+    StopAction, Stopping, TakenBack, Unsent,
 };
 
+use crate::files;
 use crate::filter::Filter;
 use crate::seats::{Seat, Seats, Ticket};
 
@@ -34,7 +35,7 @@ wdf::context!(Carrier);
 /// A client on its journey.
 struct Client {
     request: Cancelable,
-    file: Option<FileId>,
+    file: Option<FileRef>,
 }
 
 type Back = (Completed<Carrier>, Result<usize>);
@@ -185,7 +186,7 @@ fn set_off(device: Device<'_, Filter>, ticket: Ticket, carrier: Created<Carrier>
             return SetOff::Here(carrier);
         }
     };
-    let file = request.file();
+    let file = files::file_of(&request);
     let client = match request.mark_cancelable::<ClientCancel>(ticket.number()) {
         Ok(request) => Client { request, file },
         Err(refused) => {
@@ -193,13 +194,10 @@ fn set_off(device: Device<'_, Filter>, ticket: Ticket, carrier: Created<Carrier>
             return stay(device, ticket, carrier).map_or(SetOff::Gone, SetOff::Here);
         }
     };
-    if let Err(client) = board(carriers, ticket, client) {
-        if let TakenBack::Request(request) = client.request.take_back()
-            && let Err(refused) = request.requeue()
-        {
-            refused.complete();
-        }
-        return stay(device, ticket, carrier).map_or(SetOff::Gone, SetOff::Stopping);
+    if let Err((client, why)) = board(carriers, ticket, client) {
+        send_back(client);
+        let here = if why == Ashore::PowerGoes { SetOff::Stopping } else { SetOff::Here };
+        return stay(device, ticket, carrier).map_or(SetOff::Gone, here);
     }
     // A carrier that came back while it was being sent, or could not be sent at all, goes on here, not on top of the send.
     let back = match carrier.send(target, SendOptions::default()) {
@@ -227,15 +225,38 @@ fn copy_in(request: &Request, input: &Memory) -> Result<()> {
     input.bytes_mut().copy_from(0, request.input()?)
 }
 
-/// Seats the client, and holds the seat; or gives the client back when power is about to go.
-fn board(carriers: &Carriers, ticket: Ticket, client: Client) -> Result<(), Client> {
+/// Why a client does not board.
+#[derive(PartialEq, Eq)]
+enum Ashore {
+    PowerGoes,
+    FileClosed,
+}
+
+/// Seats the client, and holds the seat; or gives the client back. Under the lock that those take who look for clients to cancel: from here on
+/// they find it.
+fn board(carriers: &Carriers, ticket: Ticket, client: Client) -> Result<(), (Client, Ashore)> {
     let mut state = carriers.state.lock();
     if state.stopping {
-        return Err(client);
+        return Err((client, Ashore::PowerGoes));
     }
-    state.seats.board(ticket, client)?;
+    if files::is_closed(client.file.as_ref()) {
+        return Err((client, Ashore::FileClosed));
+    }
+    // The seat of a journey that has just begun is empty.
+    state.seats.board(ticket, client).map_err(|client| (client, Ashore::PowerGoes))?;
     state.seats.hold(ticket);
     Ok(())
+}
+
+/// Puts a client that did not board back into its queue, unless nobody waits for it. Should its file be closed only now, the client ends when
+/// it is to board again.
+fn send_back(client: Client) {
+    let TakenBack::Request(request) = client.request.take_back() else { return };
+    if files::is_closed(client.file.as_ref()) {
+        request.complete(NTSTATUS::CANCELLED);
+    } else if let Err(refused) = request.requeue() {
+        refused.complete();
+    }
 }
 
 impl OnCompletion for Carrier {
@@ -335,6 +356,6 @@ pub(crate) fn cancel_all(device: Device<'_, Filter>) {
 }
 
 /// A file is closed: its clients go.
-pub(crate) fn cancel_of_file(device: Device<'_, Filter>, file: FileId) {
-    cancel_which(device, |client| client.is_some_and(|client| client.file == Some(file)));
+pub(crate) fn cancel_of_file(device: Device<'_, Filter>, file: File<'_>) {
+    cancel_which(device, |client| client.and_then(|client| client.file.as_ref()).is_some_and(|own| own.file().id() == file.id()));
 }

@@ -3,11 +3,12 @@
 use protocol::hardware::Event;
 use protocol::io;
 use wdf::{
-    Device, DeviceEvents, FileId, FileWatch, IoControl, NTSTATUS, NewDevice, OnDeviceControl, Passive, PowerState, Queue,
-    QueueBuilder, QueueEvents, Request, Result, WDF_REQUEST_TYPE,
+    Device, DeviceEvents, IoControl, NTSTATUS, NewDevice, OnDeviceControl, Passive, PowerState, Queue, QueueBuilder, QueueEvents,
+    Request, Result, WDF_REQUEST_TYPE,
 };
 
 use crate::carriers::{self, Carriers, Waiting};
+use crate::files;
 use crate::readers::{self, Readers, WaitingReaders};
 
 /// The context of a filter device.
@@ -82,8 +83,10 @@ impl OnDeviceControl for Incoming {
                 return request.complete(NTSTATUS::BUFFER_TOO_SMALL);
             }
             io::READ_EVENT => {
+                let file = files::file_of(&request);
                 let outcome = request.forward(&device.waiting_readers);
                 readers::deliver(device);
+                readers::let_go_if_closed(device, file.as_ref());
                 outcome
             }
             _ if carriers::carries(control) => {
@@ -95,20 +98,6 @@ impl OnDeviceControl for Incoming {
         };
         if let Err(refused) = outcome {
             refused.complete();
-        }
-    }
-}
-
-/// Hears of files that are closed.
-pub(crate) struct Files;
-
-impl FileWatch for Files {
-    type Device = Filter;
-
-    fn cleanup(device: Device<'_, Filter>, file: FileId, _passive: Passive<'_>) {
-        carriers::cancel_of_file(device, file);
-        while let Ok(request) = device.waiting_readers.retrieve_of(file) {
-            request.complete(NTSTATUS::CANCELLED);
         }
     }
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod carriers;
+mod files;
 mod filter;
 mod readers;
 mod seats;
@@ -27,7 +28,7 @@ impl Driver for RelayFilterDriver {
 
     fn device_add(mut init: DeviceInit<'_>, passive: Passive<'_>) -> Result<()> {
         init.filter();
-        init.watch_files::<filter::Files>();
+        init.watch_files::<files::File>();
         init.create(passive, |device, _| filter::Filter::new(device))?;
         Ok(())
     }

@@ -4,10 +4,11 @@
 use protocol::hardware::Event;
 use protocol::io;
 use wdf::{
-    CancelHandle, Completed, Created, Device, Fifo, Memory, NTSTATUS, NewDevice, OnCompletion, PoolArray, QueueEvents, Result,
-    SendOptions, SpinLock,
+    CancelHandle, Completed, Created, Device, Fifo, File, FileRef, Memory, NTSTATUS, NewDevice, OnCompletion, PoolArray,
+    QueueEvents, Result, SendOptions, SpinLock,
 };
 
+use crate::files;
 use crate::filter::Filter;
 
 /// Requests that wait for events.
@@ -194,11 +195,27 @@ pub(crate) fn deliver(device: Device<'_, Filter>) {
             }
             // Someone else took the event meanwhile, and the next one may have come while the request was out of the queue: look again.
             None => {
+                let file = files::file_of(&request);
                 if let Err(refused) = request.requeue() {
                     refused.complete();
                 }
+                let_go_if_closed(device, file.as_ref());
             }
         }
     }
     send(device);
+}
+
+/// A file is closed: its clients that wait for an event go.
+pub(crate) fn cancel_of_file(device: Device<'_, Filter>, file: File<'_>) {
+    while let Ok(request) = device.waiting_readers.retrieve_of(file) {
+        request.complete(NTSTATUS::CANCELLED);
+    }
+}
+
+/// For whoever has put a client into the queue: its file may have been closed while the client was in no queue.
+pub(crate) fn let_go_if_closed(device: Device<'_, Filter>, file: Option<&FileRef>) {
+    if let Some(file) = file.filter(|file| files::is_closed(Some(file))) {
+        cancel_of_file(device, file.file());
+    }
 }

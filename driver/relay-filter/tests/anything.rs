@@ -1,14 +1,14 @@
 //! Anything in any order, also between two steps of the filter, against an oracle that knows what may come of each client.
 //!
 //! A planned happening stands for another processor: it begins and ends in a gap in which the filter holds no lock. What the oracle
-//! demands after every step: nobody waits while a carrier is idle, no cancel reaches a client that nobody cancelled, no answer reaches
+//! demands after every step: nobody waits while a carrier is idle, nobody stays whose file is closed, no cancel reaches a client that nobody cancelled, no answer reaches
 //! another client, nothing is completed twice, what power took is kept or back in its queue. At the end everything is over, every event has
 //! been read once, and the filter has given everything back.
 
 mod world;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use proptest::prelude::*;
@@ -36,8 +36,10 @@ enum Happening {
         index: usize,
         how: How,
     },
+    /// A program closes its file; whether it, or the system, cancels its requests one by one before that.
     Close {
         file: usize,
+        cancels: bool,
     },
     Suspend,
     Resume,
@@ -69,7 +71,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => any::<usize>().prop_map(Happening::Cancel),
         8 => (any::<usize>(), prop_oneof![4 => Just(How::Well), 1 => Just(How::Badly)])
             .prop_map(|(index, how)| Happening::Complete { index, how }),
-        1 => (0..3_usize).prop_map(|file| Happening::Close { file }),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(file, cancels)| Happening::Close { file, cancels }),
         1 => Just(Happening::Suspend),
         2 => Just(Happening::Resume),
     ]
@@ -99,6 +101,7 @@ struct Scene {
     clients: RefCell<Vec<Client>>,
     /// The file that each of the three programs has open.
     files: RefCell<[usize; 3]>,
+    closed: RefCell<HashSet<usize>>,
     next_file: Cell<usize>,
     /// How the driver below completed what carried each client.
     answers: RefCell<HashMap<usize, Vec<NTSTATUS>>>,
@@ -118,6 +121,7 @@ impl Scene {
             device: Device::reading(),
             clients: RefCell::default(),
             files: RefCell::new([0, 1, 2]),
+            closed: RefCell::default(),
             next_file: Cell::new(3),
             answers: RefCell::default(),
             events: Cell::new(0),
@@ -181,7 +185,7 @@ impl Scene {
                     self.complete(request, how);
                 }
             }
-            Happening::Close { file } => self.close(file),
+            Happening::Close { file, cancels } => self.close(file, cancels),
             // The system changes a device's power in one thread.
             Happening::Suspend | Happening::Resume if self.changing_power.get() => {}
             Happening::Suspend => {
@@ -243,7 +247,7 @@ impl Scene {
         request.complete(status, &answer);
     }
 
-    fn close(&self, program: usize) {
+    fn close(&self, program: usize, cancels: bool) {
         // Whoever still sends meanwhile has opened the device anew.
         let next = self.next_file.replace(self.next_file.get() + 1);
         let file = core::mem::replace(&mut self.files.borrow_mut()[program], next);
@@ -253,11 +257,12 @@ impl Scene {
                 cancelled.push(client.request);
             }
         }
-        // The system cancels what it can, then the last handle is gone.
-        for request in cancelled {
+        // The system may cancel what it can, then the last handle is gone.
+        for request in cancelled.into_iter().filter(|_| cancels) {
             request.cancel();
         }
         self.device.close(file);
+        self.closed.borrow_mut().insert(file);
     }
 
     /// What has to be so after every step.
@@ -268,6 +273,13 @@ impl Scene {
             if let Some((status, bytes)) = client.request.outcome() {
                 self.judge(number, client, status, &bytes);
             }
+        }
+        let closed = self.closed.borrow();
+        for (number, client) in clients.iter().enumerate().filter(|(_, client)| closed.contains(&client.file)) {
+            // What has no power to be looked at waits for it in its queue.
+            let sleeps = self.asleep.get() && !client.reads && client.request.is_queued();
+            let is_ending = client.is_over() || sleeps || self.device.is_cancelled_below(io::ECHO, &number.to_le_bytes());
+            assert!(is_ending, "client {number} stays after its file was closed");
         }
         let waiting = clients.iter().filter(|client| !client.reads && client.request.is_queued()).count();
         if self.asleep.get() {

@@ -4,10 +4,11 @@ use core::ops::Range;
 
 use protocol::hardware::{CommandHeader, QUEUE_COMMAND, Reply};
 use wdf::{
-    Bytes, Canceled, Device, IoControl, NTSTATUS, OnCancel, OnDeviceControl, OnStop, QueueEvents, Refused, Request, Result,
+    Bytes, Canceled, Device, File, IoControl, NTSTATUS, OnCancel, OnDeviceControl, OnStop, QueueEvents, Refused, Request, Result,
     Stopping, TakenBack,
 };
 
+use crate::files;
 use crate::memory::{BULK_SLOTS, COMMAND_SLOTS};
 use crate::plan::{Plan, Source, answer_length};
 use crate::relay::{Flight, Phase, Relay, count};
@@ -50,7 +51,7 @@ fn start(relay: &Relay, mut request: Request, plan: &Plan) {
         relay.state.lock().commands.slots.release(ticket);
         return relay.complete(request, Err(status));
     }
-    let file = request.file();
+    let file = files::file_of(&request);
     let cancelable = match request.mark_cancelable::<CommandCancel>(ticket.number()) {
         Ok(cancelable) => cancelable,
         Err(Refused { request, status }) => {
@@ -63,12 +64,12 @@ fn start(relay: &Relay, mut request: Request, plan: &Plan) {
     match launch(relay, plan, ticket, flight) {
         Ok(true) => relay.ring_doorbell(QUEUE_COMMAND),
         Ok(false) => {}
-        Err((flight, Phase::Stopping)) => {
+        Err((flight, Refusal::PowerGoes)) => {
             if let TakenBack::Request(request) = flight.request.take_back() {
                 send_back(relay, request);
             }
         }
-        Err((flight, _)) => relay.end_flight(flight, Err(NTSTATUS::DEVICE_NOT_READY)),
+        Err((flight, Refusal::For(status))) => relay.end_flight(flight, Err(status)),
     }
 }
 
@@ -88,8 +89,12 @@ fn reserve(relay: &Relay, plan: &Plan) -> Result<Option<Ticket>> {
 }
 
 /// The queue of this request stops, and has asked for its requests before we had this one in a slot: it goes to where it came from, to be
-/// presented when power is back. A queue that is being removed does not take it.
+/// presented when power is back. A queue that is being removed does not take it, and nobody waits for one whose file is closed. Should the file be
+/// closed only now, it ends when it is presented again.
 fn send_back(relay: &Relay, request: Request) {
+    if files::is_closed(files::file_of(&request).as_ref()) {
+        return relay.complete(request, Err(NTSTATUS::CANCELLED));
+    }
     if let Err(refused) = request.forward(&relay.sorted) {
         relay.complete(refused.request, Err(NTSTATUS::CANCELLED));
     }
@@ -111,17 +116,26 @@ fn write_command(relay: &Relay, request: &mut Request, plan: &Plan, ticket: Tick
     }
 }
 
-/// Puts a flight on the hardware, and tells whether the doorbell is to be rung; or gives it back when the hardware no longer takes any, or
-/// the request was cancelled meanwhile.
-fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, mut flight: Flight) -> Result<bool, (Flight, Phase)> {
+/// Why a flight is not launched.
+enum Refusal {
+    /// It is to come again when power is back.
+    PowerGoes,
+    /// Its request ends with this, if somebody else does not end it.
+    For(NTSTATUS),
+}
+
+/// Puts a flight on the hardware, and tells whether the doorbell is to be rung; or gives it back, and the slot too.
+fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, mut flight: Flight) -> Result<bool, (Flight, Refusal)> {
+    let memory = relay.memory.command(ticket.index()).map_err(Refusal::For);
+    // Under the lock, which cancel and cleanup callbacks take too: from here on they find the flight in its slot.
     let mut state = relay.state.lock();
-    let phase = state.phase;
-    let Ok((readable, writable)) = relay.memory.command(ticket.index()) else { return Err((flight, phase)) };
-    // Under the lock, which the cancel callback takes too: from here on it finds the flight in its slot.
-    if phase != Phase::Running || flight.request.is_canceled() {
-        state.commands.slots.release(ticket);
-        return Err((flight, phase));
-    }
+    let (readable, writable) = match memory.and_then(|memory| may_launch(state.phase, &flight).map(|()| memory)) {
+        Ok(memory) => memory,
+        Err(refusal) => {
+            state.commands.slots.release(ticket);
+            return Err((flight, refusal));
+        }
+    };
     count(&relay.counters.submitted);
     let readable = readable.span(size_of::<CommandHeader>() + plan.payload);
     let writable = writable.span(size_of::<Reply>() + plan.slot_room());
@@ -129,6 +143,17 @@ fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, mut flight: Flight) -> Res
     state.commands.slots.launch(ticket, flight);
     state.commands.ring.offer_pair(ticket.head(), readable, writable);
     Ok(state.commands.ring.wants_doorbell())
+}
+
+fn may_launch(phase: Phase, flight: &Flight) -> Result<(), Refusal> {
+    match phase {
+        Phase::Running if flight.request.is_canceled() || files::is_closed(flight.file.as_ref()) => {
+            Err(Refusal::For(NTSTATUS::CANCELLED))
+        }
+        Phase::Running => Ok(()),
+        Phase::Stopping => Err(Refusal::PowerGoes),
+        Phase::Off | Phase::Broken => Err(Refusal::For(NTSTATUS::DEVICE_NOT_READY)),
+    }
 }
 
 /// Most answers that are taken from the ring under one hold of the lock.
@@ -255,11 +280,11 @@ fn abandon(slots: &mut CommandSlots, ticket: Ticket) -> Option<Flight> {
 }
 
 /// A file is closed: its commands are cancelled, also those that nobody asked to cancel.
-pub(crate) fn cancel_of_file(relay: &Relay, file: wdf::FileId) {
+pub(crate) fn cancel_of_file(relay: &Relay, file: File<'_>) {
     loop {
         let flight = {
             let mut state = relay.state.lock();
-            state.commands.slots.abandon_first(|flight| flight.file == Some(file), |flight| Some(flight.tag))
+            state.commands.slots.abandon_first(|flight| flight.is_of(file), |flight| Some(flight.tag))
         };
         let Some(flight) = flight else { break };
         count(&relay.counters.cancelled_on_hardware);

@@ -4,8 +4,9 @@
 //! run out, and the device counts what it loses.
 
 use protocol::hardware::{Event, QUEUE_EVENT};
-use wdf::{Fifo, NTSTATUS, QueueEvents, Result};
+use wdf::{Fifo, File, FileRef, NTSTATUS, QueueEvents, Result};
 
+use crate::files;
 use crate::memory::EVENT_RING;
 use crate::relay::{Phase, Relay};
 use crate::ring::Ring;
@@ -125,9 +126,11 @@ pub(crate) fn deliver(relay: &Relay) {
             }
             // Someone else took the event meanwhile. The next one may have come while the request was out of the queue: look again.
             None => {
+                let file = files::file_of(&request);
                 if let Err(refused) = request.requeue() {
                     relay.complete(refused.request, Err(refused.status));
                 }
+                let_go_if_closed(relay, file.as_ref());
             }
         }
     }
@@ -135,9 +138,16 @@ pub(crate) fn deliver(relay: &Relay) {
 }
 
 /// A file is closed: its readers go.
-pub(crate) fn cancel_of_file(relay: &Relay, file: wdf::FileId) {
+pub(crate) fn cancel_of_file(relay: &Relay, file: File<'_>) {
     while let Ok(request) = relay.readers.retrieve_of(file) {
         relay.complete(request, Err(NTSTATUS::CANCELLED));
+    }
+}
+
+/// For whoever has put a reader into the queue: its file may have been closed while the reader was in no queue.
+pub(crate) fn let_go_if_closed(relay: &Relay, file: Option<&FileRef>) {
+    if let Some(file) = file.filter(|file| files::is_closed(Some(file))) {
+        cancel_of_file(relay, file.file());
     }
 }
 

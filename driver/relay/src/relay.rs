@@ -8,8 +8,8 @@ use wdf::dma::CommonBuffer;
 use wdf::pci::ConfigSpace;
 use wdf::resources::{Resource, Resources};
 use wdf::{
-    Cancelable, Device, DeviceEvents, FileId, Interrupt, NTSTATUS, NewDevice, Passive, PoolArray, PowerState, Published, Queue,
-    QueueBuilder, Request, Result, SpinLock, Timer, WaitLock, Work, WorkItem,
+    Cancelable, Device, DeviceEvents, File, FileRef, Interrupt, NTSTATUS, NewDevice, Passive, PoolArray, PowerState, Published,
+    Queue, QueueBuilder, Request, Result, SpinLock, Timer, WaitLock, Work, WorkItem,
 };
 
 use crate::admin::Admin;
@@ -34,12 +34,18 @@ const MOST_ADMINS: u32 = 24;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) request: Cancelable,
-    pub(crate) file: Option<FileId>,
+    pub(crate) file: Option<FileRef>,
     pub(crate) tag: u64,
     pub(crate) room: usize,
     pub(crate) returns_answer: bool,
     /// The look of the watchdog after which the answer is overdue.
     pub(crate) due: Option<u64>,
+}
+
+impl Flight {
+    pub(crate) fn is_of(&self, file: File<'_>) -> bool {
+        self.file.as_ref().is_some_and(|own| own.file().id() == file.id())
+    }
 }
 
 /// One virtqueue with the requests in it.

@@ -4,6 +4,7 @@ use protocol::hardware::Event;
 use protocol::io;
 use wdf::{Device, IoControl, NTSTATUS, OnDeviceControl, Queue, QueueEvents, Request, Result};
 
+use crate::files;
 use crate::interrupts::Signalling;
 use crate::plan;
 use crate::relay::{Relay, count};
@@ -34,8 +35,10 @@ impl OnDeviceControl for Sort {
                 relay.complete(request, Err(NTSTATUS::BUFFER_TOO_SMALL));
             }
             io::READ_EVENT => {
+                let file = files::file_of(&request);
                 forward(relay, request, &relay.readers);
                 crate::events::deliver(relay);
+                crate::events::let_go_if_closed(relay, file.as_ref());
             }
             io::ADMIN => forward(relay, request, &relay.admin),
             io::SELF_TEST => forward(relay, request, &relay.self_tests),

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use wdf_sys::WDFOBJECT;
 use wdf_sys::wdf::functions::WdfObjectGetTypedContextWorker;
 use wdf_sys::wdf::{WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO};
+use zerocopy::FromZeros;
 
 use crate::trampoline;
 
@@ -101,12 +102,14 @@ impl<T> Slot<T> {
         Some(unsafe { (*self.value.get()).assume_init_ref() })
     }
 
-    /// The value, put in now if it was not there. None while another one is putting it in.
-    pub(crate) fn get_or_default(&self) -> Option<&T>
+    /// The value; the zeroes that the object was created with, when none was put in. None while one is being put in.
+    pub(crate) fn get_or_zeroed(&self) -> Option<&T>
     where
-        T: Default,
+        T: FromZeros,
     {
-        self.get().or_else(|| self.fill(T::default()).ok()).or_else(|| self.get())
+        // Fails when there is a value already, which is as good.
+        let _ = self.state.compare_exchange(EMPTY, FULL, Ordering::AcqRel, Ordering::Acquire);
+        self.get()
     }
 
     /// Drops the value, if it is there.
@@ -192,6 +195,21 @@ mod tests {
         assert!(slot.get().is_none());
         // SAFETY: no reference into the slot is alive.
         unsafe { slot.clear() };
+    }
+
+    #[test]
+    fn a_value_of_zeroes_is_there_from_the_start_and_is_not_replaced() {
+        let slot = empty::<AtomicU8>();
+        slot.get_or_zeroed().expect("nobody puts one in").store(7, Ordering::Relaxed);
+        assert!(slot.fill(AtomicU8::new(1)).is_err());
+        assert_eq!(slot.get_or_zeroed().map(|value| value.load(Ordering::Relaxed)), Some(7));
+    }
+
+    #[test]
+    fn a_value_that_is_being_put_in_is_not_taken_for_zeroes() {
+        let slot = empty::<AtomicU8>();
+        slot.state.store(FILLING, Ordering::Relaxed);
+        assert!(slot.get_or_zeroed().is_none());
     }
 
     #[test]

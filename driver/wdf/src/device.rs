@@ -171,13 +171,14 @@ impl<'a> DeviceInit<'a> {
         unsafe { WdfDeviceInitSetFileObjectConfig(self.raw, &raw mut config, &raw mut attributes) };
     }
 
-    /// The driver hears of files being cleaned up and closed; creating them stays with the drivers below.
+    /// File objects carry an `F` each, and tell it when they are cleaned up and closed; creating them stays with the drivers below.
     pub fn watch_files<F: FileWatch>(&mut self) {
         let (close, cleanup) = (trampoline::watched_close::<F>, trampoline::watched_cleanup::<F>);
         let mut config = wdf_sys::wdf::WDF_FILEOBJECT_CONFIG::new(None, Some(close), Some(cleanup));
         config.FileObjectClass = may_be_missing(config.FileObjectClass);
-        // SAFETY: as above; the structure is copied; no attributes.
-        unsafe { WdfDeviceInitSetFileObjectConfig(self.raw, &raw mut config, core::ptr::null_mut()) };
+        let mut attributes = context::attributes::<F>();
+        // SAFETY: as above; both structures are copied.
+        unsafe { WdfDeviceInitSetFileObjectConfig(self.raw, &raw mut config, &raw mut attributes) };
     }
 
     /// Makes the device. `build` makes its context, and on the way everything that belongs to the device: queues, interrupts, DMA. No

@@ -51,7 +51,7 @@ pub use bytes::{Bytes, BytesMut};
 pub use context::{Context, ContextType};
 pub use device::{Device, DeviceEvents, DeviceInit, NewDevice, PowerState};
 pub use driver::Driver;
-pub use file::{FileEvents, FileId, FileWatch};
+pub use file::{File, FileEvents, FileId, FileRef, FileWatch};
 pub use interrupt::{InService, Interrupt, InterruptEvents, InterruptGuard, InterruptInfo};
 pub use irql::Passive;
 pub use lock::{SpinGuard, SpinLock, WaitGuard, WaitLock};

@@ -1,6 +1,5 @@
 //! I/O queues: made by a [`QueueBuilder`], which registers only the callbacks that a driver wants; managed through [`Queue`].
 
-use core::ffi::c_void;
 use core::marker::PhantomData;
 
 use wdf_sys::wdf::functions::*;
@@ -9,7 +8,7 @@ use wdf_sys::{TRUE, WDFQUEUE, WDFREQUEST};
 
 use crate::context::{self, Context};
 use crate::device::{Device, DeviceEvents, NewDevice};
-use crate::file::FileId;
+use crate::file::File;
 use crate::irql::Passive;
 use crate::request::{IoControl, Request};
 use crate::stop::Stopping;
@@ -337,11 +336,10 @@ impl<Q: QueueEvents> Queue<Q> {
     ///
     /// # Errors
     /// As [`retrieve`](Self::retrieve).
-    pub fn retrieve_of(&self, file: FileId) -> Result<Request> {
+    pub fn retrieve_of(&self, file: File<'_>) -> Result<Request> {
         let mut request = WDFREQUEST::NULL;
-        let file = wdf_sys::WDFFILEOBJECT(file.0 as *mut c_void);
-        // SAFETY: as in `state`; a `FileId` is only handed out while its file object is open.
-        unsafe { WdfIoQueueRetrieveRequestByFileObject(self.handle, file, &raw mut request) }.ok()?;
+        // SAFETY: as in `state`; something keeps the file object.
+        unsafe { WdfIoQueueRetrieveRequestByFileObject(self.handle, file.handle(), &raw mut request) }.ok()?;
         // SAFETY: the framework just gave us the request.
         Ok(unsafe { Request::presented(request) })
     }

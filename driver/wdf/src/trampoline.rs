@@ -13,7 +13,7 @@ use wdf_sys::*;
 use crate::context::{self, Context};
 use crate::device::{Device, DeviceEvents, DeviceInit};
 use crate::driver::Driver;
-use crate::file::{FileEvents, FileId, FileWatch};
+use crate::file::{File, FileEvents, FileWatch};
 use crate::interrupt::{self, InService, InterruptEvents};
 use crate::irql::Passive;
 use crate::queue::{
@@ -119,7 +119,8 @@ pub(crate) unsafe extern "win64" fn file_create<F: FileEvents>(device: WDFDEVICE
     // SAFETY: the framework's promise.
     let outcome = unsafe { Device::<F::Device>::from_handle(device) }
         .ok_or(NTSTATUS::DEVICE_NOT_READY)
-        .and_then(|device| F::create(device, FileId::of(file), Passive::assume()))
+        // SAFETY: the framework's promise.
+        .and_then(|device| F::create(device, unsafe { File::new(file) }, Passive::assume()))
         // SAFETY: the framework's promise: the file object has room for an `F`.
         .and_then(|value| unsafe { context::install(file.object(), value) });
     request.complete(outcome.err().unwrap_or(NTSTATUS::SUCCESS));
@@ -127,24 +128,35 @@ pub(crate) unsafe extern "win64" fn file_create<F: FileEvents>(device: WDFDEVICE
 
 /// # Safety
 /// `file` is a valid file object for the call.
-unsafe fn file_event<F: FileEvents>(file: WDFFILEOBJECT, event: impl FnOnce(&F, Device<'_, F::Device>, FileId, Passive<'_>)) {
-    // SAFETY: the caller's promise.
-    let context = unsafe { context::get::<F>(file.object()) };
+unsafe fn file_event<F, D: DeviceEvents>(
+    file: WDFFILEOBJECT,
+    context: impl FnOnce(File<'_>) -> Option<&F>,
+    event: impl FnOnce(&F, Device<'_, D>, File<'_>, Passive<'_>),
+) {
     // SAFETY: the caller's promise; a file's device outlives it.
     let device = unsafe { Device::from_handle(WdfFileObjectGetDevice(file)) };
-    if let Some((context, device)) = context.zip(device) {
-        event(context, device, FileId::of(file), Passive::assume());
+    // SAFETY: the caller's promise.
+    let file = unsafe { File::new(file) };
+    if let Some((context, device)) = context(file).zip(device) {
+        event(context, device, file, Passive::assume());
     }
 }
 
-pub(crate) unsafe extern "win64" fn file_cleanup<F: FileEvents>(file: WDFFILEOBJECT) {
-    // SAFETY: the framework's promise.
-    unsafe { file_event::<F>(file, F::cleanup) };
+/// Callbacks about files that were created before.
+macro_rules! file_events {
+    ($($name:ident: $trait:ident, $context:ident, $method:ident;)*) => {$(
+        pub(crate) unsafe extern "win64" fn $name<F: $trait>(file: WDFFILEOBJECT) {
+            // SAFETY: the framework's promise.
+            unsafe { file_event(file, |file| file.$context::<F>(), F::$method) };
+        }
+    )*};
 }
 
-pub(crate) unsafe extern "win64" fn file_close<F: FileEvents>(file: WDFFILEOBJECT) {
-    // SAFETY: the framework's promise.
-    unsafe { file_event::<F>(file, F::close) };
+file_events! {
+    file_cleanup: FileEvents, context, cleanup;
+    file_close: FileEvents, context, close;
+    watched_cleanup: FileWatch, watched, cleanup;
+    watched_close: FileWatch, watched, close;
 }
 
 /// Calls `handler` with the request, or completes the request when the queue has no context.
@@ -345,23 +357,4 @@ pub(crate) unsafe extern "win64" fn dpc<T: Dispatch>(dpc: WDFDPC) {
     if let Some(device) = unsafe { Device::<T::Device>::from_handle(device) } {
         T::run(device);
     }
-}
-
-/// # Safety
-/// `file` is a valid file object for the call.
-unsafe fn watched<F: FileWatch>(file: WDFFILEOBJECT, event: impl FnOnce(Device<'_, F::Device>, FileId, Passive<'_>)) {
-    // SAFETY: the caller's promise; a file's device outlives it.
-    if let Some(device) = unsafe { Device::from_handle(WdfFileObjectGetDevice(file)) } {
-        event(device, FileId::of(file), Passive::assume());
-    }
-}
-
-pub(crate) unsafe extern "win64" fn watched_cleanup<F: FileWatch>(file: WDFFILEOBJECT) {
-    // SAFETY: the framework's promise.
-    unsafe { watched::<F>(file, F::cleanup) };
-}
-
-pub(crate) unsafe extern "win64" fn watched_close<F: FileWatch>(file: WDFFILEOBJECT) {
-    // SAFETY: the framework's promise.
-    unsafe { watched::<F>(file, F::close) };
 }

@@ -120,11 +120,6 @@ impl Bench {
         self.span.unwrap_or(moment)
     }
 
-    /// Whether somebody said how long to go on.
-    pub const fn was_asked_to_go_on(&self) -> bool {
-        self.span.is_some()
-    }
-
     /// Writes a line into the test's log.
     ///
     /// # Errors

@@ -264,11 +264,19 @@ impl Device {
         assert_eq!(unsafe { restart.expect("registered")(self.wdf()) }, NTSTATUS::SUCCESS);
     }
 
-    /// A program has closed its last handle of `file`.
+    /// A program has closed its last handle of `file`: what waits in queues is cancelled by the framework, then the filter hears of it.
     pub(crate) fn close(&self, file: usize) {
+        let file = self.file(file);
+        for queue in with_device(self.handle, |parts| parts.queues.clone()) {
+            let waiting = with_queue(queue, |parts| parts.waiting.clone());
+            for request in waiting.into_iter().filter(|request| with_request(*request, |parts| parts.file == file)) {
+                Request { handle: request }.cancel();
+            }
+        }
+        gaps::gap();
         let cleanup = with_device(self.handle, |parts| parts.cleanup).expect("registered");
-        // SAFETY: the filter uses a file only as a name, and to ask for its device.
-        unsafe { cleanup(wdf_sys::WDFFILEOBJECT(self.file(file) as *mut c_void)) };
+        // SAFETY: a file that the table understands.
+        unsafe { cleanup(wdf_sys::WDFFILEOBJECT(file as *mut c_void)) };
     }
 
     /// The file object of a number: an object that belongs to the device.
@@ -329,6 +337,13 @@ impl Device {
     pub(crate) fn below_with(&self, code: u32) -> usize {
         let sent = with_device(self.handle, |parts| parts.sent.clone());
         sent.into_iter().filter(|request| with_request(*request, |parts| parts.code == code)).count()
+    }
+
+    /// Whether one of them that asks for this has been cancelled.
+    pub(crate) fn is_cancelled_below(&self, code: u32, input: &[u8]) -> bool {
+        let sent = with_device(self.handle, |parts| parts.sent.clone());
+        let is_it = |parts: &mut RequestParts| parts.code == code && parts.input == input && parts.cancels != 0;
+        sent.into_iter().any(|request| with_request(request, is_it))
     }
 
     /// The first of them that asks for this.

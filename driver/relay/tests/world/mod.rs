@@ -21,7 +21,7 @@ use std::sync::{Mutex, Once};
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdf::{
     PFN_WDF_DRIVER_DEVICE_ADD, PFN_WDF_INTERRUPT_DPC, PFN_WDF_REQUEST_CANCEL, PFN_WDF_REQUEST_COMPLETION_ROUTINE, PFN_WDF_TIMER,
-    PFN_WDF_WORKITEM, WDF_IO_QUEUE_CONFIG, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE,
+    PFN_WDF_WORKITEM, WDF_FILEOBJECT_CONFIG, WDF_IO_QUEUE_CONFIG, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_POWER_DEVICE_STATE,
 };
 
 use hardware::Hardware;
@@ -67,6 +67,8 @@ pub(crate) struct DeviceParts {
     /// Queues take nothing any more.
     purged: bool,
     queues: Vec<usize>,
+    /// What the driver wants to hear of files.
+    files: Option<WDF_FILEOBJECT_CONFIG>,
     /// The device object has been created.
     made: bool,
     /// The device's target on itself; 0 when the driver did not ask for one.
@@ -85,6 +87,8 @@ pub(crate) struct RequestParts {
     input: Vec<u8>,
     output: Vec<u8>,
     queue: usize,
+    /// The file it came through; 0 for none.
+    file: usize,
     cancel: PFN_WDF_REQUEST_CANCEL,
     cancelled: bool,
     /// How often, and how it was completed.
@@ -180,6 +184,7 @@ impl Device {
             timers: Vec::new(),
             purged: false,
             queues: Vec::new(),
+            files: None,
             made: false,
             self_target: 0,
             self_sent: Vec::new(),
@@ -304,14 +309,59 @@ impl Device {
         })
     }
 
-    /// A program sends an I/O control.
-    pub(crate) fn send(&self, code: u32, input: &[u8], room: usize) -> Sent {
-        let queue = with_device(self.handle, |parts| parts.default_queue);
-        let parts = RequestParts { code, input: input.to_vec(), output: vec![0; room], queue, ..RequestParts::default() };
-        let sent = Sent { handle: object(Kind::Request(parts), self.handle) };
-        table::present(queue, sent.handle);
-        sent
+    /// A program opens the device.
+    pub(crate) fn open(&self) -> File {
+        let file = File { handle: object(Kind::Plain, self.handle), device: self.handle };
+        let create = with_device(self.handle, |parts| parts.files).and_then(|files| files.EvtDeviceFileCreate);
+        let parts = RequestParts { queue: with_device(self.handle, |parts| parts.default_queue), ..RequestParts::default() };
+        let request = Sent { handle: object(Kind::Request(parts), self.handle) };
+        let (handle, sent) = (file.wdf(), wdf_sys::WDFREQUEST(request.handle as *mut c_void));
+        // SAFETY: handles that the table understands.
+        unsafe { create.expect("registered")(self.wdf(), sent, handle) };
+        assert_eq!(request.outcome(), Some((NTSTATUS::SUCCESS, vec![])));
+        file
     }
+
+    /// The driver itself, or another one, sends an I/O control, which comes through no file.
+    pub(crate) fn send(&self, code: u32, input: &[u8], room: usize) -> Sent {
+        send(self.handle, 0, code, input, room)
+    }
+}
+
+/// A file that a program has open.
+#[derive(Clone, Copy)]
+pub(crate) struct File {
+    handle: usize,
+    device: usize,
+}
+
+impl File {
+    fn wdf(self) -> wdf_sys::WDFFILEOBJECT {
+        wdf_sys::WDFFILEOBJECT(self.handle as *mut c_void)
+    }
+
+    /// A program sends an I/O control.
+    pub(crate) fn send(self, code: u32, input: &[u8], room: usize) -> Sent {
+        send(self.device, self.handle, code, input, room)
+    }
+
+    /// The last handle goes: what waits in queues is cancelled by the framework, then the driver hears of it.
+    pub(crate) fn close(self) {
+        for queue in with_device(self.device, |parts| parts.queues.clone()) {
+            table::cancel_of_file(queue, self.handle);
+        }
+        let cleanup = with_device(self.device, |parts| parts.files).and_then(|files| files.EvtFileCleanup);
+        // SAFETY: a handle that the table understands.
+        unsafe { cleanup.expect("registered")(self.wdf()) };
+    }
+}
+
+fn send(device: usize, file: usize, code: u32, input: &[u8], room: usize) -> Sent {
+    let queue = with_device(device, |parts| parts.default_queue);
+    let parts = RequestParts { code, input: input.to_vec(), output: vec![0; room], queue, file, ..RequestParts::default() };
+    let sent = Sent { handle: object(Kind::Request(parts), device) };
+    table::present(queue, sent.handle);
+    sent
 }
 
 impl Sent {

@@ -53,13 +53,44 @@ fn left(queue: Number) {
 
 /// Cancels what waits to be presented.
 pub(super) fn cancel_waiting(queue: Number) {
-    let waiting = match &mut *at(queue).kind.lock().expect("no panic in here") {
-        Kind::Queue(config, waiting, _) if config.EvtIoDeviceControl.is_some() => core::mem::take(waiting),
-        _ => Default::default(),
-    };
-    for request in waiting {
+    if matches!(&*at(queue).kind.lock().expect("no panic in here"), Kind::Queue(config, ..) if config.EvtIoDeviceControl.is_none())
+    {
+        return;
+    }
+    cancel_which(queue, |_| true);
+}
+
+/// Cancels what a queue has of a file.
+pub(super) fn cancel_of_file(queue: Number, file: Number) {
+    cancel_which(queue, |request| with_request(request, |parts| parts.file == file));
+}
+
+fn cancel_which(queue: Number, which: impl Fn(Number) -> bool) {
+    let mut cancelled = Vec::new();
+    if let Kind::Queue(_, waiting, _) = &mut *at(queue).kind.lock().expect("no panic in here") {
+        cancelled.extend(waiting.iter().copied().filter(|request| which(*request)));
+        waiting.retain(|request| !cancelled.contains(request));
+    }
+    for request in cancelled {
         with_request(request, |parts| parts.completions.push((NTSTATUS::CANCELLED, 0)));
     }
+}
+
+/// Takes the first request that `which` picks out of a queue.
+fn retrieve(queue: Number, place: *mut usize, which: impl Fn(Number) -> bool) -> NTSTATUS {
+    gaps::gap();
+    let next = match &mut *at(queue).kind.lock().expect("no panic in here") {
+        Kind::Queue(_, waiting, _) => {
+            let at = waiting.iter().position(|request| which(*request));
+            at.and_then(|at| waiting.remove(at))
+        }
+        _ => None,
+    };
+    let Some(next) = next else { return NTSTATUS::NO_MORE_ENTRIES };
+    // SAFETY: the driver passes a place for the handle.
+    let status = unsafe { give(place, next) };
+    gaps::gap();
+    status
 }
 
 /// Runs a work item if it was enqueued.
@@ -186,7 +217,10 @@ functions! {
     }
     WdfDeviceInitSetRequestAttributes(_init: Number, _attributes: Number) {}
     WdfDeviceInitSetIoInCallerContextCallback(_init: Number, _callback: Number) {}
-    WdfDeviceInitSetFileObjectConfig(_init: Number, _config: Number, _attributes: Number) {}
+    WdfDeviceInitSetFileObjectConfig(init: Number, config: *const WDF_FILEOBJECT_CONFIG, _attributes: Number) {
+        with_device(init, |parts| parts.files = Some(read(config)));
+    }
+    WdfFileObjectGetDevice(file: Number) -> usize { relaxed(&at(file).device) }
     WdfDeviceCreate(init: *mut usize, attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut usize) -> NTSTATUS {
         if !scarcity::allocate() {
             return NTSTATUS::INSUFFICIENT_RESOURCES;
@@ -256,13 +290,17 @@ functions! {
         status
     }
     WdfIoQueueGetDevice(queue: Number) -> usize { relaxed(&at(queue).device) }
-    WdfIoQueueRetrieveNextRequest(queue: Number, place: *mut usize) -> NTSTATUS {
-        let next = match &mut *at(queue).kind.lock().expect("no panic in here") {
-            Kind::Queue(_, waiting, _) => waiting.pop_front(),
-            _ => None,
-        };
-        // SAFETY: the driver passes a place for the handle.
-        next.map_or(NTSTATUS::NO_MORE_ENTRIES, |request| unsafe { give(place, request) })
+    WdfIoQueueRetrieveNextRequest(queue: Number, place: *mut usize) -> NTSTATUS { retrieve(queue, place, |_| true) }
+    WdfIoQueueRetrieveRequestByFileObject(queue: Number, file: Number, place: *mut usize) -> NTSTATUS {
+        retrieve(queue, place, |request| with_request(request, |parts| parts.file == file))
+    }
+    WdfRequestRequeue(request: Number) -> NTSTATUS {
+        let queue = with_request(request, |parts| parts.queue);
+        if let Kind::Queue(_, waiting, _) = &mut *at(queue).kind.lock().expect("no panic in here") {
+            waiting.push_front(request);
+        }
+        gaps::gap();
+        NTSTATUS::SUCCESS
     }
     WdfWorkItemCreate(config: *const WDF_WORKITEM_CONFIG, attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut usize) -> NTSTATUS {
         let device = read(attributes).ParentObject.0 as usize;
@@ -320,7 +358,7 @@ functions! {
         left(from);
         NTSTATUS::SUCCESS
     }
-    WdfRequestGetFileObject(_request: Number) -> usize { 0 }
+    WdfRequestGetFileObject(request: Number) -> usize { with_request(request, |parts| parts.file) }
     WdfRequestGetIoQueue(request: Number) -> usize { with_request(request, |parts| parts.queue) }
     WdfRequestRetrieveInputBuffer(request: Number, least: usize, place: *mut *mut u8, length: *mut usize) -> NTSTATUS {
         buffer(with_request(request, |parts| &raw const parts.input), least, place, length)
@@ -329,13 +367,16 @@ functions! {
         buffer(with_request(request, |parts| &raw const parts.output), least, place, length)
     }
     WdfRequestMarkCancelableEx(request: Number, callback: PFN_WDF_REQUEST_CANCEL) -> NTSTATUS {
-        with_request(request, |parts| {
+        gaps::gap();
+        let status = with_request(request, |parts| {
             if parts.cancelled {
                 return NTSTATUS::CANCELLED;
             }
             parts.cancel = callback;
             NTSTATUS::SUCCESS
-        })
+        });
+        gaps::gap();
+        status
     }
     WdfRequestUnmarkCancelable(request: Number) -> NTSTATUS {
         let taken = with_request(request, |parts| parts.cancel.take());

@@ -14,7 +14,7 @@ use wdf_sys::wdf::functions::*;
 use wdf_sys::{FALSE, WDFMEMORY, WDFREQUEST};
 
 use crate::bytes::{Bytes, BytesMut};
-use crate::file::FileId;
+use crate::file::File;
 use crate::queue::{Queue, QueueEvents};
 use crate::{NTSTATUS, Result};
 use state::RequestState;
@@ -157,10 +157,11 @@ impl Request {
 
     /// The file object it came through, if any.
     #[must_use]
-    pub fn file(&self) -> Option<FileId> {
+    pub fn file(&self) -> Option<File<'_>> {
         // SAFETY: the driver owns the request.
         let file = unsafe { WdfRequestGetFileObject(self.handle) };
-        (!file.is_null()).then(|| FileId::of(file))
+        // SAFETY: a file object is there for as long as a request that came through it, which `self` keeps from being completed.
+        (!file.is_null()).then(|| unsafe { File::new(file) })
     }
 
     /// What the sender gave: the first buffer of an I/O control, the buffer of a write.

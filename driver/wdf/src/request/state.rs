@@ -4,11 +4,12 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use wdf_sys::{WDFMEMORY, WDFREQUEST};
+use zerocopy::FromZeros;
 
 use crate::context;
 
-/// Where a cancelable request is. See the transitions in [`Ownership`].
-#[derive(Debug, Default)]
+/// Where a cancelable request is. See the transitions in [`Ownership`]. It begins as the zeroes that the request was created with.
+#[derive(Debug, FromZeros)]
 pub(crate) struct RequestState {
     pub(crate) ownership: Ownership,
     /// What the driver wants to be given back when the request is cancelled.
@@ -26,7 +27,7 @@ impl RequestState {
     /// `request` is a valid handle for as long as the result is used.
     pub(crate) unsafe fn of<'a>(request: WDFREQUEST) -> Option<&'a Self> {
         // SAFETY: the caller's promise.
-        unsafe { context::slot::<Self>(request.object()) }?.get_or_default()
+        unsafe { context::slot::<Self>(request.object()) }?.get_or_zeroed()
     }
 
     pub(crate) fn set_locked_input(&self, memory: WDFMEMORY) {
@@ -54,7 +55,7 @@ impl RequestState {
 /// it. Or the driver takes it back first: `MARKED -> TAKING`, and asks the framework. When the framework says that a cancel is on its way,
 /// that callback has either looked in meanwhile (`TAKING -> GIVEN`: it went away, the driver owns it) or not yet (`TAKING -> LEFT`: the
 /// callback will own it). The framework is never asked about a request that somebody else may have completed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromZeros)]
 pub(crate) struct Ownership(AtomicU8);
 
 const IDLE: u8 = 0;

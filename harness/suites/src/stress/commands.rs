@@ -91,10 +91,6 @@ impl<P> Flight<P> {
 }
 
 /// Opens the device, does this and that, and ends everything in order or by closing the handle; again and again.
-///
-/// Handles are closed with commands under way only in runs that were asked to go on: once in some thousand times a command whose file is closed
-/// between its queue and the hardware is missed by EvtFileCleanup of relayflt.sys or relay.sys, and is held for ever. A mistake of theirs that is
-/// not mended yet, and that nobody's run should fail by chance for.
 fn work(worker: &mut Worker) -> TestResult {
     let control = Relay::open()?;
     let mut next_tag = u64::from(worker.number + 1) << 32;
@@ -118,7 +114,7 @@ fn work(worker: &mut Worker) -> TestResult {
                 _ => {}
             }
         }
-        if worker.choose(3) == 0 && worker.was_asked {
+        if worker.choose(3) == 0 {
             CANCELS.fetch_add(1, Ordering::AcqRel);
             let orphans: Vec<_> = flights.into_iter().map(|flight| flight.map(Pending::outlive_its_file)).collect();
             drop(relay);

@@ -47,8 +47,6 @@ struct Worker {
     give_up: Arc<AtomicBool>,
     /// What it does, counted, for the report of a failure.
     operation: u64,
-    /// Somebody said how long to go on.
-    was_asked: bool,
 }
 
 impl Worker {
@@ -73,11 +71,10 @@ const fn choices_of(seed: u64, number: u32) -> Random {
 fn at_once(bench: &mut Bench, bodies: Vec<fn(&mut Worker) -> TestResult>) -> TestResult {
     let (seed, span) = (bench.random(), bench.span(MOMENT));
     let (end, last, give_up) = (Deadline::after(span), Deadline::after(span + DEADLINE), Arc::new(AtomicBool::new(false)));
-    let was_asked = bench.was_asked_to_go_on();
     let mut threads = Vec::new();
     for (number, body) in (0..).zip(bodies) {
         let random = choices_of(seed, number);
-        let mut worker = Worker { number, random, end, last, give_up: give_up.clone(), operation: 0, was_asked };
+        let mut worker = Worker { number, random, end, last, give_up: give_up.clone(), operation: 0 };
         threads.push(Thread::spawn(move || {
             let outcome = body(&mut worker);
             if outcome.is_err() {
