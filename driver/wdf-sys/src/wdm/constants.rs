@@ -61,6 +61,7 @@ pub const IO_TYPE_FILE: i16 = 5;
 pub const IO_TYPE_IRP: i16 = 6;
 
 pub const IRP_NOCACHE: u32 = 0x0000_0001;
+pub const IRP_PAGING_IO: u32 = 0x0000_0002;
 pub const IRP_SYNCHRONOUS_API: u32 = 0x0000_0004;
 pub const IRP_BUFFERED_IO: u32 = 0x0000_0010;
 pub const IRP_DEALLOCATE_BUFFER: u32 = 0x0000_0020;

@@ -51,7 +51,7 @@ unsafe extern "win64" fn run(_dpc: *mut KDPC, context: *mut c_void, _first: *mut
     if let Some(callback) = dpc.config.EvtDpcFunc {
         serialized(dpc.serialization.as_ref(), || {
             // SAFETY: the driver's callback, at DISPATCH_LEVEL with its own object.
-            dpc.any().guarded(|| unsafe { callback(dpc.handle()) });
+            dpc.any().guarded(callback as usize, || unsafe { callback(dpc.handle()) });
         });
     }
 }

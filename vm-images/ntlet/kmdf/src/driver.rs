@@ -56,7 +56,7 @@ unsafe extern "win64" fn add_device(driver_object: *mut DRIVER_OBJECT, physical:
         Err(status) => return status,
     };
     // SAFETY: the driver's callback, at PASSIVE_LEVEL, with a WDFDEVICE_INIT that lives until it becomes a device.
-    let status = driver.any().guarded(|| unsafe { callback(driver.handle(), init.handle()) });
+    let status = driver.any().guarded(callback as usize, || unsafe { callback(driver.handle(), init.handle()) });
     globals.history.record(Event::DeviceAdd, init.any().raw() as usize, status.bits() as usize, 0);
     let device = init.take_device();
     // Deleted already when a device was made of it; a driver that made none may leave it to us.
@@ -78,7 +78,7 @@ unsafe extern "win64" fn unload(driver_object: *mut DRIVER_OBJECT) {
         && let Some(callback) = driver.config.EvtDriverUnload
     {
         // SAFETY: the driver's callback, at PASSIVE_LEVEL, when it has no device left.
-        driver.any().guarded(|| unsafe { callback(driver.handle()) });
+        driver.any().guarded(callback as usize, || unsafe { callback(driver.handle()) });
     }
 }
 

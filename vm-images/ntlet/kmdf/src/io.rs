@@ -15,7 +15,7 @@ use wdf_sys::wdm::{IRP, current_stack_location, skip_current_stack_location};
 use crate::device::Device;
 use crate::file;
 use crate::object::{AnyRef, Attributes, Ref, handles};
-use crate::queue::{Queue, power, present, pump};
+use crate::queue::{Queue, power, present, pump, reserve};
 use crate::request::{Request, complete, irp};
 use crate::sync::SpinLock;
 use crate::target::Target;
@@ -216,14 +216,19 @@ pub(crate) fn dispatch_to(
         return refuse(irp, NTSTATUS::INVALID_DEVICE_REQUEST);
     }
     let file = file::of_irp(device, irp);
-    let request = match Request::incoming(device, irp, &device.io.settings.request_attributes, file) {
-        Ok(request) => request,
-        Err(status) => return refuse(irp, status),
+    let made = Request::incoming(device, irp, &device.io.settings.request_attributes, file);
+    let request = match (made, queue.as_ref().filter(|queue| queue.reserve.is_set())) {
+        (made, Some(queue)) => match reserve::or_reserved(queue, made, irp) {
+            Some(request) => request,
+            None => return NTSTATUS::PENDING,
+        },
+        (Ok(request), None) => request,
+        (Err(status), None) => return refuse(irp, status),
     };
     match (callback, queue) {
         (Some(callback), _) => {
             // SAFETY: the driver's own callback, in the context of the caller, as its page says.
-            device.any().guarded(|| unsafe { callback(device.handle(), request.handle()) });
+            device.any().guarded(callback as usize, || unsafe { callback(device.handle(), request.handle()) });
         }
         (None, Some(queue)) => {
             if let Err(status) = enqueue(&request, &queue) {

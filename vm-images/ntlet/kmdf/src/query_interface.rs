@@ -66,7 +66,7 @@ pub(crate) fn answer(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     let mut status = NTSTATUS::SUCCESS;
     if let Some(callback) = callback {
         // SAFETY: the driver's callback, with the sender's pointers.
-        status = device.any().guarded(|| unsafe { callback(device.handle(), class, place, specific) });
+        status = device.any().guarded(callback as usize, || unsafe { callback(device.handle(), class, place, specific) });
         // NOT_SUPPORTED hands the query on, by the callback's page.
         if status == NTSTATUS::NOT_SUPPORTED {
             return pass_down(device, irp);

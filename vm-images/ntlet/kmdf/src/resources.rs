@@ -299,7 +299,7 @@ pub(crate) fn filter(device: &Ref<Device>, irp: *mut IRP, callbacks: &[PFN_WDF_D
     let mut status = NTSTATUS::SUCCESS;
     for callback in callbacks.iter().flatten() {
         // SAFETY: the driver's callback, with a list that lives through the call.
-        status = device.any().guarded(|| unsafe { callback(device.handle(), requirements.handle()) });
+        status = device.any().guarded(*callback as usize, || unsafe { callback(device.handle(), requirements.handle()) });
         if !status.is_success() {
             break;
         }

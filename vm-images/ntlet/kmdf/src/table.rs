@@ -45,6 +45,7 @@ const MODULES: &[&[(usize, *const ())]] = &[
     crate::query_interface::FUNCTIONS,
     crate::queue::changes::FUNCTIONS,
     crate::queue::functions::FUNCTIONS,
+    crate::queue::reserve::FUNCTIONS,
     crate::registry::FUNCTIONS,
     crate::request::buffers::FUNCTIONS,
     crate::request::complete::FUNCTIONS,
@@ -183,7 +184,6 @@ mod tests {
         ("companions in user mode", &["WdfDeviceRetrieveCompanionTarget", "WdfCompanionTarget"]),
         ("NDIS miniports", &["WdfDeviceMiniportCreate", "WdfDriverMiniportUnload"]),
         ("reserved for the system", &["WdfDriverRegisterTraceInfo", "WdfDriverErrorReportApiMissing"]),
-        ("requests that are made beforehand, for when memory has run out", &["WdfIoQueueAssignForwardProgressPolicy"]),
     ];
 
     #[test]

@@ -74,7 +74,7 @@ fn call_back(timer: &Ref<Timer>) {
         serialized(timer.serialization.as_ref(), || {
             timer.inside.store(current_thread(), Ordering::Release);
             // SAFETY: the driver's callback, with its own object.
-            timer.any().guarded(|| unsafe { callback(timer.handle()) });
+            timer.any().guarded(callback as usize, || unsafe { callback(timer.handle()) });
             timer.inside.store(0, Ordering::Release);
         });
     }

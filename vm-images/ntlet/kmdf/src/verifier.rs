@@ -78,7 +78,7 @@ pub(crate) enum BugCheck {
     RequiredParameterIsNull,
     /// 5: handle, expected kind.
     InvalidHandle(usize, Kind),
-    /// 6: sub-code, request or data.
+    /// 6: sub-code, and what it is about: the IRP that has no room, else the request or data.
     RequestFatalError(u32, usize),
     /// 7: object.
     ObjectError(usize),
@@ -92,8 +92,8 @@ pub(crate) enum BugCheck {
     PnpFatalError(usize, usize),
     /// 0xE: IRQL before, IRQL after.
     IrqlMismatch(u8, u8),
-    /// 0xF: before, after.
-    CriticalRegionMismatch(usize, usize),
+    /// 0xF: address of the callback.
+    CriticalRegionMismatch(usize),
 }
 
 impl BugCheck {
@@ -111,14 +111,14 @@ impl BugCheck {
             Self::InvalidLockOperation(object, which) => (0xb, object, which),
             Self::PnpFatalError(device, irp) => (0xc, device, irp),
             Self::IrqlMismatch(before, after) => (0xe, before as usize, after as usize),
-            Self::CriticalRegionMismatch(before, after) => (0xf, before, after),
+            Self::CriticalRegionMismatch(callback) => (0xf, callback, 0),
         }
     }
 }
 
 /// Calls the driver, and checks that it comes back at the IRQL it was called at and in no more and no fewer critical regions. `object` is
-/// whose callback it is, for the report.
-pub(crate) fn guarded<R>(globals: &Globals, object: usize, callback: impl FnOnce() -> R) -> R {
+/// whose callback it is, and `address` where the callback begins, for the report.
+pub(crate) fn guarded<R>(globals: &Globals, object: usize, address: usize, callback: impl FnOnce() -> R) -> R {
     if !globals.verifies() {
         return callback();
     }
@@ -126,7 +126,7 @@ pub(crate) fn guarded<R>(globals: &Globals, object: usize, callback: impl FnOnce
     let result = callback();
     let after = (irql(), critical_region());
     if before != after {
-        came_back_different(globals, object, before, after);
+        came_back_different(globals, (object, address), before, after);
     }
     result
 }
@@ -138,16 +138,21 @@ fn critical_region() -> bool {
 }
 
 #[cold]
-fn came_back_different(globals: &Globals, object: usize, before: (u8, bool), after: (u8, bool)) {
+fn came_back_different(globals: &Globals, (object, address): (usize, usize), before: (u8, bool), after: (u8, bool)) {
     if before.0 != after.0 {
-        crate::report!(globals, "a callback of {object:#x} was called at IRQL {} and came back at {}", before.0, after.0);
+        crate::report!(
+            globals,
+            "the callback {address:#x} of {object:#x} was called at IRQL {} and came back at {}",
+            before.0,
+            after.0
+        );
         bug_check(globals, BugCheck::IrqlMismatch(before.0, after.0));
     }
     crate::report!(
         globals,
-        "a callback of {object:#x} came back with a critical region entered and not left, or left and not entered"
+        "the callback {address:#x} of {object:#x} came back with a critical region entered and not left, or left and not entered"
     );
-    bug_check(globals, BugCheck::CriticalRegionMismatch(before.1.into(), after.1.into()));
+    bug_check(globals, BugCheck::CriticalRegionMismatch(address));
 }
 
 /// Reports a violation: rule, driver, what was wrong, and the history of the object (0 for none). Breaks into a debugger when the

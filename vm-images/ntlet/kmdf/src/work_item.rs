@@ -43,7 +43,7 @@ unsafe extern "win64" fn run(context: *mut c_void) {
     if let Some(callback) = item.config.EvtWorkItemFunc {
         serialized(item.serialization.as_ref(), || {
             // SAFETY: the driver's callback, at PASSIVE_LEVEL with its own object.
-            item.any().guarded(|| unsafe { callback(item.handle()) });
+            item.any().guarded(callback as usize, || unsafe { callback(item.handle()) });
         });
     }
     item.deferral.end();

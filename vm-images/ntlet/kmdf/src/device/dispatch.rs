@@ -45,7 +45,7 @@ unsafe extern "win64" fn dispatch_entry(wdm: *mut DEVICE_OBJECT, irp: *mut IRP) 
         && let Some(callback) = preprocess.callback
     {
         // SAFETY: the driver's callback, with an IRP that it owns from now on, as its page says.
-        return device.any().guarded(|| unsafe { callback(device.handle(), irp) });
+        return device.any().guarded(callback as usize, || unsafe { callback(device.handle(), irp) });
     }
     route(&device, irp, major)
 }
@@ -101,13 +101,13 @@ fn offer(device: &Ref<Device>, irp: *mut IRP, callback: PFN_WDFDEVICE_WDM_IRP_DI
         (major, (*location).MinorFunction, code)
     };
     // SAFETY: the driver's callback, which hands the IRP back to the framework or to a queue, as its page says.
-    device.any().guarded(|| unsafe { callback(device.handle(), major, minor, code, context, irp, null_mut()) })
+    device.any().guarded(callback as usize, || unsafe { callback(device.handle(), major, minor, code, context, irp, null_mut()) })
 }
 
 fn shutdown(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if let Some(callback) = device.settings.shutdown {
         // SAFETY: the driver's callback, as its page says.
-        device.any().guarded(|| unsafe { callback(device.handle()) });
+        device.any().guarded(callback as usize, || unsafe { callback(device.handle()) });
         return complete(irp, NTSTATUS::SUCCESS);
     }
     if device.is_control() { complete(irp, NTSTATUS::INVALID_DEVICE_REQUEST) } else { pass_down(device, irp) }

@@ -158,7 +158,7 @@ fn create(
 fn call_back(enabler: &Ref<Enabler>, callback: PFN_WDF_DMA_ENABLER_FILL, which: usize) -> Result<(), NTSTATUS> {
     let Some(callback) = callback else { return Ok(()) };
     // SAFETY: the driver's callback, at PASSIVE_LEVEL with its own object.
-    let status = enabler.any().guarded(|| unsafe { callback(enabler.handle()) });
+    let status = enabler.any().guarded(callback as usize, || unsafe { callback(enabler.handle()) });
     enabler.any().globals().history.record(Event::Callback, enabler.any().raw() as usize, which, status.bits() as usize);
     status.ok()
 }

@@ -19,7 +19,7 @@ use crate::history::Event;
 use crate::io;
 use crate::lock::{callback_lock_of, serialized};
 use crate::object::{AnyRef, Body, Kind, NOT_DELETABLE, Ref, handles};
-use crate::queue::pump;
+use crate::queue::{pump, reserve};
 use crate::request::{Request, complete};
 use crate::sync::SpinLock;
 
@@ -157,15 +157,15 @@ pub(crate) fn forget(file: &Ref<File>) {
     file.delete();
 }
 
-/// Runs a callback of the driver's about files: under the device's callback lock where the files' scope is the device, and callbacks run at
-/// PASSIVE_LEVEL, as those about files do in any case.
-fn call_back(device: &Ref<Device>, callback: impl FnOnce()) {
+/// Runs a callback of the driver's about files, which begins at `address`: under the device's callback lock where the files' scope is the
+/// device, and callbacks run at PASSIVE_LEVEL, as those about files do in any case.
+fn call_back(device: &Ref<Device>, address: usize, callback: impl FnOnce()) {
     let (level, scope) = device.io.settings().file_attributes.resolve(Some(device.any()));
     let synchronized = level == WDF_EXECUTION_LEVEL::WdfExecutionLevelPassive
         && scope == WDF_SYNCHRONIZATION_SCOPE::WdfSynchronizationScopeDevice;
     let lock = synchronized.then(|| callback_lock_of(device.any().clone())).flatten();
     // A driver that closes a file of its own device from a callback holds the lock already.
-    serialized(lock.as_ref().filter(|lock| !lock.is_held_by_me()), || device.any().guarded(callback));
+    serialized(lock.as_ref().filter(|lock| !lock.is_held_by_me()), || device.any().guarded(address, callback));
 }
 
 /// IRP_MJ_CREATE: to its queue, to EvtDeviceFileCreate, down the stack of a filter, or done.
@@ -199,7 +199,7 @@ pub(crate) fn create(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     } else if let Some(callback) = callback {
         let handle = file.map_or(WDFFILEOBJECT::NULL, |file| file.handle());
         // SAFETY: the driver's own callback, at the caller's PASSIVE_LEVEL, as its page says.
-        call_back(device, || unsafe { callback(device.handle(), request.handle(), handle) });
+        call_back(device, callback as usize, || unsafe { callback(device.handle(), request.handle(), handle) });
     }
     NTSTATUS::PENDING
 }
@@ -246,6 +246,7 @@ pub(crate) fn cleanup(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if !wdm.is_null() {
         device.io.for_each_queue(|queue| {
             queue.guarded.lock().state.cancel_all(wdm, false);
+            reserve::cancel_waiting(queue, wdm);
             pump::pump(queue);
         });
     }
@@ -253,7 +254,7 @@ pub(crate) fn cleanup(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
         && let Some(callback) = device.io.settings().file.and_then(|config| config.EvtFileCleanup)
     {
         // SAFETY: the driver's own callback, in the closing thread, as its page says.
-        call_back(device, || unsafe { callback(file.handle()) });
+        call_back(device, callback as usize, || unsafe { callback(file.handle()) });
     }
     done_with(device, irp)
 }
@@ -263,7 +264,7 @@ pub(crate) fn close(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if let Some(file) = of_irp(device, irp) {
         if let Some(callback) = device.io.settings().file.and_then(|config| config.EvtFileClose) {
             // SAFETY: the driver's own callback, as its page says.
-            call_back(device, || unsafe { callback(file.handle()) });
+            call_back(device, callback as usize, || unsafe { callback(file.handle()) });
         }
         forget(&file);
     }

@@ -85,7 +85,8 @@ unsafe extern "win64" fn switch_at_dirql(context: *mut c_void) -> BOOLEAN {
     let switch = unsafe { &mut *context.cast::<Switch>() };
     if let Some(callback) = switch.callback {
         // SAFETY: the driver's callback, at DIRQL and under its lock, with its own objects.
-        switch.status = switch.interrupt.any().guarded(|| unsafe { callback(switch.interrupt.handle(), switch.device) });
+        switch.status =
+            switch.interrupt.any().guarded(callback as usize, || unsafe { callback(switch.interrupt.handle(), switch.device) });
     }
     TRUE
 }

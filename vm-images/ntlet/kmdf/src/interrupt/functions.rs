@@ -188,7 +188,7 @@ ddi! {
             call.irql_at_most(PASSIVE_LEVEL);
             interrupt.acquire_passive(call.globals);
             // SAFETY: the driver's callback, under the interrupt's lock.
-            let result = interrupt.any().guarded(|| unsafe { callback(interrupt.handle(), context) });
+            let result = interrupt.any().guarded(callback as usize, || unsafe { callback(interrupt.handle(), context) });
             interrupt.release_passive(call.globals);
             return result;
         }
@@ -196,7 +196,7 @@ ddi! {
         // SAFETY: a connected interrupt, released below; the driver's callback runs at DIRQL under its lock.
         unsafe {
             let irql = KeAcquireInterruptSpinLock(kernel.as_ptr());
-            let result = interrupt.any().guarded(|| callback(interrupt.handle(), context));
+            let result = interrupt.any().guarded(callback as usize, || callback(interrupt.handle(), context));
             KeReleaseInterruptSpinLock(kernel.as_ptr(), irql);
             result
         }

@@ -131,7 +131,9 @@ unsafe extern "win64" fn service(_kernel: *mut KINTERRUPT, context: *mut c_void)
         Some(isr) => {
             let handle = handle_of(object);
             // SAFETY: the driver's ISR, at its DIRQL, holding its lock.
-            verifier::guarded(object.header.globals, handle.addr(), || unsafe { isr(WDFINTERRUPT(handle), message) })
+            verifier::guarded(object.header.globals, handle.addr(), isr as usize, || unsafe {
+                isr(WDFINTERRUPT(handle), message)
+            })
         }
         None => FALSE,
     }
@@ -199,7 +201,7 @@ unsafe extern "win64" fn deferred(_dpc: *mut KDPC, context: *mut c_void, what: *
     if let (Some(callback), Some(parent)) = (interrupt.config.EvtInterruptDpc, interrupt.any().parent()) {
         serialized(interrupt.serialization.as_ref(), || {
             // SAFETY: the driver's callback, at DISPATCH_LEVEL, with its own objects.
-            interrupt.any().guarded(|| unsafe { callback(interrupt.handle(), parent.handle()) });
+            interrupt.any().guarded(callback as usize, || unsafe { callback(interrupt.handle(), parent.handle()) });
         });
     }
 }
@@ -214,7 +216,7 @@ unsafe extern "win64" fn run_isr(context: *mut c_void) {
         let globals = interrupt.any().globals();
         interrupt.acquire_passive(globals);
         // SAFETY: the driver's ISR, at PASSIVE_LEVEL, holding its lock.
-        let _ = interrupt.any().guarded(|| unsafe { isr(interrupt.handle(), interrupt.message()) });
+        let _ = interrupt.any().guarded(isr as usize, || unsafe { isr(interrupt.handle(), interrupt.message()) });
         interrupt.release_passive(globals);
     }
     interrupt.isr_work.end();
@@ -227,7 +229,7 @@ unsafe extern "win64" fn run_work_item(context: *mut c_void) {
     if let (Some(callback), Some(parent)) = (interrupt.config.EvtInterruptWorkItem, interrupt.any().parent()) {
         serialized(interrupt.serialization.as_ref(), || {
             // SAFETY: the driver's callback, at PASSIVE_LEVEL, with its own objects.
-            interrupt.any().guarded(|| unsafe { callback(interrupt.handle(), parent.handle()) });
+            interrupt.any().guarded(callback as usize, || unsafe { callback(interrupt.handle(), parent.handle()) });
         });
     }
     interrupt.work.end();

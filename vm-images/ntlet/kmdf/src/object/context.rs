@@ -153,7 +153,7 @@ pub(crate) fn call_cleanup(object: &AnyRef) {
         // SAFETY: as in `each`.
         if let Some(cleanup) = unsafe { context.as_ref() }.cleanup {
             // SAFETY: a callback that the driver gave for this object, called as its page says.
-            object.guarded(|| unsafe { cleanup(object.handle()) });
+            object.guarded(cleanup as usize, || unsafe { cleanup(object.handle()) });
         }
     }
 }
@@ -164,7 +164,7 @@ pub(crate) fn call_destroy(object: &AnyRef) {
         // SAFETY: as in `each`.
         if let Some(destroy) = unsafe { context.as_ref() }.destroy {
             // SAFETY: a callback that the driver gave for this object, called as its page says.
-            object.guarded(|| unsafe { destroy(object.handle()) });
+            object.guarded(destroy as usize, || unsafe { destroy(object.handle()) });
         }
     }
 }

@@ -259,10 +259,10 @@ impl AnyRef {
         header
     }
 
-    /// Calls the driver on behalf of this object, and checks how it comes back.
+    /// Calls the driver on behalf of this object, and checks how it comes back. `address` is that of the driver's routine.
     #[inline]
-    pub(crate) fn guarded<R>(&self, callback: impl FnOnce() -> R) -> R {
-        crate::verifier::guarded(self.globals(), self.raw() as usize, callback)
+    pub(crate) fn guarded<R>(&self, address: usize, callback: impl FnOnce() -> R) -> R {
+        crate::verifier::guarded(self.globals(), self.raw() as usize, address, callback)
     }
 
     pub(crate) fn header(&self) -> &Header {

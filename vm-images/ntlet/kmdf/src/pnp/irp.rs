@@ -56,7 +56,7 @@ fn query_relations(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     let kind = unsafe { (*current_stack_location(irp)).Parameters.QueryDeviceRelations.Type };
     if let Some(callback) = device.settings.pnp.EvtDeviceRelationsQuery {
         // SAFETY: the driver's callback, with its own device.
-        device.any().guarded(|| unsafe { callback(device.handle(), kind) });
+        device.any().guarded(callback as usize, || unsafe { callback(device.handle(), kind) });
     }
     if kind == REMOVAL_RELATIONS
         && let Err(status) = relations::answer_removal(device, irp)
@@ -88,7 +88,7 @@ fn usage_notification(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     {
         let kind = wdf_sys::wdf::WDF_SPECIAL_FILE_TYPE(kind);
         // SAFETY: the driver's callback, with its own device.
-        device.any().guarded(|| unsafe { callback(device.handle(), kind, in_path) });
+        device.any().guarded(callback as usize, || unsafe { callback(device.handle(), kind, in_path) });
     }
     complete_keeping_information(irp, status)
 }
@@ -176,8 +176,11 @@ fn take_resources(device: &Ref<Device>, irp: *mut IRP) -> Result<(), NTSTATUS> {
     let raw = CmList::create(device, raw)?;
     let translated = CmList::create(device, translated)?;
     if let Some(callback) = device.settings.fdo.EvtDeviceRemoveAddedResources {
-        // SAFETY: the driver's callback, with lists that it may change before the device starts.
-        device.any().guarded(|| unsafe { callback(device.handle(), raw.handle(), translated.handle()) }).ok()?;
+        let status = device.any().guarded(callback as usize, || {
+            // SAFETY: the driver's callback, with lists that it may change before the device starts.
+            unsafe { callback(device.handle(), raw.handle(), translated.handle()) }
+        });
+        status.ok()?;
     }
     let old = device.pnp.resources.lock().replace((raw, translated));
     if let Some((raw, translated)) = old {
@@ -194,7 +197,7 @@ fn query_remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemoveAskDriver);
     if let Some(callback) = device.settings.pnp.EvtDeviceQueryRemove {
         // SAFETY: the driver's callback, with its own device.
-        let status = device.any().guarded(|| unsafe { callback(device.handle()) });
+        let status = device.any().guarded(callback as usize, || unsafe { callback(device.handle()) });
         if !status.is_success() {
             set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
             return complete(irp, status);
@@ -212,7 +215,7 @@ fn query_stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopAskDriver);
     if let Some(callback) = device.settings.pnp.EvtDeviceQueryStop {
         // SAFETY: the driver's callback, with its own device.
-        let status = device.any().guarded(|| unsafe { callback(device.handle()) });
+        let status = device.any().guarded(callback as usize, || unsafe { callback(device.handle()) });
         if !status.is_success() {
             set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
             return complete(irp, status);
@@ -250,7 +253,7 @@ fn surprise_removal(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     device.names.disable_interfaces();
     if let Some(callback) = device.settings.pnp.EvtDeviceSurpriseRemoval {
         // SAFETY: the driver's callback, with its own device.
-        device.any().guarded(|| unsafe { callback(device.handle()) });
+        device.any().guarded(callback as usize, || unsafe { callback(device.handle()) });
     }
     if was_started || device.pnp.is_in_d0() {
         set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpSurpriseRemoveIoStarted);

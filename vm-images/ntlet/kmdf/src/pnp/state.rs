@@ -46,7 +46,7 @@ pub(crate) fn set_policy(device: &Ref<Device>, new: WDF_DEVICE_POWER_POLICY_STAT
             data.Type = WDF_STATE_NOTIFICATION_TYPE::StateNotificationEnterState;
             data.Data.EnterState = WDF_DEVICE_POWER_POLICY_NOTIFICATION_DATA_Data_EnterState { CurrentState: old, NewState: new };
             // SAFETY: the driver's callback, with data that lives through the call.
-            device.any().guarded(|| unsafe { callback(device.handle(), &data) });
+            device.any().guarded(callback as usize, || unsafe { callback(device.handle(), &data) });
         }
     }
 }
@@ -69,7 +69,7 @@ fn tell_pnp(device: &Ref<Device>, state: WDF_DEVICE_PNP_STATE, kind: u32, other:
             _ => data.Data.PostProcessState = WDF_DEVICE_PNP_NOTIFICATION_DATA_Data_PostProcessState { CurrentState: state },
         }
         // SAFETY: the driver's callback, with data that lives through the call.
-        device.any().guarded(|| unsafe { callback(device.handle(), &data) });
+        device.any().guarded(callback as usize, || unsafe { callback(device.handle(), &data) });
     }
 }
 
@@ -93,6 +93,6 @@ fn tell_power(device: &Ref<Device>, state: WDF_DEVICE_POWER_STATE, kind: u32, ot
             _ => data.Data.PostProcessState = WDF_DEVICE_POWER_NOTIFICATION_DATA_Data_PostProcessState { CurrentState: state },
         }
         // SAFETY: the driver's callback, with data that lives through the call.
-        device.any().guarded(|| unsafe { callback(device.handle(), &data) });
+        device.any().guarded(callback as usize, || unsafe { callback(device.handle(), &data) });
     }
 }

@@ -33,7 +33,7 @@ impl Steps for Run<'_> {
             Step::D0Entry => {
                 set_power(device, WDF_DEVICE_POWER_STATE::WdfDevStatePowerD0Starting);
                 // SAFETY: the driver's callback, at PASSIVE_LEVEL with its own device.
-                call(device, step, callbacks.EvtDeviceD0Entry.map(|f| move || unsafe { f(handle, other_state) }))
+                call(device, step, callbacks.EvtDeviceD0Entry.map(|f| (f as usize, move || unsafe { f(handle, other_state) })))
             }
             Step::EnableInterrupts => {
                 set_power(device, WDF_DEVICE_POWER_STATE::WdfDevStatePowerD0StartingConnectInterrupt);
@@ -42,7 +42,7 @@ impl Steps for Run<'_> {
             Step::PostInterruptsEnabled => {
                 let callback = callbacks.EvtDeviceD0EntryPostInterruptsEnabled;
                 // SAFETY: as above.
-                call(device, step, callback.map(|f| move || unsafe { f(handle, other_state) }))
+                call(device, step, callback.map(|f| (f as usize, move || unsafe { f(handle, other_state) })))
             }
             Step::StartDma => {
                 set_power(device, WDF_DEVICE_POWER_STATE::WdfDevStatePowerD0StartingDmaEnable);
@@ -61,7 +61,7 @@ impl Steps for Run<'_> {
             }
             Step::SuspendSelfManagedIo => {
                 // SAFETY: as above.
-                call(device, step, callbacks.EvtDeviceSelfManagedIoSuspend.map(|f| move || unsafe { f(handle) }))
+                call(device, step, callbacks.EvtDeviceSelfManagedIoSuspend.map(|f| (f as usize, move || unsafe { f(handle) })))
             }
             Step::StopQueues => {
                 device.pnp.set_in_d0(false);
@@ -74,12 +74,12 @@ impl Steps for Run<'_> {
             Step::PreInterruptsDisabled => {
                 let callback = callbacks.EvtDeviceD0ExitPreInterruptsDisabled;
                 // SAFETY: as above.
-                call(device, step, callback.map(|f| move || unsafe { f(handle, other_state) }))
+                call(device, step, callback.map(|f| (f as usize, move || unsafe { f(handle, other_state) })))
             }
             Step::DisableInterrupts => interrupt::disable_all(device),
             Step::D0Exit => {
                 // SAFETY: as above.
-                call(device, step, callbacks.EvtDeviceD0Exit.map(|f| move || unsafe { f(handle, other_state) }))
+                call(device, step, callbacks.EvtDeviceD0Exit.map(|f| (f as usize, move || unsafe { f(handle, other_state) })))
             }
         }
     }
@@ -95,7 +95,7 @@ impl Run<'_> {
         let callback = device.settings.pnp.EvtDevicePrepareHardware;
         let (handle, raw, translated) = (device.handle(), raw.handle(), translated.handle());
         // SAFETY: the driver's callback, at PASSIVE_LEVEL, with resource lists that live as long as the device is started.
-        let call_it = callback.map(|f| move || unsafe { f(handle, raw, translated) });
+        let call_it = callback.map(|f| (f as usize, move || unsafe { f(handle, raw, translated) }));
         let outcome = call(device, Step::PrepareHardware, call_it);
         device.pnp.preparing.store(false, core::sync::atomic::Ordering::Release);
         outcome
@@ -110,7 +110,7 @@ impl Run<'_> {
         let list = translated.as_ref().map_or(Handle::from_raw(core::ptr::null_mut()), Ref::handle);
         let handle = device.handle();
         // SAFETY: the driver's callback, with the list that it was started with.
-        let call_it = device.settings.pnp.EvtDeviceReleaseHardware.map(|f| move || unsafe { f(handle, list) });
+        let call_it = device.settings.pnp.EvtDeviceReleaseHardware.map(|f| (f as usize, move || unsafe { f(handle, list) }));
         let outcome = call(device, Step::ReleaseHardware, call_it);
         interrupt::release_resources(device);
         outcome
@@ -124,17 +124,17 @@ impl Run<'_> {
         self.progress.flushed = false;
         let callback = if first { callbacks.EvtDeviceSelfManagedIoInit } else { callbacks.EvtDeviceSelfManagedIoRestart };
         // SAFETY: the driver's callback, at PASSIVE_LEVEL with its own device.
-        call(device, Step::StartSelfManagedIo, callback.map(|f| move || unsafe { f(handle) }))?;
+        call(device, Step::StartSelfManagedIo, callback.map(|f| (f as usize, move || unsafe { f(handle) })))?;
         set_power(device, WDF_DEVICE_POWER_STATE::WdfDevStatePowerD0);
         Ok(())
     }
 }
 
-/// Calls a callback if there is one, notes its result, and checks what it left behind.
-fn call(device: &Ref<Device>, step: Step, callback: Option<impl FnOnce() -> NTSTATUS>) -> Result<(), NTSTATUS> {
-    let Some(callback) = callback else { return Ok(()) };
+/// Calls a callback, given with its address, if there is one, notes its result, and checks what it left behind.
+fn call(device: &Ref<Device>, step: Step, callback: Option<(usize, impl FnOnce() -> NTSTATUS)>) -> Result<(), NTSTATUS> {
+    let Some((address, callback)) = callback else { return Ok(()) };
     let globals = device.any().globals();
-    let status = device.any().guarded(callback);
+    let status = device.any().guarded(address, callback);
     globals.history.record(Event::Callback, device.any().raw() as usize, step as usize, status.bits() as usize);
     if status == NTSTATUS::PENDING || status == NTSTATUS::NOT_SUPPORTED {
         if globals.verifies() {

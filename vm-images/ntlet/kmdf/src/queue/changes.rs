@@ -8,7 +8,7 @@ use wdf_sys::{NTSTATUS, WDFQUEUE};
 
 use super::pump::pump;
 use super::state::{Change, Kind, Notify};
-use super::{Queue, power};
+use super::{Queue, power, reserve};
 use crate::call::{Call, ddi};
 use crate::history::Event as LogEvent;
 use crate::object::Ref;
@@ -124,6 +124,9 @@ fn begin(call: &Call, queue: &Ref<Queue>, change: Change, notify: Option<Notify>
         fatal(call, queue, NTSTATUS::INVALID_DEVICE_REQUEST);
     }
     call.globals.history.record(LogEvent::QueueState, number, 0, change as usize);
+    if matches!(change, Change::Purge | Change::StopAndPurge) {
+        reserve::cancel_waiting(queue, core::ptr::null_mut());
+    }
     pump(queue);
 }
 

@@ -8,6 +8,7 @@
 //! - [`pump`]: takes the steps that the state asks for.
 //! - [`present`]: which of the driver's callbacks a request goes to.
 //! - [`functions`], [`changes`]: the DDI. [`power`]: what PnP and power call.
+//! - [`reserve`]: requests made beforehand, for when memory has run out.
 
 pub(crate) mod changes;
 pub(crate) mod entry;
@@ -16,6 +17,7 @@ pub(crate) mod list;
 pub(crate) mod power;
 pub(crate) mod present;
 pub(crate) mod pump;
+pub(crate) mod reserve;
 pub(crate) mod state;
 
 use core::cell::UnsafeCell;
@@ -47,6 +49,7 @@ pub(crate) struct Queue {
     /// Runs the pump at PASSIVE_LEVEL.
     work: UnsafeCell<WORK_QUEUE_ITEM>,
     work_queued: AtomicBool,
+    pub(crate) reserve: reserve::Reserve,
     /// Handle of the next queue of the device, 0 for none.
     pub(crate) next: AtomicUsize,
 }
@@ -73,6 +76,7 @@ impl Body for Queue {
             let mut guarded = this.guarded.lock();
             let _ = guarded.state.begin(state::Change::Purge, None);
         }
+        reserve::cancel_waiting(this, core::ptr::null_mut());
         pump::pump(this);
     }
 
@@ -91,6 +95,7 @@ impl Queue {
             own_lock: CallbackLock::uninitialized(),
             work: UnsafeCell::new(WORK_QUEUE_ITEM::zeroed()),
             work_queued: AtomicBool::new(false),
+            reserve: reserve::Reserve::new(),
             next: AtomicUsize::new(0),
         }
     }

@@ -7,6 +7,7 @@ use wdf_sys::wdm::constants::NOTIFICATION_EVENT;
 
 use super::Queue;
 use super::pump::pump;
+use super::reserve;
 use super::state::{Change, Notify};
 use crate::device::Device;
 use crate::object::Ref;
@@ -68,6 +69,7 @@ fn stop_one(queue: &Ref<Queue>, flags: u32) {
 pub(crate) fn begin_purge(device: &Ref<Device>) {
     device.io.for_each_queue(|queue| {
         let _ = queue.guarded.lock().state.begin(Change::Purge, None);
+        reserve::cancel_waiting(queue, core::ptr::null_mut());
         pump(queue);
         // A device that goes while it sleeps: what the driver keeps over the sleep has to end.
         if queue.guarded.lock().state.must_tell_of_removal() {

@@ -13,9 +13,9 @@ use crate::object::Ref;
 use crate::request::{Request, complete, ownership};
 use crate::verifier;
 
-/// Calls the driver, and checks how it comes back.
-pub(crate) fn guarded_call(queue: &Ref<Queue>, callback: impl FnOnce()) {
-    verifier::guarded(queue.any().globals(), Queue::number(queue), callback);
+/// Calls the driver's routine at `address`, and checks how it comes back.
+pub(crate) fn guarded_call(queue: &Ref<Queue>, address: usize, callback: impl FnOnce()) {
+    verifier::guarded(queue.any().globals(), Queue::number(queue), address, callback);
 }
 
 /// Whether a queue has a handler for a major function.
@@ -39,51 +39,35 @@ pub(crate) fn present(queue: &Ref<Queue>, request: &Ref<Request>, stack: &IO_STA
         Queue::number(queue),
         handler as usize,
     );
-    let mut handled = false;
-    guarded_call(queue, || handled = call_handler(queue, request, stack));
-    if !handled {
+    if !call_handler(queue, request, stack) {
         complete::by_framework_from_queue(request, NTSTATUS::INVALID_DEVICE_REQUEST);
     }
 }
 
 fn call_handler(queue: &Ref<Queue>, request: &Ref<Request>, stack: &IO_STACK_LOCATION) -> bool {
     let (config, q, r) = (&queue.config, queue.handle(), request.handle());
+    let control = match stack.MajorFunction {
+        IRP_MJ_DEVICE_CONTROL => config.EvtIoDeviceControl,
+        IRP_MJ_INTERNAL_DEVICE_CONTROL => config.EvtIoInternalDeviceControl,
+        _ => None,
+    };
     // SAFETY: the driver's own callbacks, with the arguments of their pages; the members of `Parameters` are those of the major function.
     unsafe {
-        match stack.MajorFunction {
-            IRP_MJ_READ => {
-                if let Some(read) = config.EvtIoRead {
-                    read(q, r, stack.Parameters.Read.Length as usize);
-                    return true;
-                }
-            }
-            IRP_MJ_WRITE => {
-                if let Some(write) = config.EvtIoWrite {
-                    write(q, r, stack.Parameters.Write.Length as usize);
-                    return true;
-                }
-            }
-            IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL => {
-                let control = stack.Parameters.DeviceIoControl;
-                let (output, input) = (control.OutputBufferLength as usize, control.InputBufferLength as usize);
-                let callback = if stack.MajorFunction == IRP_MJ_DEVICE_CONTROL {
-                    config.EvtIoDeviceControl
-                } else {
-                    config.EvtIoInternalDeviceControl
-                };
-                if let Some(callback) = callback {
-                    callback(q, r, output, input, control.IoControlCode);
-                    return true;
-                }
-            }
-            _ => {}
-        }
-        if let Some(default) = config.EvtIoDefault {
-            default(q, r);
-            return true;
+        if let (IRP_MJ_READ, Some(read)) = (stack.MajorFunction, config.EvtIoRead) {
+            guarded_call(queue, read as usize, || read(q, r, stack.Parameters.Read.Length as usize));
+        } else if let (IRP_MJ_WRITE, Some(write)) = (stack.MajorFunction, config.EvtIoWrite) {
+            guarded_call(queue, write as usize, || write(q, r, stack.Parameters.Write.Length as usize));
+        } else if let Some(handle) = control {
+            let control = stack.Parameters.DeviceIoControl;
+            let (output, input) = (control.OutputBufferLength as usize, control.InputBufferLength as usize);
+            guarded_call(queue, handle as usize, || handle(q, r, output, input, control.IoControlCode));
+        } else if let Some(default) = config.EvtIoDefault {
+            guarded_call(queue, default as usize, || default(q, r));
+        } else {
+            return false;
         }
     }
-    false
+    true
 }
 
 /// `EvtRequestCancel`. The reference that the mark held goes with it.
@@ -91,7 +75,7 @@ pub(crate) fn cancel(queue: &Ref<Queue>, request: &Ref<Request>) {
     request.cancel_called.store(true, Ordering::Release);
     if let Some(callback) = request.cancel_callback() {
         // SAFETY: the driver's own callback, called as its page says.
-        guarded_call(queue, || unsafe { callback(request.handle()) });
+        guarded_call(queue, callback as usize, || unsafe { callback(request.handle()) });
     }
     ownership::drop_mark(request);
 }
@@ -100,7 +84,7 @@ pub(crate) fn cancel(queue: &Ref<Queue>, request: &Ref<Request>) {
 pub(crate) fn cancelled_on_queue(queue: &Ref<Queue>, request: &Ref<Request>) {
     if let Some(callback) = queue.config.EvtIoCanceledOnQueue {
         // SAFETY: the driver's own callback, called as its page says.
-        guarded_call(queue, || unsafe { callback(queue.handle(), request.handle()) });
+        guarded_call(queue, callback as usize, || unsafe { callback(queue.handle(), request.handle()) });
     }
 }
 
@@ -108,7 +92,7 @@ pub(crate) fn cancelled_on_queue(queue: &Ref<Queue>, request: &Ref<Request>) {
 pub(crate) fn stop(queue: &Ref<Queue>, request: &Ref<Request>, flags: u32) {
     if let Some(callback) = queue.config.EvtIoStop {
         // SAFETY: the driver's own callback, called as its page says.
-        guarded_call(queue, || unsafe { callback(queue.handle(), request.handle(), flags) });
+        guarded_call(queue, callback as usize, || unsafe { callback(queue.handle(), request.handle(), flags) });
     }
 }
 
@@ -116,6 +100,6 @@ pub(crate) fn stop(queue: &Ref<Queue>, request: &Ref<Request>, flags: u32) {
 pub(crate) fn resume(queue: &Ref<Queue>, request: &Ref<Request>) {
     if let Some(callback) = queue.config.EvtIoResume {
         // SAFETY: the driver's own callback, called as its page says.
-        guarded_call(queue, || unsafe { callback(queue.handle(), request.handle()) });
+        guarded_call(queue, callback as usize, || unsafe { callback(queue.handle(), request.handle()) });
     }
 }

@@ -261,7 +261,7 @@ fn tell(queue: &Ref<Queue>, notify: Notify) {
         unsafe { KeSetEvent(notify.event, 0, wdf_sys::FALSE) };
     }
     if let Some(callback) = notify.callback {
-        present::guarded_call(queue, || {
+        present::guarded_call(queue, callback as usize, || {
             // SAFETY: the driver's callback, called as its page says.
             unsafe { callback(queue.handle(), notify.context) }
         });

@@ -17,7 +17,7 @@ use wdf_sys::{NTSTATUS, WDFREQUEST};
 use super::{Origin, Request, irp, ownership};
 use crate::call::{Call, ddi};
 use crate::history::Event;
-use crate::object::{NOT_DELETABLE, Ref};
+use crate::object::Ref;
 use crate::queue::entry::{Cancel, Place};
 use crate::queue::pump::pump;
 use crate::queue::state::Unmarked;
@@ -221,7 +221,7 @@ fn check_memories(call: &Call, request: &Ref<Request>) {
 fn finish(request: &Ref<Request>, status: NTSTATUS, information: usize, boost: i8, counted: Counted) {
     let handle = request.any().header().handle;
     request.any().globals().history.record(Event::RequestCompleted, handle, status.bits() as usize, information);
-    let unopened = request.file.clone().filter(|_| status.is_error() && is_create(request));
+    let unopened = request.file().filter(|_| status.is_error() && is_create(request));
     let irp = detach_irp(request);
     // SAFETY: the request was taken out of everybody's hands, so the IRP is ours alone; no lock is held.
     unsafe {
@@ -235,8 +235,7 @@ fn finish(request: &Ref<Request>, status: NTSTATUS, information: usize, boost: i
     {
         queue.guarded.lock().state.left();
     }
-    request.any().clear_flags(NOT_DELETABLE);
-    request.delete();
+    Request::gone(request);
     if let Some(file) = unopened {
         crate::file::forget(&file);
     }
@@ -302,7 +301,6 @@ pub(crate) fn release_irp(request: &Ref<Request>, counted: bool) -> (*mut wdf_sy
     {
         queue.guarded.lock().state.left();
     }
-    request.any().clear_flags(NOT_DELETABLE);
-    request.delete();
+    Request::gone(request);
     (irp, queue)
 }

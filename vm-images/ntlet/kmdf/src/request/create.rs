@@ -221,9 +221,5 @@ fn forget_format(request: &Ref<Request>, irp: *mut IRP) {
     // SAFETY: the driver owns the request, which is not sent, and has given it to this call.
     let side = unsafe { request.send_side() };
     side.give_back(irp);
-    side.release_memories();
-    side.formatted = false;
-    side.routine = None;
-    side.routine_context = null_mut();
-    side.params.Type = WDF_REQUEST_TYPE::WdfRequestTypeNoFormat;
+    side.forget();
 }

@@ -21,7 +21,7 @@ ddi! {
 
     fn WdfRequestGetFileObject(call, request: WDFREQUEST) -> WDFFILEOBJECT {
         let request = call.object::<Request>(request);
-        request.file.as_ref().map_or(WDFFILEOBJECT::NULL, |file| file.handle())
+        request.file().map_or(WDFFILEOBJECT::NULL, |file| file.handle())
     }
 
     fn WdfRequestGetIoQueue(call, request: WDFREQUEST) -> WDFQUEUE {
@@ -58,7 +58,7 @@ ddi! {
     }
 
     fn WdfRequestIsReserved(call, request: WDFREQUEST) -> BOOLEAN {
-        call.object::<Request>(request).reserved.into()
+        call.object::<Request>(request).is_reserved().into()
     }
 }
 

@@ -35,9 +35,9 @@ use crate::device::Device;
 use crate::file::File;
 use crate::history::Event;
 use crate::object::{Attributes, Body, Kind, NOT_DELETABLE, Ref};
-use crate::queue::Queue;
 use crate::queue::entry::{Entry, Place};
 use crate::queue::state::State;
+use crate::queue::{Queue, reserve};
 use crate::sync::SpinLock;
 use crate::target::state::Errand;
 use crate::verifier::{self, Rule};
@@ -63,12 +63,12 @@ pub(crate) struct Request {
     pub(crate) frees_irp: AtomicBool,
     /// Our stack location in an IRP that came to us; null in others.
     stack: AtomicPtr<IO_STACK_LOCATION>,
-    /// The WDFFILEOBJECT an incoming request came through, if the device has such.
-    pub(crate) file: Option<Ref<File>>,
+    /// The WDFFILEOBJECT an incoming request came through, if the device has such. Constant until the request is completed.
+    file: UnsafeCell<Option<Ref<File>>>,
     /// It has been completed; nothing but references keeps it.
     pub(crate) completed: AtomicBool,
-    /// It was taken from the queue's reserve.
-    pub(crate) reserved: bool,
+    /// Number of the queue whose reserve it belongs to, 0 for none.
+    home: usize,
     entry: UnsafeCell<Entry>,
     /// Number of the queue it is in, 0 for none.
     queue: AtomicUsize,
@@ -135,9 +135,9 @@ impl Request {
             irp: AtomicPtr::new(irp),
             frees_irp: AtomicBool::new(origin == Origin::Created),
             stack: AtomicPtr::new(null_mut()),
-            file,
+            file: UnsafeCell::new(file),
             completed: AtomicBool::new(false),
-            reserved: false,
+            home: 0,
             entry: UnsafeCell::new(Entry::new(irp, null_mut())),
             queue: AtomicUsize::new(0),
             kept_queue: UnsafeCell::new(None),
@@ -173,20 +173,112 @@ impl Request {
     ) -> Result<Ref<Self>, NTSTATUS> {
         let globals = device.any().globals();
         let body = Self::new(Origin::Incoming, irp, file);
-        // SAFETY: the I/O manager has handed this IRP to the device, so it has a current stack location of ours.
-        let stack = unsafe { current_stack_location(irp) };
-        body.stack.store(stack, Ordering::Relaxed);
         let request = crate::object::create(globals, attributes, Some(device.any()), body)?;
         request.any().set_flags(NOT_DELETABLE);
         Self::initialize(&request);
-        // SAFETY: as above; nobody else knows the request yet.
-        unsafe {
-            (*request.entry.get()).file = (*stack).FileObject;
-            mark_irp_pending(irp);
-            let major = (*stack).MajorFunction;
-            globals.history.record(Event::RequestArrived, request.any().header().handle, irp.addr(), major as usize);
-        }
+        // SAFETY: the I/O manager has handed this IRP to the device; nobody else knows the request yet.
+        unsafe { Self::arrive(&request, irp) };
         Ok(request)
+    }
+
+    /// The request's IRP has come. It is marked pending.
+    ///
+    /// # Safety
+    /// The IRP was handed to a device of the driver's, so it has a current stack location of ours; the request is nobody's yet.
+    unsafe fn arrive(this: &Ref<Self>, irp: *mut IRP) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let stack = current_stack_location(irp);
+            this.stack.store(stack, Ordering::Release);
+            (*this.entry.get()).file = (*stack).FileObject;
+            mark_irp_pending(irp);
+            let major = usize::from((*stack).MajorFunction);
+            this.any().globals().history.record(Event::RequestArrived, this.any().header().handle, irp.addr(), major);
+        }
+    }
+
+    /// The WDFFILEOBJECT an incoming request came through, if the device has such.
+    pub(crate) fn file(&self) -> Option<Ref<File>> {
+        // SAFETY: changed only while the request is nobody's.
+        unsafe { (*self.file.get()).clone() }
+    }
+
+    // The reserve.
+
+    /// A request that a queue keeps in reserve. It counts as completed until it is taken from there.
+    ///
+    /// # Errors
+    /// Those of [`crate::object::create`].
+    pub(crate) fn in_reserve(queue: &Ref<Queue>) -> Result<Ref<Self>, NTSTATUS> {
+        let attributes = &queue.device.io.settings().request_attributes;
+        let mut body = Self::new(Origin::Incoming, null_mut(), None);
+        body.home = Queue::number(queue);
+        body.completed = AtomicBool::new(true);
+        let request = crate::object::create(queue.any().globals(), attributes, Some(queue.any()), body)?;
+        request.any().set_flags(NOT_DELETABLE);
+        Self::initialize(&request);
+        Ok(request)
+    }
+
+    /// Whether it belongs to the reserve of a queue.
+    pub(crate) const fn is_reserved(&self) -> bool {
+        self.home != 0
+    }
+
+    /// The queue whose reserve it belongs to.
+    pub(crate) fn home(&self) -> Option<Ref<Queue>> {
+        Queue::of_handle(self.home)
+    }
+
+    /// The request's part in lists.
+    pub(crate) fn entry(&self) -> *mut Entry {
+        self.entry.get()
+    }
+
+    /// A request of the reserve becomes the one for an IRP that has come.
+    ///
+    /// # Safety
+    /// The request is nobody's; the IRP was handed to the device of its queue.
+    pub(crate) unsafe fn take_from_reserve(this: &Ref<Self>, irp: *mut IRP, file: Option<Ref<File>>) {
+        // SAFETY: the caller's promise; the old entry is in no list any more.
+        unsafe {
+            *this.file.get() = file;
+            (*this.entry.get()) = Entry::new(irp, null_mut());
+            (*this.entry.get()).request = this.as_context();
+            this.set_irp(irp);
+            Self::arrive(this, irp);
+        }
+        this.completed.store(false, Ordering::Release);
+    }
+
+    /// A request of the reserve that has been completed becomes as new, but for its contexts.
+    ///
+    /// # Safety
+    /// The request is nobody's: completed, in no queue and not sent.
+    pub(crate) unsafe fn clear(this: &Ref<Self>) {
+        this.stack.store(null_mut(), Ordering::Release);
+        this.set_cancel_callback(None);
+        this.cancel_called.store(false, Ordering::Release);
+        this.status.store(0, Ordering::Relaxed);
+        let _ = this.sent.lock().reuse();
+        // SAFETY: the caller's promise.
+        unsafe {
+            this.send_side().forget();
+            *this.file.get() = None;
+            *this.entry.get() = Entry::new(null_mut(), null_mut());
+            (*this.entry.get()).request = this.as_context();
+        }
+    }
+
+    /// The request has been completed, or its IRP gone elsewhere: back to the reserve it came from, or for ever.
+    pub(crate) fn gone(this: &Ref<Self>) {
+        if this.is_reserved() { reserve::give_back(this) } else { Self::delete(this) }
+    }
+
+    /// Deletes a request that the driver could not delete.
+    pub(crate) fn delete(this: &Ref<Self>) {
+        this.any().clear_flags(NOT_DELETABLE);
+        this.delete();
     }
 
     /// The IRP; null once an incoming request has been completed, or before a created one has got any.

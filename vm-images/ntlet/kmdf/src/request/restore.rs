@@ -198,6 +198,15 @@ impl SendSide {
         self.memories = [const { None }; MEMORIES];
     }
 
+    /// Format, parameters and completion routine of the last send go.
+    pub(crate) fn forget(&mut self) {
+        self.release_memories();
+        self.formatted = false;
+        self.routine = None;
+        self.routine_context = null_mut();
+        self.params.Type = WDF_REQUEST_TYPE::WdfRequestTypeNoFormat;
+    }
+
     /// Lets go of everything.
     pub(crate) fn release_all(&mut self, irp: *mut IRP) {
         self.give_back(irp);

@@ -237,7 +237,10 @@ fn check_formatted(call: &Call, request: &Ref<Request>, target: &Ref<Target>) ->
         verifier::bug_check(call.globals, BugCheck::RequestFatalError(WDF_REQUEST_FATAL_ERROR_NULL_IRP, handle));
     }
     if !enough {
-        verifier::bug_check(call.globals, BugCheck::RequestFatalError(WDF_REQUEST_FATAL_ERROR_NO_MORE_STACK_LOCATIONS, handle));
+        verifier::bug_check(
+            call.globals,
+            BugCheck::RequestFatalError(WDF_REQUEST_FATAL_ERROR_NO_MORE_STACK_LOCATIONS, irp.addr()),
+        );
     }
     Ok(())
 }
@@ -352,7 +355,7 @@ fn send_and_forget(call: &Call, request: &Ref<Request>, target: &Ref<Target>) ->
         target.any().header().handle,
         WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET as usize,
     );
-    let opening = request.file.clone().filter(|_| complete::is_create(request));
+    let opening = request.file().filter(|_| complete::is_create(request));
     let (irp, queue) = complete::release_irp(request, counted.is_some());
     match opening {
         // The file object goes if the create fails below.
@@ -447,7 +450,7 @@ fn finish(request: &Ref<Request>, timed_out: bool) {
     // SAFETY: the errand was entered in this target, if anywhere.
     let counted = target.as_ref().is_some_and(|target| unsafe { target.guarded.lock().state.leave(request.errand.get()) });
     if let (true, Some(routine), Some(target)) = (event.is_null(), routine, &target) {
-        request.any().guarded(|| {
+        request.any().guarded(routine as usize, || {
             // SAFETY: the driver's own routine, called as its page says. The parameters are a copy, since the routine may reuse the request
             // and send it again.
             unsafe { routine(request.handle(), target.handle(), &raw mut params, context) }

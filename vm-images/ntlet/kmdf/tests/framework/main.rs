@@ -22,6 +22,7 @@ mod power;
 mod queues;
 mod relations;
 mod request;
+mod reserve;
 mod rig;
 mod scarcity;
 mod sending;

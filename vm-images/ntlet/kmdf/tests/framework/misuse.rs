@@ -333,7 +333,8 @@ fn a_callback_that_leaves_its_thread_other_than_it_was_stops_the_machine() {
         ddi!(wdf_sys::wdm::functions::KeEnterCriticalRegion());
     }
     let parameters = bug_check(add, |_| run_work_item(Some(enters)));
-    assert_eq!(parameters[..3], [CRITICAL_REGION_MISMATCH, 0, 1]);
+    let callback: unsafe extern "win64" fn(WDFWORKITEM) = enters;
+    assert_eq!(parameters[..3], [CRITICAL_REGION_MISMATCH, callback as usize as u64, 0]);
 }
 
 #[test]

@@ -73,12 +73,28 @@ pub(crate) struct Sent {
 impl Sent {
     /// Sends any request. `buffer` becomes its system buffer.
     pub(crate) fn send(rig: &Rig<'_>, buffer: Vec<u8>, is_cancelled: bool, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> Self {
+        Self::send_with(rig, buffer, 0, is_cancelled, fill)
+    }
+
+    /// The same, with flags in its IRP.
+    pub(crate) fn send_flagged(rig: &Rig<'_>, buffer: Vec<u8>, flags: u32, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> Self {
+        Self::send_with(rig, buffer, flags, false, fill)
+    }
+
+    fn send_with(
+        rig: &Rig<'_>,
+        buffer: Vec<u8>,
+        flags: u32,
+        is_cancelled: bool,
+        fill: impl FnOnce(&mut IO_STACK_LOCATION),
+    ) -> Self {
         let top = rig.bus.top();
         let irp = ddi!(IoAllocateIrp((*top).StackSize, FALSE));
         assert!(!irp.is_null());
         let mut sent =
             Self { irp, waiter: Waiter::new(), buffer, returned: NTSTATUS::SUCCESS, was_cancelled: AtomicBool::new(false) };
         ddi!((*irp).AssociatedIrp.SystemBuffer = sent.buffer.as_mut_ptr().cast());
+        ddi!((*irp).Flags |= flags);
         fill(ddi!(&mut *next_stack_location(irp)));
         sent.waiter.watch(irp);
         if is_cancelled {

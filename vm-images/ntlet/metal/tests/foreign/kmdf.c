@@ -9,6 +9,8 @@ typedef struct { ULONG Size; int DispatchType, PowerManaged; BOOLEAN AllowZeroLe
 typedef struct { ULONG Size; PVOID EvtCleanupCallback, EvtDestroyCallback; int ExecutionLevel, SynchronizationScope; PVOID ParentObject; SIZE_T ContextSizeOverride; const void *ContextTypeInfo; } WDF_OBJECT_ATTRIBUTES;
 typedef struct { ULONG Size; PVOID EvtTimerFunc; ULONG Period; BOOLEAN AutomaticSerialization; ULONG TolerableDelay; __declspec(align(8)) BOOLEAN UseHighResolutionTimer; } WDF_TIMER_CONFIG;
 typedef struct { ULONG Size; PVOID D0Entry, D0EntryPostInterruptsEnabled, D0Exit, D0ExitPreInterruptsDisabled, PrepareHardware, ReleaseHardware, Others[11]; } WDF_PNPPOWER_EVENT_CALLBACKS;
+typedef struct { ULONG Size, TotalForwardProgressRequests; int ForwardProgressReservedPolicy; PVOID EvtIoWdmIrpForForwardProgress, EvtIoAllocateResourcesForReservedRequest, EvtIoAllocateRequestResources; } WDF_IO_QUEUE_FORWARD_PROGRESS_POLICY;
+_Static_assert(sizeof(WDF_IO_QUEUE_FORWARD_PROGRESS_POLICY) == 40, "layout");
 typedef struct { ULONG Size; PVOID EvtDpcFunc; BOOLEAN AutomaticSerialization; } WDF_DPC_CONFIG;
 _Static_assert(sizeof(WDF_PNPPOWER_EVENT_CALLBACKS) == 144 && sizeof(WDF_DPC_CONFIG) == 24, "layout");
 typedef struct { USHORT Size; UCHAR MinorFunction; int Type; SIZE_T OutputBufferLength, InputBufferLength; ULONG IoControlCode; PVOID Type3InputBuffer; } WDF_REQUEST_PARAMETERS;
@@ -35,6 +37,8 @@ static WDF_BIND_INFO Info = { sizeof Info, L"KmdfLibrary", 1, 15, 0, 444, &Funct
 #define BUFFER(index, ...) CALL(index, NTSTATUS (*)(PVOID, WDFREQUEST, SIZE_T, PVOID *, SIZE_T *), __VA_ARGS__)
 #define MDL_OF(index, ...) CALL(index, NTSTATUS (*)(PVOID, WDFREQUEST, MDL **), __VA_ARGS__)
 #define FORWARD(...) CALL(281, NTSTATUS (*)(PVOID, WDFREQUEST, WDFQUEUE), __VA_ARGS__)
+#define IS_RESERVED(...) CALL(394, BOOLEAN (*)(PVOID, WDFREQUEST), __VA_ARGS__)
+#define RESERVE(...) CALL(390, NTSTATUS (*)(PVOID, WDFQUEUE, WDF_IO_QUEUE_FORWARD_PROGRESS_POLICY *), __VA_ARGS__)
 #define TIMER_CREATE(...) CALL(318, NTSTATUS (*)(PVOID, WDF_TIMER_CONFIG *, WDF_OBJECT_ATTRIBUTES *, WDFTIMER *), __VA_ARGS__)
 #define TIMER_START(...) CALL(319, BOOLEAN (*)(PVOID, WDFTIMER, LONGLONG), __VA_ARGS__)
 #define SET_PNP_CALLBACKS(...) CALL(55, void (*)(PVOID, PVOID, WDF_PNPPOWER_EVENT_CALLBACKS *), __VA_ARGS__)
@@ -161,11 +165,12 @@ static void control(WDFQUEUE queue, WDFREQUEST request, SIZE_T output, SIZE_T in
         COMPLETE(request, status, length);
         return;
     case IOCTL_HOLD:
+    case IOCTL_SCARCE:
         status = FORWARD(request, Held);
         if (!NT_SUCCESS(status)) COMPLETE(request, status, 0);
         return;
     case IOCTL_RELEASE:
-        while (NT_SUCCESS(NEXT(Held, &held))) { COMPLETE(held, STATUS_SUCCESS, 0); count++; }
+        while (NT_SUCCESS(NEXT(Held, &held))) { COMPLETE(held, STATUS_SUCCESS, IS_RESERVED(held)); count++; }
         COMPLETE(request, STATUS_SUCCESS, count);
         return;
     default:
@@ -173,11 +178,28 @@ static void control(WDFQUEUE queue, WDFREQUEST request, SIZE_T output, SIZE_T in
     }
 }
 
+/* The driver has nothing for one kind of request, as if memory had run out: those get the reserved request, one at a time. */
+static NTSTATUS allocate_resources(WDFQUEUE queue, WDFREQUEST request)
+{
+    WDF_REQUEST_PARAMETERS parameters = { .Size = sizeof parameters };
+    PARAMETERS(request, &parameters);
+    return parameters.Type == IRP_MJ_DEVICE_CONTROL && parameters.IoControlCode == IOCTL_SCARCE ? STATUS_UNSUCCESSFUL : STATUS_SUCCESS;
+}
+
+static ULONG Prepared;
+static NTSTATUS allocate_for_reserved(WDFQUEUE queue, WDFREQUEST request)
+{
+    Prepared += IS_RESERVED(request);
+    return STATUS_SUCCESS;
+}
+
 static NTSTATUS device_add(WDFDRIVER driver, PVOID init)
 {
     WDF_IO_QUEUE_CONFIG parallel = { .Size = sizeof parallel, .DispatchType = 2, .PowerManaged = 2, .DefaultQueue = TRUE, .EvtIoDeviceControl = control, .NumberOfPresentedRequests = ~0u };
     WDF_IO_QUEUE_CONFIG manual = { .Size = sizeof manual, .DispatchType = 3, .PowerManaged = 2 };
     WDF_PNPPOWER_EVENT_CALLBACKS callbacks = { .Size = sizeof callbacks, .ReleaseHardware = release_hardware };
+    WDF_IO_QUEUE_FORWARD_PROGRESS_POLICY policy = { .Size = sizeof policy, .TotalForwardProgressRequests = 1, .ForwardProgressReservedPolicy = 1, .EvtIoAllocateResourcesForReservedRequest = allocate_for_reserved, .EvtIoAllocateRequestResources = allocate_resources };
+    WDFQUEUE queue;
     UNICODE_STRING link;
 #ifdef ADD_GARBAGE
     return (NTSTATUS)0xDEADBEEF;
@@ -189,7 +211,9 @@ static NTSTATUS device_add(WDFDRIVER driver, PVOID init)
     IN_CALLER_CONTEXT(init, in_caller_context);
     NTSTATUS status = DEVICE_CREATE(&init, NULL, &Device);
     if (!NT_SUCCESS(status)) return status;
-    status = QUEUE_CREATE(Device, &parallel, NULL, NULL);
+    status = QUEUE_CREATE(Device, &parallel, NULL, &queue);
+    if (NT_SUCCESS(status)) status = RESERVE(queue, &policy);
+    if (NT_SUCCESS(status) && Prepared != 1) status = STATUS_UNSUCCESSFUL;
     if (NT_SUCCESS(status)) status = QUEUE_CREATE(Device, &manual, NULL, &Held);
     RtlInitUnicodeString(&link, L"\\??\\ForeignFramework");
     status = NT_SUCCESS(status) ? SYMBOLIC_LINK(Device, &link) : status;

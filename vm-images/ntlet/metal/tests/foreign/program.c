@@ -10,6 +10,7 @@ IMPORT NTSTATUS NtClose(HANDLE);
 IMPORT NTSTATUS NtDisplayString(UNICODE_STRING *);
 IMPORT NTSTATUS NtTerminateProcess(HANDLE, NTSTATUS);
 IMPORT NTSTATUS NtDelayExecution(BOOLEAN, LARGE_INTEGER *);
+IMPORT NTSTATUS NtInitiatePowerAction(int action, int state, ULONG flags, BOOLEAN asynchronous);
 
 #ifdef HOSTILE
 /* Every other service of ntlet that comes back and leaves the program alive. */
@@ -100,6 +101,26 @@ static __attribute__((unused)) void with(const WCHAR *path)
     NtClose(file);
 }
 
+#ifdef FRAMEWORK
+/* What gets the framework's reserved request, of which there is one: the first. The second waits for it, the third is cancelled meanwhile. */
+static void with_scarcity(void)
+{
+    static IO_STATUS_BLOCK blocks[3], cancel;
+    static UCHAR out[16];
+    HANDLE file = open(L"\\??\\ForeignFramework", 0x20), later = open(L"\\??\\ForeignFramework", 0);
+    ULONG_PTR length;
+    for (int at = 0; at < 3; at++)
+        check(NtDeviceIoControlFile(later, NULL, NULL, NULL, &blocks[at], IOCTL_SCARCE, NULL, 0, out, 16) == STATUS_PENDING, L"a request without resources");
+    check(NtCancelIoFileEx(later, &blocks[2], &cancel) == 0, L"one that waits for a request is cancelled");
+    check(NtWaitForSingleObject(later, FALSE, NULL) == 0 && blocks[2].Status == STATUS_CANCELLED, L"and ends");
+    check(ask(file, IOCTL_RELEASE, NULL, 0, out, 16, &length) == 0 && length == 2, L"the others are served one after the other");
+    for (int at = 0; at < 2; at++)
+        check(blocks[at].Status == STATUS_SUCCESS && blocks[at].Information == 1, L"by the reserved request");
+    NtClose(later);
+    NtClose(file);
+}
+#endif
+
 #ifdef HOSTILE
 typedef NTSTATUS SERVICE(ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG);
 
@@ -146,6 +167,11 @@ void start(void)
 #ifdef HOSTILE
     hostile();
 #endif
+#ifdef TO_SLEEP
+    NtInitiatePowerAction(2, 4, 0, FALSE);
+    say(L"foreign: the system slept", 0, 0);
+    NtTerminateProcess((HANDLE)-1, 0);
+#endif
 #ifdef HOW
     HANDLE file = open(L"\\??\\Foreign", 0x20);
     ULONG how = HOW;
@@ -156,6 +182,7 @@ void start(void)
     with(L"\\??\\Foreign");
 #ifdef FRAMEWORK
     with(L"\\??\\ForeignFramework");
+    with_scarcity();
 #endif
     say(L"foreign: # checks, # failed", Checks, Failed);
 #endif
