@@ -24,11 +24,12 @@ use crate::report::folder::{REPORT, RunFolder};
 use crate::report::{self, github};
 use crate::run::boot::Rig;
 use crate::run::check::Subject;
+use crate::run::late;
 use crate::run::plan::Shard;
 use crate::run::record::{Counts, FORMAT, RunRecord, Timings, Trouble};
 use crate::run::session::Listed;
 use crate::run::watch::{Event, Json, Lines, Live, Nobody, Watcher};
-use crate::run::{Findings, Request, Run};
+use crate::run::{Findings, REBOOT, Request, Run};
 use crate::setup::{accelerator, qemu};
 use crate::symbols::Symbols;
 
@@ -84,7 +85,7 @@ pub struct Arguments {
     /// Say what happens in JSON, one object a line, on standard output.
     #[arg(long)]
     pub json: bool,
-    /// Guests that run side by side. Default: as many as the machine has processors and memory for.
+    /// Guests that run side by side. Default: one more than the machine has processors for, if it has the memory.
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
     /// How often a test that failed is tried again, each time in a guest of its own. One that passes then is FLAKY, which is no
@@ -339,7 +340,8 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
 }
 
 /// As many guests of `memory` MiB and `vcpus` processors as this machine has memory that is free, and processors, for. A guest's
-/// processors wait most of the time, so two of them make one of the machine's busy.
+/// processors wait most of the time, so two of them make one of the machine's busy; and one guest more works while another waits for its
+/// hardware, its watchdog or its boot.
 fn jobs_here(memory: u32, vcpus: u32) -> NonZeroUsize {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -347,7 +349,7 @@ fn jobs_here(memory: u32, vcpus: u32) -> NonZeroUsize {
         line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()
     });
     let by_memory = free.map_or(usize::MAX, |kib| kib / 1024 / (memory + OVERHEAD) as usize);
-    let by_processors = (processors * 2 / vcpus.max(1) as usize).min(processors);
+    let by_processors = (processors * 2 / vcpus.max(1) as usize).min(processors) + 1;
     NonZeroUsize::new(by_memory.min(by_processors)).unwrap_or(NonZeroUsize::MIN)
 }
 
@@ -408,6 +410,7 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
         accelerator,
         processors: arguments.vcpus,
         memory: guest.memory.unwrap_or(MEMORY),
+        late_log: if guest.windows.is_none() { late::place_in(&guest.image) } else { None },
         image: guest.image,
         append: guest.append,
         archive: guest.archive,
@@ -493,6 +496,16 @@ fn conclude(arguments: &Arguments, record: &RunRecord, folder: &Path, watcher: &
     if arguments.timings {
         for (name, seconds) in record.timings.spans() {
             note(format!("{:>10.1} ms  {name}", seconds * 1e3));
+        }
+        let mut reboots: Vec<f64> =
+            record.timings.spans().iter().filter(|(name, _)| name.contains(REBOOT)).map(|(_, seconds)| *seconds).collect();
+        reboots.sort_by(f64::total_cmp);
+        if let (Some(middle), Some(longest)) = (reboots.get(reboots.len() / 2), reboots.last()) {
+            let (middle, longest) = (middle * 1e3, longest * 1e3);
+            note(format!(
+                "{middle:>10.1} ms  a reboot after a bug check, the median of {}; the longest {longest:.1} ms",
+                reboots.len()
+            ));
         }
         note(format!("{:>10.1} ms  all of it", total.as_secs_f64() * 1e3));
     }

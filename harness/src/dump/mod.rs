@@ -50,7 +50,7 @@ pub enum DumpError {
 /// # Errors
 /// See [`DumpError`]; no file is left then.
 pub fn write(memory: &GuestMemory, image: &Path, to: &Path) -> Result<(), DumpError> {
-    let place = header_in(image)?;
+    let place = symbol_in(image, SYMBOL)?;
     let mut bytes = vec![0; size_of::<DumpHeader>()];
     memory.read(place, &mut bytes)?;
     let header = DumpHeader::read_from_bytes(&bytes).map_err(|_| DumpError::NoHeader)?;
@@ -75,14 +75,17 @@ pub fn write(memory: &GuestMemory, image: &Path, to: &Path) -> Result<(), DumpEr
     })?)
 }
 
-/// Physical address of the header.
-fn header_in(image: &Path) -> Result<u64, DumpError> {
+/// Physical address of a variable of the image.
+///
+/// # Errors
+/// See [`DumpError`].
+pub fn symbol_in(image: &Path, name: &str) -> Result<u64, DumpError> {
     if std::fs::metadata(image)?.len() > LARGEST_IMAGE {
         return Err(DumpError::NoSymbol);
     }
     let bytes = std::fs::read(image)?;
     let file = object::File::parse(&*bytes).map_err(|_| DumpError::NoSymbol)?;
-    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(SYMBOL)).ok_or(DumpError::NoSymbol)?;
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name)).ok_or(DumpError::NoSymbol)?;
     symbol.address().checked_sub(IMAGE_BASE).ok_or(DumpError::NoSymbol)
 }
 

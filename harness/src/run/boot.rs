@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::agent::Preparation;
+use super::late;
 use super::link::{Link, Said};
 use super::log::GuestLog;
 use crate::bugcheck::BugCheck;
@@ -57,6 +58,8 @@ pub struct Rig {
     pub image: PathBuf,
     /// The kernel's command line.
     pub append: String,
+    /// Where the kernel says which lines of its log it keeps in memory ([`super::late`]), if it keeps any.
+    pub late_log: Option<u64>,
     /// Files for the guest, as one archive.
     pub archive: Option<OwnedFd>,
     /// The installed Windows, if it is one.
@@ -137,6 +140,7 @@ pub struct Boot<'a> {
     command: Vec<String>,
     folder: PathBuf,
     memory: GuestMemory,
+    late_log: Option<u64>,
 }
 
 impl<'a> Boot<'a> {
@@ -164,6 +168,7 @@ impl<'a> Boot<'a> {
         let words = [
             mission.verifier.map(|word| format!("verifier={word}")),
             rig.kd_host.as_ref().map(|_| "debug=com1,attached".to_owned()),
+            rig.late_log.map(|_| late::WORD.to_owned()),
         ];
         let append = words.into_iter().flatten().fold(rig.append.clone(), |line, word| format!("{line} {word}"));
         let (log, kd_host) = match &rig.kd_host {
@@ -208,6 +213,7 @@ impl<'a> Boot<'a> {
             command,
             folder: logs.folder.to_path_buf(),
             memory,
+            late_log: rig.late_log,
         })
     }
 
@@ -223,6 +229,14 @@ impl<'a> Boot<'a> {
     /// The system's.
     pub fn take_com1(&mut self) -> io::Result<UnixStream> {
         self.log.hand_over()
+    }
+
+    /// Puts the lines that the guest kept in its memory behind those that it wrote. Once, when nothing of it is waited for any more.
+    pub fn take_late_log(&mut self) {
+        if let Some(place) = self.late_log.take() {
+            self.log.drain();
+            self.log.add(&late::lines(&self.memory, place));
+        }
     }
 
     /// QEMU's monitor.

@@ -22,7 +22,7 @@ use super::plan::{Plan, Turn};
 use super::record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble, suite_of};
 use super::session::{Cause, Session};
 use super::watch::{Event, Watcher};
-use super::{Findings, Request, outcome_of};
+use super::{Findings, REBOOT, Request, outcome_of};
 use crate::console::note;
 use crate::device::Recording;
 use crate::dump::{DumpError, triage};
@@ -128,9 +128,9 @@ impl<'a> Run<'a> {
         board.guests += 1;
         board.expect(&first);
         drop(board);
-        self.boot(first, true);
+        let mut fallen = self.boot(first, true, None);
         while let Some((needs, alone)) = self.wait_for_work() {
-            self.boot(needs, alone);
+            fallen = self.boot(needs, alone, fallen);
         }
         let mut board = self.board();
         board.guests -= 1;
@@ -143,9 +143,10 @@ impl<'a> Run<'a> {
         if !self.is_wanted(number) {
             return;
         }
+        let mut fallen = None;
         loop {
             let Some(needs) = self.board().claim(false) else { break };
-            self.boot(needs, false);
+            fallen = self.boot(needs, false, fallen);
         }
         self.board().guests -= 1;
         self.changed.notify_all();
@@ -186,16 +187,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One boot of a guest that is made for `needs`.
-    fn boot(&self, needs: Needs, alone: bool) {
+    /// One boot of a guest that is made for `needs`. `fallen` is when the guest before it bug checked, if it did; the same of this one is
+    /// returned.
+    fn boot(&self, needs: Needs, alone: bool, mut fallen: Option<Instant>) -> Option<Instant> {
         let mut is_coming = true;
         match self.refusal(&needs) {
             Ok(None) => {
                 if let Some((number, boot)) = self.begin(&needs) {
                     let session = Session::new(boot, self.symbols);
-                    let mut guest = Guest { run: self, number, needs: needs.clone(), alone, is_coming, session };
+                    let mut guest = Guest { run: self, number, needs: needs.clone(), alone, is_coming, fallen, session };
                     let ended = guest.converse();
-                    is_coming = guest.is_coming;
+                    (is_coming, fallen) = (guest.is_coming, guest.fallen);
                     self.end(number, guest.session, &ended);
                 }
             }
@@ -207,6 +209,7 @@ impl<'a> Run<'a> {
         if is_coming {
             board.has_come(&needs);
         }
+        fallen
     }
 
     /// Why the device model cannot fail as tests with these needs want it to; `None`: it can.
@@ -264,7 +267,8 @@ impl<'a> Run<'a> {
     }
 
     /// Records how a boot ended. What still runs of it is killed.
-    pub(super) fn end(&self, number: usize, session: Session<'_>, reason: &str) {
+    pub(super) fn end(&self, number: usize, mut session: Session<'_>, reason: &str) {
+        session.take_late_log();
         self.of_boot(number, |record| {
             record.seconds = session.boot().started().elapsed().as_secs_f64();
             record.damaged_frames = session.boot().damaged_frames();
@@ -417,6 +421,8 @@ struct Guest<'r, 'a> {
     alone: bool,
     /// It has taken no test yet.
     is_coming: bool,
+    /// When the guest before it bug checked, until it takes a test; then when it does.
+    fallen: Option<Instant>,
     session: Session<'r>,
 }
 
@@ -426,6 +432,9 @@ impl Guest<'_, '_> {
         if let Err(cause) = self.meet().and_then(|()| self.list()) {
             self.dump(&cause, None);
             return self.run.stop(&cause);
+        }
+        if let Some(fallen) = self.fallen.take() {
+            self.run.time(format!("boot {}: {REBOOT}", self.number), fallen.elapsed());
         }
         let (mut fresh, mut spoilt) = (true, false);
         while let Some(turn) = self.take(fresh) {
@@ -530,6 +539,7 @@ impl Guest<'_, '_> {
         let (outcome, guest_us, over) = match done {
             Ok(done) => (done.verdict.into(), Some(done.duration / 10), None),
             Err(cause) => {
+                self.fallen = matches!(cause, Cause::BugCheck(_)).then(Instant::now);
                 self.dump(&cause, test.expects.as_ref());
                 let ended = self.after(&cause);
                 (outcome_of(cause), None, Some(ended))

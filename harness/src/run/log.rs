@@ -63,6 +63,17 @@ impl GuestLog {
         }
     }
 
+    /// Adds lines that came another way. Nothing is added while a line of the guest's is unfinished: it is ended first.
+    pub fn add(&mut self, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        if !self.partial.is_empty() {
+            self.take(b"\n");
+        }
+        self.take(lines);
+    }
+
     /// Hands the line over to somebody else; this log is at its end.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod board;
 pub mod boot;
 pub mod check;
 pub mod guests;
+pub mod late;
 pub mod link;
 pub mod log;
 pub mod plan;
@@ -32,6 +33,9 @@ pub use guests::Run;
 
 /// The trace of a boot, in the boot's folder.
 pub const TRACE: &str = "trace.rigtrace";
+
+/// What the timings call the time that a bug check costs.
+pub const REBOOT: &str = "from the bug check before it to its first test";
 
 /// Which tests to run, and how patiently.
 #[derive(Clone, Debug)]

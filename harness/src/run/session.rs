@@ -394,6 +394,11 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Puts what the guest kept of its log in memory into the log.
+    pub fn take_late_log(&mut self) {
+        self.boot.take_late_log();
+    }
+
     /// QEMU's monitor.
     pub fn monitor(&mut self) -> &mut crate::qmp::Qmp {
         self.boot.monitor()

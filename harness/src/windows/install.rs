@@ -270,6 +270,7 @@ impl Leg<'_> {
             memory: self.order.recipe.memory_mib,
             image: disk,
             append: String::new(),
+            late_log: None,
             archive: None,
             windows: Some(Installed { pc, preparation: Preparation::default() }),
             model: None,

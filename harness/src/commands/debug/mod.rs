@@ -110,6 +110,8 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let places = Places::find(arguments.ground.setup_dir.clone());
     let lldb = arguments.launch.map(|Launch::Lldb| Launched::find(&places, interrupt)).transpose()?;
     let mut prepared = run::prepare(&run_arguments(arguments)?, &places, interrupt)?;
+    // Whoever debugs wants to see everything at once.
+    prepared.rig.late_log = None;
     if kd == Kd::Serial {
         prepared.rig.append += if arguments.wait { " debug=com1,wait" } else { " debug=com1" };
     }

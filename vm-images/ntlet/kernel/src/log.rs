@@ -1,7 +1,13 @@
 //! The guest's log on COM1: one event a line, `[seconds.micros cpuN] text`, from any IRQL, whole lines even with several processors.
+//!
+//! A byte on COM1 costs microseconds. Lines that nobody waits for go into memory instead when `late-log=memory` on the command line says
+//! that somebody fetches them there at the end: `ntlet_late_log` says where they are.
 
 use core::fmt::{self, Write};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use crate::hal::{Hal, PAGE_SIZE};
 use crate::lock::{InterruptGuard, InterruptLock};
 use crate::try_hal;
 
@@ -21,6 +27,60 @@ const PREFIX: usize = 48;
 struct Line {
     bytes: [u8; PREFIX + LINE + 1],
     length: usize,
+}
+
+/// Room for lines in memory, in pages; what does not fit goes to COM1.
+const LATE_PAGES: usize = 256;
+
+/// Where lines are that are fetched at the end. Whoever has the guest's memory finds it by its symbol; the layout is
+/// `harness/src/run/late.rs`'s, too.
+#[repr(C)]
+pub(crate) struct Late {
+    /// `b"lateLOG1"`; zero until the rest is set.
+    signature: AtomicU64,
+    /// Physical address of the lines, and how many bytes there are at most.
+    physical: AtomicU64,
+    room: AtomicU64,
+    /// Bytes so far.
+    written: AtomicU64,
+    /// The lines, for us.
+    bytes: AtomicPtr<u8>,
+}
+
+#[used]
+#[allow(non_upper_case_globals, reason = "a symbol that the harness looks for by this name")]
+#[unsafe(no_mangle)]
+pub(crate) static ntlet_late_log: Late = Late {
+    signature: AtomicU64::new(0),
+    physical: AtomicU64::new(0),
+    room: AtomicU64::new(0),
+    written: AtomicU64::new(0),
+    bytes: AtomicPtr::new(core::ptr::null_mut()),
+};
+
+impl Late {
+    /// Takes a line, if there is room. The caller holds the lock of the lines.
+    fn take(&self, line: &[u8]) -> bool {
+        let Some(bytes) = NonNull::new(self.bytes.load(Ordering::Acquire)) else { return false };
+        let (room, written) = (self.room.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
+        if line.len() as u64 > room - written {
+            return false;
+        }
+        // SAFETY: the pages were allocated for good, `written` bytes of them are taken, and the line fits behind those.
+        unsafe { bytes.add(written as usize).copy_from_nonoverlapping(NonNull::from(line).cast(), line.len()) };
+        self.written.store(written + line.len() as u64, Ordering::Release);
+        true
+    }
+}
+
+/// Makes room for lines in memory. Without memory they go to COM1. Called once.
+pub(crate) fn keep_in_memory(hal: &dyn Hal) {
+    let Some(bytes) = hal.allocate_contiguous(LATE_PAGES, u64::MAX) else { return };
+    let Some(physical) = hal.physical_address(bytes.as_ptr().cast()) else { return };
+    ntlet_late_log.physical.store(physical, Ordering::Relaxed);
+    ntlet_late_log.room.store((LATE_PAGES * PAGE_SIZE) as u64, Ordering::Relaxed);
+    ntlet_late_log.bytes.store(bytes.as_ptr(), Ordering::Release);
+    ntlet_late_log.signature.store(u64::from_le_bytes(*b"lateLOG1"), Ordering::Release);
 }
 
 static LINES: InterruptLock<Line> = InterruptLock::new(Line::new());
@@ -51,6 +111,8 @@ struct Cutter<'a> {
     stamp: (u64, u32),
     /// Where the text of the current line starts; 0 when no line was begun.
     start: usize,
+    /// Nobody waits for it.
+    is_late: bool,
 }
 
 impl Cutter<'_> {
@@ -68,7 +130,10 @@ impl Cutter<'_> {
         }
         self.line.push(b'\n');
         let line = &self.line.bytes[..self.line.length];
-        if let Some(hal) = try_hal().filter(|_| !crate::kd::print(line)) {
+        if let Some(hal) = try_hal()
+            && !crate::kd::print(line)
+            && !(self.is_late && ntlet_late_log.take(line))
+        {
             hal.log(line);
         }
         self.start = 0;
@@ -98,18 +163,23 @@ impl Write for Cutter<'_> {
 
 /// Writes text as one or more lines; a line feed at its end adds no empty line.
 pub fn write(text: fmt::Arguments<'_>) {
-    write_to(LINES.lock(), text);
+    write_to(LINES.lock(), text, false);
+}
+
+/// As [`write()`], for text that nobody waits for.
+pub(crate) fn write_late(text: fmt::Arguments<'_>) {
+    write_to(LINES.lock(), text, true);
 }
 
 /// As [`write()`], for the report of a bug check: does not wait for a processor that stands still in the middle of a line.
 pub fn write_by_force(text: fmt::Arguments<'_>) {
-    write_to(LINES.lock_by_force(), text);
+    write_to(LINES.lock_by_force(), text, false);
 }
 
-fn write_to(mut line: InterruptGuard<'_, Line>, text: fmt::Arguments<'_>) {
+fn write_to(mut line: InterruptGuard<'_, Line>, text: fmt::Arguments<'_>, is_late: bool) {
     let Some(hal) = try_hal() else { return };
     let stamp = (hal.uptime() / 10, hal.current_processor());
-    let mut cutter = Cutter { line: &mut line, stamp, start: 0 };
+    let mut cutter = Cutter { line: &mut line, stamp, start: 0, is_late };
     let _ = cutter.write_fmt(text);
     if cutter.start != 0 {
         cutter.send();

@@ -30,6 +30,9 @@ pub(crate) fn main(boot: &Boot) {
     if let Some(seconds) = word(boot.command_line, "patience").and_then(|value| value.parse().ok()) {
         watch::set_limit(seconds);
     }
+    if word(boot.command_line, "late-log") == Some("memory") {
+        crate::log::keep_in_memory(boot.hal);
+    }
     let archive = Archive::new(boot.archive);
     boot::stage("reading the archive");
     service::set_archive(boot.archive);

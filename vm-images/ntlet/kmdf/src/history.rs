@@ -1,6 +1,6 @@
 //! The in-flight log: the last framework events of each driver, kept in a ring without locks. Nothing is printed while events happen; the
 //! ring is printed when the driver is unloaded (a shutdown unloads every driver), in every bug check, and, for one object, beside a
-//! violation.
+//! violation. The whole ring is long, and nobody waits for it: the kernel may keep it in memory (`late-log=memory`).
 //!
 //! # The lines
 //!
@@ -139,7 +139,9 @@ impl History {
     pub(crate) fn print_all(&self, driver: &str) {
         let next = self.next.load(Ordering::Acquire);
         for ordinal in next.saturating_sub(EVENTS as u64)..next {
-            self.print(driver, ordinal);
+            if let Some(mut line) = self.line(driver, ordinal) {
+                line.print_late();
+            }
         }
     }
 
@@ -150,14 +152,17 @@ impl History {
         let concerns = |ordinal: &u64| self.entries[*ordinal as usize % EVENTS].object.load(Ordering::Relaxed) == object;
         let matching = kept.clone().filter(concerns).count();
         for ordinal in kept.filter(concerns).skip(matching.saturating_sub(SHOWN_FOR_OBJECT)) {
-            self.print(driver, ordinal);
+            if let Some(mut line) = self.line(driver, ordinal) {
+                line.print();
+            }
         }
     }
 
-    fn print(&self, driver: &str, ordinal: u64) {
+    /// The line of an event; `None`: it has been overwritten.
+    fn line(&self, driver: &str, ordinal: u64) -> Option<Line> {
         let entry = &self.entries[ordinal as usize % EVENTS];
         if entry.ordinal.load(Ordering::Acquire) != ordinal + 1 {
-            return;
+            return None;
         }
         let time = entry.time.load(Ordering::Relaxed) / 10;
         let event = entry.event.load(Ordering::Relaxed);
@@ -171,7 +176,7 @@ impl History {
             let _ = write!(line, " {key}={:#x}", detail.load(Ordering::Relaxed));
         }
         let _ = write!(line, " irql={} thread={:#x}", event >> 8, entry.thread.load(Ordering::Relaxed));
-        line.print();
+        Some(line)
     }
 }
 

@@ -2,10 +2,15 @@
 
 use core::fmt;
 
-use wdf_sys::wdm::functions::DbgPrint;
+use wdf_sys::wdm::functions::{DbgPrint, DbgPrintEx};
 
 /// Longest line; what is longer is cut.
 const LENGTH: usize = 320;
+
+/// The component of lines that nobody waits for: ntlet may keep those in memory until somebody fetches them.
+const LATE_COMPONENT: u32 = u32::from_le_bytes(*b"LATE");
+/// `DPFLTR_INFO_LEVEL`.
+const INFORMATION: u32 = 3;
 
 /// A line under construction.
 pub(crate) struct Line {
@@ -20,11 +25,23 @@ impl Line {
 
     /// Prints it, with an end of line.
     pub(crate) fn print(&mut self) {
+        let text = self.end();
+        // SAFETY: the format takes one string, which ends with a zero inside the buffer.
+        unsafe { DbgPrint(c"%s".as_ptr().cast(), text) };
+    }
+
+    /// The same for a line that nobody waits for.
+    pub(crate) fn print_late(&mut self) {
+        let text = self.end();
+        // SAFETY: as above.
+        unsafe { DbgPrintEx(LATE_COMPONENT, INFORMATION, c"%s".as_ptr().cast(), text) };
+    }
+
+    fn end(&mut self) -> *const u8 {
         let end = self.length.min(LENGTH - 2);
         self.bytes[end] = b'\n';
         self.bytes[end + 1] = 0;
-        // SAFETY: the format takes one string, which ends with a zero inside the buffer.
-        unsafe { DbgPrint(c"%s".as_ptr().cast(), self.bytes.as_ptr()) };
+        self.bytes.as_ptr()
     }
 
     /// The text so far.

@@ -32,8 +32,13 @@ impl Buffer {
     }
 }
 
+/// The component of `DbgPrint`.
+const DEFAULT_COMPONENT: u32 = 101;
+/// The component of text that may come late (`kmdf::history`): none of Windows', which takes those that it does not know for the default.
+const LATE_COMPONENT: u32 = u32::from_le_bytes(*b"LATE");
+
 /// Writes a formatted text to the guest's log.
-unsafe extern "win64" fn print(format: *const u8, arguments: *const u64) -> u32 {
+unsafe extern "win64" fn print(format: *const u8, arguments: *const u64, component: u32) -> u32 {
     let mut buffer = Buffer { bytes: [0; LONGEST], length: 0 };
     // SAFETY: the callers' promise: a format and its arguments.
     unsafe { format::format(Text::Narrow(format), Arguments::new(arguments), &mut |unit| buffer.push(unit)) };
@@ -44,7 +49,10 @@ unsafe extern "win64" fn print(format: *const u8, arguments: *const u64) -> u32 
         Err(error) => core::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or(""),
     };
     if !text.is_empty() && !crate::kd::print(text.as_bytes()) {
-        crate::log::write(format_args!("{text}"));
+        match component {
+            LATE_COMPONENT => crate::log::write_late(format_args!("{text}")),
+            _ => crate::log::write(format_args!("{text}")),
+        }
     }
     0
 }
@@ -58,21 +66,31 @@ pub unsafe extern "win64" fn DbgPrint(Format: *const u8, A: usize, B: usize, C: 
         "mov [rsp + 24], r8",
         "mov [rsp + 32], r9",
         "lea rdx, [rsp + 16]",
+        "mov r8d, {component}",
         "jmp {print}",
         print = sym print,
+        component = const DEFAULT_COMPONENT,
     )
 }
 
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "win64" fn DbgPrintEx(ComponentId: u32, Level: u32, Format: *const u8, A: usize) -> u32 {
-    naked_asm!("mov [rsp + 32], r9", "mov rcx, r8", "lea rdx, [rsp + 32]", "jmp {print}", print = sym print)
+    naked_asm!(
+        "mov [rsp + 32], r9",
+        "mov eax, ecx",
+        "mov rcx, r8",
+        "mov r8d, eax",
+        "lea rdx, [rsp + 32]",
+        "jmp {print}",
+        print = sym print,
+    )
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "win64" fn vDbgPrintEx(_ComponentId: u32, _Level: u32, Format: *const u8, Arguments: *mut c_void) -> u32 {
+pub unsafe extern "win64" fn vDbgPrintEx(ComponentId: u32, _Level: u32, Format: *const u8, Arguments: *mut c_void) -> u32 {
     // SAFETY: the caller's promise: a format and its arguments.
-    unsafe { print(Format, Arguments.cast()) }
+    unsafe { print(Format, Arguments.cast(), ComponentId) }
 }
 
 #[unsafe(no_mangle)]
