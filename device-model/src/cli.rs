@@ -58,8 +58,8 @@ struct Serve {
     /// What the trace shall say of the recording, as NAME=VALUE; can be given again.
     #[arg(long, value_name = "NAME=VALUE", requires = "record", value_parser = note)]
     note: Vec<(String, String)>,
-    /// For device `trace`: the trace to replay.
-    #[arg(long, value_name = "TRACE", required_if_eq("device", "trace"), conflicts_with_all = ["record", "faults"])]
+    /// For device `trace`: the trace to replay. Of a plan of faults, what the trace cannot have is done again: to registers and interrupts.
+    #[arg(long, value_name = "TRACE", required_if_eq("device", "trace"), conflicts_with = "record")]
     replay: Option<PathBuf>,
     /// How strictly a replay compares the driver with the recorded one: strict, ordered or lenient.
     #[arg(long, value_enum, requires = "replay", default_value = "ordered")]

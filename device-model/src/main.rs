@@ -14,7 +14,7 @@ use std::sync::Arc;
 use clap::Parser;
 use device_model::cli::{Arguments, Configuration, DeviceKind, Replay, Task, Transport};
 use device_model::device::Device;
-use device_model::fault::{Faulty, FaultyVirtio, Plan};
+use device_model::fault::{Faulty, FaultyVirtio, Kind, Plan};
 use device_model::pci::Function;
 use device_model::process;
 use device_model::relay::RelayDevice;
@@ -22,8 +22,8 @@ use device_model::sandbox;
 use device_model::serve::{SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
 use device_model::trace::replay::{ReplayBus, ReplayVirtio, Story, Verdict};
 use device_model::trace::{Compression, Level, Reader, Recorder, RecordingVirtio, Trace, virtio_header};
-use device_model::virtio::VirtioDevice;
 use device_model::virtio::pci::VirtioPci;
+use device_model::virtio::{Shared, VirtioDevice};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -87,7 +87,7 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Box<dyn std::error::
         Ok(announce(&configuration.socket, &invitation)?)
     };
     if let Some(replay) = &configuration.replay {
-        return tell(replay, configuration.transport, listener, begin, stop.as_fd());
+        return tell(replay, configuration, listener, begin, stop.as_fd());
     }
     match (configuration.transport, configuration.device) {
         (_, DeviceKind::Trace) => return Err("a recorded device needs --replay TRACE".into()),
@@ -143,7 +143,7 @@ fn begin_trace(path: &Path, configuration: &Configuration) -> Result<Trace, Stri
 /// Serve a recorded device until the driver diverges or all is over.
 fn tell(
     replay: &Replay,
-    transport: Transport,
+    configuration: &Configuration,
     listener: UnixListener,
     begin: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>,
     stop: BorrowedFd<'_>,
@@ -156,22 +156,25 @@ fn tell(
     let verdict = Verdict::new()?;
     let ready = either(stop, verdict.divergence())?;
     let Replay { mode, rules, .. } = replay;
-    let virtio = || ReplayVirtio::new(story.clone(), *mode, rules.clone(), verdict.clone());
+    // What happens to queues is in the trace.
+    let plan = configuration.faults.without(Kind::is_of_a_queue);
     if story.header().level == Level::Bus {
-        if transport == Transport::VhostUser {
+        if configuration.transport == Transport::VhostUser {
             return Err(named(&"it was recorded at the bus, and a device on vhost-user is virtio: replay it on vfio-user").into());
         }
         let device =
             ReplayBus::new(story.clone(), *mode, rules.clone(), verdict.clone()).ok_or("the level was just looked at")?;
         serve_function(Box::new(device), listener, begin, ready.as_fd())?;
     } else {
-        let first = virtio().ok_or_else(|| named(&"it says of itself what no virtio device can be"))?;
-        match transport {
-            Transport::VfioUser => serve_function(Box::new(VirtioPci::new(first)), listener, begin, ready.as_fd())?,
+        let device = ReplayVirtio::new(story.clone(), *mode, rules.clone(), verdict.clone())
+            .ok_or_else(|| named(&"it says of itself what no virtio device can be"))?;
+        match configuration.transport {
+            Transport::VfioUser => serve_function(on_pci(device, &plan), listener, begin, ready.as_fd())?,
             Transport::VhostUser => {
-                first.abandon();
                 begin()?;
-                vhost_user::serve(&listener, || virtio().expect("the first could be made"), ready.as_fd())?;
+                // A machine that takes the device out and puts it back goes on where it was.
+                let device = Shared::new(device);
+                vhost_user::serve(&listener, || device.clone(), ready.as_fd())?;
             }
         }
     }

@@ -75,6 +75,8 @@ pub struct Model {
     pub transport: Transport,
     /// Whether it takes `--faults`.
     pub takes_faults: bool,
+    /// What it writes when it is told to end is wanted: the verdict on a replay.
+    pub has_last_word: bool,
     /// The program that checks plans of faults.
     pub checker: PathBuf,
 }
@@ -100,7 +102,8 @@ impl Model {
     #[must_use]
     pub fn relay(program: PathBuf, transport: Transport) -> Self {
         let arguments = ["serve", "relay", "--transport", transport.name()].map(OsString::from).to_vec();
-        Self { checker: program.clone(), program, arguments, entrance: Entrance::Option, transport, takes_faults: true }
+        let (checker, entrance) = (program.clone(), Entrance::Option);
+        Self { checker, program, arguments, entrance, transport, takes_faults: true, has_last_word: false }
     }
 
     /// A device that was recorded, replayed by the project's own binary.
@@ -108,7 +111,8 @@ impl Model {
     pub fn recorded(program: PathBuf, transport: Transport, replay: &[OsString]) -> Self {
         let mut arguments = ["serve", "trace", "--transport", transport.name()].map(OsString::from).to_vec();
         arguments.extend_from_slice(replay);
-        Self { checker: program.clone(), program, arguments, entrance: Entrance::Option, transport, takes_faults: false }
+        let (checker, entrance) = (program.clone(), Entrance::Option);
+        Self { checker, program, arguments, entrance, transport, takes_faults: true, has_last_word: true }
     }
 
     /// The same on a transport whose devices can be taken out, if it is the project's own; somebody else's stays as it is.
@@ -147,7 +151,8 @@ impl Model {
         };
         let program = PathBuf::from(words.next().unwrap_or_default());
         let checker = program.clone();
-        Ok(Self { program, arguments: words.collect(), entrance, transport, takes_faults: false, checker })
+        let arguments = words.collect();
+        Ok(Self { program, arguments, entrance, transport, takes_faults: false, has_last_word: false, checker })
     }
 
     /// Its command, with `value` where it says that it wants it.
@@ -276,6 +281,8 @@ pub struct Running {
     log: Capped,
     door: OwnedFd,
     transport: Transport,
+    /// It still has something to write when it is told to end: a trace or a verdict.
+    pub has_last_word: bool,
 }
 
 impl Running {
@@ -291,16 +298,17 @@ impl Running {
         folder: &Path,
         log: &File,
     ) -> io::Result<Self> {
+        let has_last_word = model.has_last_word || recording.is_some();
         if model.entrance == Entrance::Path {
             let place = socket::Place::new(folder)?;
             let Spawned { mut process, command, log } = model.spawn(&place.path(), place.directory(), faults, recording, log)?;
             let door = place.door(&mut process)?;
-            return Ok(Self { process, command, log, door, transport: model.transport });
+            return Ok(Self { process, command, log, door, transport: model.transport, has_last_word });
         }
         let (listener, door) = nameless_listener(folder)?;
         let entrance = listener.as_raw_fd().to_string();
         let Spawned { process, command, log } = model.spawn(&entrance, listener.as_fd(), faults, recording, log)?;
-        Ok(Self { process, command, log, door, transport: model.transport })
+        Ok(Self { process, command, log, door, transport: model.transport, has_last_word })
     }
 
     /// It has ended: what it said last is in its log when this returns.

@@ -231,6 +231,12 @@ impl Plan {
         Self { seed, faults: Vec::new() }
     }
 
+    /// The plan without the faults of some kinds.
+    #[must_use]
+    pub fn without(&self, unwanted: impl Fn(Kind) -> bool) -> Self {
+        Self { seed: self.seed, faults: self.faults.iter().filter(|fault| !unwanted(fault.kind)).cloned().collect() }
+    }
+
     /// The plan and one more fault, which strikes at every chance.
     #[must_use]
     pub fn with(mut self, kind: Kind, change: impl FnOnce(&mut Fault)) -> Self {

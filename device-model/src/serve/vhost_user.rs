@@ -1,7 +1,7 @@
 //! A virtio device behind vhost-user: the virtual machine has the registers, this side has the queues and the configuration space.
 //!
 //! The protocol is vhost-user-backend's. This module lends the rings to the device and keeps device time with a timer. A connection has a
-//! device of its own, so that a virtual machine that comes back finds one after power-on.
+//! device of its own, so that a virtual machine that comes back finds one after power-on. Device time goes on.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -53,11 +53,12 @@ pub fn serve<V: VirtioDevice + 'static>(
     stop: BorrowedFd<'_>,
 ) -> Result<(), Error> {
     listener.set_nonblocking(true)?;
+    let started = Instant::now();
     loop {
         if wait_for_one_of(stop, listener.as_fd())? == Ready::Stop {
             return Ok(());
         }
-        let backend = Arc::new(Backend::new(device())?);
+        let backend = Arc::new(Backend::new(device(), started)?);
         let mut daemon =
             VhostUserDaemon::new("vhost-user".into(), backend.clone(), GuestMemoryAtomic::new(GuestMemoryMmap::new()))
                 .map_err(Error::Daemon)?;
@@ -68,7 +69,10 @@ pub fn serve<V: VirtioDevice + 'static>(
         }
         daemon.start(&mut Listener::from(listener.try_clone()?)).map_err(Error::Daemon)?;
         tracing::info!("a client has connected");
-        if serve_one(daemon, stop)? == Ready::Stop {
+        let ready = serve_one(daemon, stop)?;
+        let now = backend.now();
+        backend.lock().reset(now);
+        if ready == Ready::Stop {
             return Ok(());
         }
     }
@@ -144,7 +148,7 @@ struct State<V> {
 }
 
 impl<V: VirtioDevice> Backend<V> {
-    fn new(device: V) -> Result<Self, Error> {
+    fn new(device: V, started: Instant) -> Result<Self, Error> {
         let queues = device.queue_sizes().len();
         if queues > MAX_QUEUES {
             return Err(Error::TooManyQueues);
@@ -152,7 +156,7 @@ impl<V: VirtioDevice> Backend<V> {
         let timer = TimerFd::new().map_err(|error| io::Error::from_raw_os_error(error.errno()))?;
         let state =
             State { device, features: 0, running: false, memory: Memory::empty(), timer, timer_due: None, again: 0, active: 0 };
-        Ok(Self { state: Mutex::new(state), queues, started: Instant::now() })
+        Ok(Self { state: Mutex::new(state), queues, started })
     }
 
     /// What the event loop calls the timer: the number after the queues is taken by the loop itself.
@@ -185,7 +189,10 @@ impl<V: VirtioDevice> State<V> {
             self.running = true;
             self.device.start(self.features);
         }
-        let notified = notified | std::mem::take(&mut self.again);
+        // What is on other queues may have been there first: a command before the abort that follows it on another queue. Kicks alone do not
+        // tell the order.
+        let others = if notified == 0 { 0 } else { self.active };
+        let notified = notified | others | std::mem::take(&mut self.again);
         let mut rings = Rings(std::array::from_fn(|index| rings.get(index).map(VringT::get_mut)));
         let memory = self.memory.clone();
         let mut queues = Queues::new(&mut rings, &memory, now);

@@ -148,6 +148,8 @@ pub enum What<'a> {
         /// The answer.
         data: &'a [u8],
     },
+    /// The virtio device asked for a reset.
+    NeedsReset,
     /// A note of the recorder.
     Note {
         /// Its text, in UTF-8.
@@ -179,11 +181,12 @@ pub enum Kind {
     DeviceWrite = 17,
     SharedRead = 18,
     Note = 19,
+    NeedsReset = 20,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Read,
         Self::Write,
         Self::ConfigRead,
@@ -203,6 +206,7 @@ impl Kind {
         Self::DeviceWrite,
         Self::SharedRead,
         Self::Note,
+        Self::NeedsReset,
     ];
 
     fn from_number(number: u8) -> Option<Self> {
@@ -231,6 +235,7 @@ impl Kind {
             Self::DeviceWrite => "device-write",
             Self::SharedRead => "shared-read",
             Self::Note => "note",
+            Self::NeedsReset => "needs-reset",
         }
     }
 }
@@ -265,6 +270,7 @@ impl<'a> What<'a> {
             Self::DeviceRead { .. } => Kind::DeviceRead,
             Self::DeviceWrite { .. } => Kind::DeviceWrite,
             Self::SharedRead { .. } => Kind::SharedRead,
+            Self::NeedsReset => Kind::NeedsReset,
             Self::Note { .. } => Kind::Note,
         }
     }
@@ -308,9 +314,18 @@ impl<'a> What<'a> {
     }
 }
 
-/// Append an event that happened `step` nanoseconds after the one before it.
+/// Append an event that happened `step` nanoseconds after the one before it. Its data, so many bytes, is not that of `what`: `fill` puts it in
+/// its place, so that it is copied once. `false` if `fill` could not: then nothing is appended.
 #[inline]
-pub(super) fn encode(into: &mut Vec<u8>, step: u64, own_accord: bool, what: &What<'_>) {
+pub(super) fn encode(
+    into: &mut Vec<u8>,
+    step: u64,
+    own_accord: bool,
+    what: &What<'_>,
+    length: usize,
+    fill: impl FnOnce(&mut [u8]) -> bool,
+) -> bool {
+    let begin = into.len();
     let mut step = step;
     if step >= LONGEST_STEP {
         into.push(TIME);
@@ -318,38 +333,48 @@ pub(super) fn encode(into: &mut Vec<u8>, step: u64, own_accord: bool, what: &Wha
         step = 0;
     }
     let own = if own_accord { OWN_ACCORD } else { 0 };
-    let size = match what {
-        What::Read { data, .. } | What::Write { data, .. } => data.len().trailing_zeros() as u8,
-        _ => 0,
-    };
-    into.push(what.kind() as u8 | size << SIZE_SHIFT | own);
+    let kind = what.kind();
+    let is_register = matches!(kind, Kind::Read | Kind::Write);
+    let size = if is_register { length.trailing_zeros() as u8 } else { 0 };
+    into.push(kind as u8 | size << SIZE_SHIFT | own);
     number(into, step);
+    if !encode_fields(into, what) {
+        return true;
+    }
+    if !is_register {
+        number(into, length as u64);
+    }
+    let at = into.len();
+    into.resize(at + length, 0);
+    let filled = fill(&mut into[at..]);
+    if !filled {
+        into.truncate(begin);
+    }
+    filled
+}
+
+/// Append all that an event has before its data. Whether it has data.
+#[inline]
+fn encode_fields(into: &mut Vec<u8>, what: &What<'_>) -> bool {
     match *what {
         What::Read { bar, offset, data } | What::Write { bar, offset, data } => {
             debug_assert!(matches!(data.len(), 1 | 2 | 4 | 8) && bar < 8 && offset < 1 << 61);
             number(into, offset << 3 | u64::from(bar));
-            into.extend_from_slice(data);
         }
-        What::ConfigRead { offset: at, data }
-        | What::ConfigWrite { offset: at, data }
-        | What::DeviceRead { offset: at, data }
-        | What::DeviceWrite { offset: at, data }
-        | What::SharedRead { offset: at, data }
-        | What::DmaRead { address: at, data }
-        | What::DmaWrite { address: at, data } => {
-            number(into, at);
-            bytes(into, data);
-        }
+        What::ConfigRead { offset: at, .. }
+        | What::ConfigWrite { offset: at, .. }
+        | What::DeviceRead { offset: at, .. }
+        | What::DeviceWrite { offset: at, .. }
+        | What::SharedRead { offset: at, .. }
+        | What::DmaRead { address: at, .. }
+        | What::DmaWrite { address: at, .. } => number(into, at),
         What::DmaFailed { address, length, write } => {
             number(into, address);
             number(into, length);
             into.push(u8::from(write));
+            return false;
         }
-        What::Interrupt { vector } => number(into, u64::from(vector)),
-        What::Pin { level } => into.push(u8::from(level)),
-        What::Reset => {}
-        What::Power { state } => into.push(state),
-        What::Taken { queue, head, tag, readable, writable, data } => {
+        What::Taken { queue, head, tag, readable, writable, .. } => {
             number(into, u64::from(queue));
             number(into, u64::from(head));
             into.push(u8::from(tag.is_some()));
@@ -358,18 +383,42 @@ pub(super) fn encode(into: &mut Vec<u8>, step: u64, own_accord: bool, what: &Wha
             }
             number(into, readable);
             number(into, writable);
-            bytes(into, data);
         }
-        What::Given { queue, head, written, data } => {
+        What::Given { queue, head, written, .. } => {
             number(into, u64::from(queue));
             number(into, u64::from(head));
             number(into, u64::from(written));
-            bytes(into, data);
         }
-        What::QueueReset { queue } => number(into, u64::from(queue)),
-        What::Start { features } => number(into, features),
-        What::Note { text } => bytes(into, text),
+        What::Note { .. } => {}
+        What::Interrupt { vector: small } | What::QueueReset { queue: small } => {
+            number(into, u64::from(small));
+            return false;
+        }
+        What::Pin { level } => {
+            into.push(u8::from(level));
+            return false;
+        }
+        What::Power { state } => {
+            into.push(state);
+            return false;
+        }
+        What::Start { features } => {
+            number(into, features);
+            return false;
+        }
+        What::Reset | What::NeedsReset => return false,
     }
+    true
+}
+
+/// Append an event with its own data.
+#[inline]
+pub(super) fn encode_whole(into: &mut Vec<u8>, step: u64, own_accord: bool, what: &What<'_>) {
+    let length = what.data().len().min(MAX_DATA);
+    encode(into, step, own_accord, what, length, |room| {
+        room.copy_from_slice(&what.data()[..length]);
+        true
+    });
 }
 
 #[inline]
@@ -379,13 +428,6 @@ fn number(into: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     into.push(value as u8);
-}
-
-#[inline]
-fn bytes(into: &mut Vec<u8>, data: &[u8]) {
-    let data = &data[..data.len().min(MAX_DATA)];
-    number(into, data.len() as u64);
-    into.extend_from_slice(data);
 }
 
 /// Take the next event off `from`; its time becomes the new `time`. `None` if these bytes are no event.
@@ -437,6 +479,7 @@ fn decode_what<'a>(from: &mut &'a [u8], kind: Kind, size: usize) -> Option<What<
         Kind::DeviceRead => What::DeviceRead { offset: take_number(from)?, data: take_bytes(from)? },
         Kind::DeviceWrite => What::DeviceWrite { offset: take_number(from)?, data: take_bytes(from)? },
         Kind::SharedRead => What::SharedRead { offset: take_number(from)?, data: take_bytes(from)? },
+        Kind::NeedsReset => What::NeedsReset,
         Kind::Note => What::Note { text: take_bytes(from)? },
     })
 }

@@ -9,11 +9,16 @@ mod mirror;
 mod queues;
 
 pub mod pci;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use self::chain::Chain;
 pub use self::queues::{Host, QueueSet, Queues};
+pub use self::shared::Shared;
+
+/// How much of a chain [`VirtioDevice::tag`] sees.
+pub const TAG_BYTES: usize = 64;
 
 /// A virtio device. Methods run to their end at once; what takes time is kept and done in [`VirtioDevice::wake`].
 pub trait VirtioDevice: Send {
@@ -78,7 +83,8 @@ pub trait VirtioDevice: Send {
         data.fill(0);
     }
 
-    /// The tag of the request that a chain with these readable bytes carries, for whoever reads a trace.
+    /// The tag of the request that a chain carries, for whoever reads a trace; `readable` is the beginning of what the device may read of it,
+    /// [`TAG_BYTES`] bytes if there are so many.
     fn tag(_queue: u16, _readable: &[u8]) -> Option<u64>
     where
         Self: Sized,

@@ -51,7 +51,7 @@ pub(super) struct Guest {
 /// Puts together what the arguments ask for.
 pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interrupt) -> Outcome<Guest> {
     let model = match &arguments.replay {
-        Some(replay) => Some(Model::recorded(build::device_model(places, interrupt)?, arguments.transport, replay)),
+        Some(replay) => Some(Model::recorded(build::device_model(places, interrupt)?, arguments.transport, &replay.words)),
         None => arguments.device.as_ref().map(|command| Model::command(command, arguments.transport)).transpose()?,
     };
     if arguments.rig == Kind::Windows {
@@ -246,6 +246,7 @@ fn of_projects(program: &Path, artifacts: &Artifacts, arguments: &Arguments) -> 
         entrance: Entrance::Option,
         transport: arguments.transport,
         takes_faults: true,
+        has_last_word: false,
         checker: artifacts.device_model.clone(),
     };
     (!arguments.no_device).then(|| model().logging(&arguments.device_log))

@@ -25,6 +25,7 @@ use crate::report::{self, github};
 use crate::run::boot::Rig;
 use crate::run::check::Subject;
 use crate::run::late;
+use crate::run::link::Needs;
 use crate::run::plan::Shard;
 use crate::run::record::{Counts, FORMAT, RunRecord, Timings, Trouble};
 use crate::run::session::Listed;
@@ -162,11 +163,20 @@ pub struct Arguments {
     /// The device is a recorded one (`rig replay`).
     #[arg(skip)]
     #[serde(skip)]
-    pub replay: Option<Vec<std::ffi::OsString>>,
+    pub replay: Option<Replay>,
     /// Nobody looks on: the run is one of many that something else tells of.
     #[arg(skip)]
     #[serde(skip)]
     pub quiet: bool,
+}
+
+/// A run with a recorded device.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// What the device model is told of it.
+    pub words: Vec<std::ffi::OsString>,
+    /// What the recorded boot was made for, if that is known.
+    pub needs: Option<Needs>,
 }
 
 /// How a run ended.
@@ -320,6 +330,7 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
         suites: arguments.suite.clone(),
         filter: arguments.filter.clone(),
         only: None,
+        needs: arguments.replay.as_ref().and_then(|replay| replay.needs.clone()),
         check: None,
         shard,
         list: arguments.list,

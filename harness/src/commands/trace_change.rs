@@ -132,19 +132,25 @@ fn fate(recorded: &Recorded, trace: &Path, how: &How, interrupt: &Interrupt) -> 
     Ok(fate)
 }
 
-fn story_of(trace: &Path) -> Outcome<Story> {
-    Story::read(&mut open(trace)?).map_err(|error| {
+/// What a trace tells. What is made of it names its tests, since it may lie anywhere.
+fn story_of(recorded: &Recorded) -> Outcome<Story> {
+    let trace = &recorded.trace;
+    let mut story = Story::read(&mut open(trace)?).map_err(|error| {
         Problem::usage(format!("{} cannot be replayed", trace.display()))
             .because(error.to_string())
             .so("`cargo rig trace copy` saves what is intact")
-    })
+    })?;
+    if let Some(tests) = &recorded.tests {
+        story.add_note("tests", tests.join(" "));
+    }
+    Ok(story)
 }
 
 /// Does `rig trace fuzz`.
 pub(super) fn fuzz(arguments: &Fuzz, interrupt: &Interrupt) -> Outcome<Exit> {
     let Fuzz { trace, rounds, seed, out, how } = arguments;
     let recorded = Recorded::find(trace, how)?;
-    let story = story_of(&recorded.trace)?;
+    let story = story_of(&recorded)?;
     let unchanged = fate(&recorded, &recorded.trace, how, interrupt)?;
     if unchanged != Fate::AsRecorded {
         return Err(Problem::usage(format!("{} cannot be fuzzed", trace.display()))
@@ -182,7 +188,7 @@ pub(super) fn fuzz(arguments: &Fuzz, interrupt: &Interrupt) -> Outcome<Exit> {
 pub(super) fn shrink(arguments: &Shrink, interrupt: &Interrupt) -> Outcome<Exit> {
     let Shrink { trace, shorter, span, how } = arguments;
     let recorded = Recorded::find(trace, how)?;
-    let story = story_of(&recorded.trace)?;
+    let story = story_of(&recorded)?;
     let out = File::create_new(shorter).map_err(|error| cannot_write(shorter, &error))?;
     // What is not finished is not left behind.
     let unfinished = |problem: Problem| {

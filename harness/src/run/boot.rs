@@ -379,6 +379,14 @@ impl<'a> Boot<'a> {
         }
     }
 
+    /// Ends what still runs. A device model that has a trace or a verdict to finish does so first.
+    pub fn conclude(&mut self) {
+        self.qemu.kill();
+        if self.model.as_ref().is_some_and(|model| model.has_last_word) {
+            let _ = self.model_farewell();
+        }
+    }
+
     /// Whether a process has ended, after its last words have been taken.
     fn ended(&mut self) -> Option<Event> {
         let qemu = self.qemu.try_status();

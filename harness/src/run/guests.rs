@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
 
     /// The guest that lists the tests, and at the end runs those that want to be alone.
     fn first_guest(&self) {
-        let first = Needs::default();
+        let first = self.request.needs.clone().unwrap_or_default();
         let mut board = self.board();
         board.guests += 1;
         board.expect(&first);
@@ -222,6 +222,13 @@ impl<'a> Run<'a> {
 
     /// Ends the turn of every test with these needs: no guest can be made for them.
     fn skip(&self, needs: &Needs, reason: &str) {
+        if self.board().plan.is_none() {
+            return self.problem(
+                &Problem::usage("the device cannot fail as these tests want it to")
+                    .because(reason)
+                    .so("leave out --transport, so that it is as it was recorded"),
+            );
+        }
         loop {
             let turn = self.board().plan.as_mut().and_then(|plan| plan.take(needs, true, true));
             let Some(turn) = turn else { return };
@@ -274,7 +281,7 @@ impl<'a> Run<'a> {
             record.damaged_frames = session.boot().damaged_frames();
             record.ended = reason.to_owned();
         });
-        drop(session);
+        session.conclude();
         self.watcher.tell(&Event::BootEnded { boot: number, reason });
     }
 
@@ -296,14 +303,7 @@ impl<'a> Run<'a> {
             file: folder.join(super::TRACE),
             notes: vec![
                 ("boot", boot),
-                (
-                    "needs",
-                    if *needs == Needs::default() {
-                        "plain".to_owned()
-                    } else {
-                        "a guest or a device of its own kind".to_owned()
-                    },
-                ),
+                ("needs", serde_json::to_string(needs).unwrap_or_default()),
                 ("seed", self.request.seed.to_string()),
                 ("suite", self.request.suites.join(" ")),
                 ("filter", whole(&self.request.filter)),
@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
         if plan.is_empty() {
             return Ok(None);
         }
-        let path = folder.join("faults.toml");
+        let path = folder.join(super::FAULTS);
         fs::write(&path, plan).at("write", &path)?;
         Ok(Some(path))
     }
@@ -500,7 +500,8 @@ impl Guest<'_, '_> {
         // A suite that does not exist is a mistake, even beside one that does.
         let exists = |suite: &String| listed.iter().any(|test| suite_of(&test.name) == suite);
         let is_clear = run.request.suites.iter().all(exists);
-        let is_empty = !is_clear || !listed.iter().any(|test| run.request.wants(&test.name));
+        let wants_none = run.request.only.as_ref().is_some_and(Vec::is_empty);
+        let is_empty = !is_clear || !wants_none && !listed.iter().any(|test| run.request.wants(&test.name));
         let (plan, gone) = Plan::new(if is_clear { listed } else { Vec::new() }, run.request);
         run.watcher.tell(&Event::Listed { tests: plan.tests().count() });
         let mut board = run.board();

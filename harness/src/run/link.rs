@@ -10,6 +10,7 @@ use channel::{
     Ask, Bounds, Decoder, Expected, FromAgent, FromGuest, LogLevel, MAX_FRAME, Outcome, ToAgent, ToGuest, Word, encode,
     encode_agent,
 };
+use serde::{Deserialize, Serialize};
 
 use super::record::Figure;
 use crate::console::printable;
@@ -157,7 +158,7 @@ impl From<FromAgent<'_>> for AgentSaid {
 }
 
 /// What a test needs of its guest; see [`channel::Needs`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Needs {
     /// The framework verifier is on.
     pub verifier: bool,

@@ -25,6 +25,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Exit;
+use link::Needs;
 use plan::Shard;
 use record::{BootRecord, TestOutcome, TestRecord, Timings, Trouble, suite_of};
 use session::{Cause, Listed};
@@ -33,6 +34,8 @@ pub use guests::Run;
 
 /// The trace of a boot, in the boot's folder.
 pub const TRACE: &str = "trace.rigtrace";
+/// Name of the plan of faults in the folder of a boot whose device had one.
+pub const FAULTS: &str = "faults.toml";
 
 /// What the timings call the time that a bug check costs.
 pub const REBOOT: &str = "from the bug check before it to its first test";
@@ -64,6 +67,8 @@ pub struct Request {
     pub keep_going: bool,
     /// Time after which a test that runs is called slow.
     pub slow: Duration,
+    /// Only tests with these needs, whose guest is the first: the run repeats one boot.
+    pub needs: Option<Needs>,
     /// There is no suite; ask the questions of [`check`] about this package.
     pub check: Option<check::Subject>,
     /// How long a test goes on that can go on for any time; the test's own choice if `None`.
@@ -89,6 +94,7 @@ impl Default for Request {
             retries: 0,
             keep_going: false,
             slow: Duration::from_secs(5),
+            needs: None,
             check: None,
             span: None,
             test_patience: Duration::from_secs(30),

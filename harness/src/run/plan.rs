@@ -79,7 +79,8 @@ impl Plan {
     #[must_use]
     pub fn new(listed: Vec<Listed>, request: &Request) -> (Self, Vec<String>) {
         let gone = request.only.iter().flatten().filter(|name| !listed.iter().any(|test| test.name == **name)).cloned().collect();
-        let mut chosen: Vec<Listed> = listed.into_iter().filter(|test| request.wants(&test.name)).collect();
+        let of_boot = |test: &Listed| request.needs.as_ref().is_none_or(|needs| *needs == test.needs);
+        let mut chosen: Vec<Listed> = listed.into_iter().filter(|test| request.wants(&test.name)).filter(of_boot).collect();
         group(&mut chosen);
         // Tests that are asked for by name are those of a shard already.
         let shard = request.shard.filter(|_| request.only.is_none());

@@ -148,6 +148,11 @@ impl<'a> Session<'a> {
         std::mem::take(&mut self.notes)
     }
 
+    /// Ends what still runs of the boot.
+    pub fn conclude(mut self) {
+        self.boot.conclude();
+    }
+
     /// Says hello until the guest answers, and returns what system it is.
     ///
     /// # Errors

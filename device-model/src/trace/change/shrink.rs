@@ -96,6 +96,7 @@ fn matters(story: &Story, number: usize) -> bool {
                 | What::Given { .. }
                 | What::Reset
                 | What::QueueReset { .. }
+                | What::NeedsReset
                 | What::Start { .. }
                 | What::DeviceRead { .. }
                 | What::DeviceWrite { .. }

@@ -137,7 +137,7 @@ fn identity(event: &Event<'_>) -> u64 {
         What::DmaFailed { length, write, .. } => (length, write).hash(&mut hasher),
         What::Interrupt { vector } => vector.hash(&mut hasher),
         What::Pin { level } => level.hash(&mut hasher),
-        What::Reset => {}
+        What::Reset | What::NeedsReset => {}
         What::Power { state } => state.hash(&mut hasher),
         What::Taken { queue, tag, readable, writable, data, .. } => (queue, tag, readable, writable, data).hash(&mut hasher),
         What::Given { queue, written, data, .. } => (queue, written, data).hash(&mut hasher),

@@ -86,7 +86,7 @@ fn fields(what: &What<'_>, describe: &Describe) -> Value {
         What::DmaFailed { address, length, write } => json!({"address": address, "length": length, "write": write}),
         What::Interrupt { vector } => json!({"vector": vector}),
         What::Pin { level } => json!({"level": level}),
-        What::Reset => json!({}),
+        What::Reset | What::NeedsReset => json!({}),
         What::Power { state } => json!({"state": state}),
         What::Taken { queue, head, tag, readable, writable, data } => {
             json!({"queue": queue, "head": head, "tag": tag, "readable": readable, "writable": writable, "data": all_hex(data)})

@@ -59,7 +59,7 @@ impl Describe {
             }
             What::Interrupt { vector } => format!("vector {vector}"),
             What::Pin { level } => if level { "asserted" } else { "released" }.to_owned(),
-            What::Reset => String::new(),
+            What::Reset | What::NeedsReset => String::new(),
             What::Power { state: 3 } => "D3hot".to_owned(),
             What::Power { state } => format!("D{state}"),
             What::Taken { queue, head, tag, readable, writable, data } => {

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::super::event::{decode, encode};
+use super::super::event::{decode, encode_whole};
 use super::super::{Event, Header, Reader, TraceError};
 
 /// Most bytes of a story.
@@ -39,7 +39,7 @@ impl Story {
                 return Err(StoryError::Long);
             }
             story.places.push((story.bytes.len() as u32, event.time));
-            encode(&mut story.bytes, 0, event.own_accord, &event.what);
+            encode_whole(&mut story.bytes, 0, event.own_accord, &event.what);
         }
         Ok(story)
     }
@@ -47,6 +47,11 @@ impl Story {
     /// What the trace says of itself.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Add to what it says of itself.
+    pub fn add_note(&mut self, name: &str, value: String) {
+        self.header.notes.insert(name.to_owned(), value);
     }
 
     /// Number of events.

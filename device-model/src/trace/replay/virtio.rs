@@ -39,6 +39,8 @@ pub struct ReplayVirtio {
     /// The event of giving back, by the event of taking, and the other way round.
     given_as: HashMap<usize, usize>,
     taken_as: HashMap<usize, usize>,
+    /// Where the device asked for a reset.
+    failures: BTreeSet<usize>,
     /// Chains that the device has, by the event that took them.
     held: HashMap<usize, Chain>,
     /// An act that waits for a buffer of this queue.
@@ -89,6 +91,7 @@ impl ReplayVirtio {
             acts: Acts::default(),
             given_as: HashMap::new(),
             taken_as: HashMap::new(),
+            failures: BTreeSet::new(),
             held: HashMap::new(),
             starving: None,
             chapter: Chapter::default(),
@@ -100,11 +103,6 @@ impl ReplayVirtio {
         device.find_causes();
         device.turn_page();
         Some(device)
-    }
-
-    /// Go without a word: no driver has met this device.
-    pub fn abandon(mut self) {
-        self.coming.iter_mut().for_each(BTreeSet::clear);
     }
 
     /// What came of what.
@@ -136,6 +134,10 @@ impl ReplayVirtio {
                     } else {
                         self.acts.add(number, [taken].into_iter().chain(last_taken.filter(|last| *last != taken)), 0);
                     }
+                }
+                What::NeedsReset => {
+                    self.failures.insert(number);
+                    self.acts.add(number, last_taken, if event.own_accord { last_taken.map_or(0, since) } else { 0 });
                 }
                 What::QueueReset { queue } => in_flight.retain(|(of, _), _| *of != queue),
                 What::Reset => in_flight.clear(),
@@ -316,6 +318,7 @@ impl ReplayVirtio {
                     host.push(queue, chain.head(), written);
                 }
             }
+            What::NeedsReset => host.fail(),
             _ => {}
         }
         true
@@ -449,6 +452,7 @@ impl VirtioDevice for ReplayVirtio {
             own.retain(|number| *number >= self.next);
             coming.retain(|number| *number >= self.next || self.given_as.contains_key(number));
         }
+        self.failures.range(..self.next).for_each(|act| self.acts.forget(*act));
         self.starving = None;
         self.turn_page();
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use vfio_bindings::bindings::vfio::*;
 use zerocopy::FromBytes;
 
-use super::super::event::{decode, encode};
+use super::super::event::{decode, encode_whole};
 use super::super::{Compression, Event, Trace, What};
 use super::device::Known;
 use super::stream::Message;
@@ -36,7 +36,7 @@ struct Held {
 impl Held {
     fn add(&mut self, event: &Event<'_>) {
         self.times.push(event.time);
-        encode(&mut self.bytes, 0, event.own_accord, &event.what);
+        encode_whole(&mut self.bytes, 0, event.own_accord, &event.what);
     }
 
     fn release(&mut self, mut to: impl FnMut(&Event<'_>)) {

@@ -1,0 +1,211 @@
+//! Devices around devices that write a trace of what goes in and out.
+//!
+//! [`Recorder`] stands around any PCI device, [`RecordingVirtio`] around any virtio device; around both ends of a virtio device on PCI, they
+//! share one trace. Recording changes one thing: memory that a device would share with the guest is not shared, so that reads of it are
+//! accesses like any other.
+//!
+//! Whoever serves the device only appends to a block in memory; `scribe` is the thread that writes blocks into the file.
+
+mod device;
+mod scribe;
+mod virtio;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::device::Recorder;
+pub use self::virtio::{RecordingVirtio, virtio_header};
+
+use self::scribe::Scribe;
+use super::event::{Event, What, encode};
+use super::format::MAX_DATA;
+use super::header::Header;
+use super::writer::{Block, BlockFile, Compression};
+use crate::memory::Memory;
+
+/// Events are on their way to the file at the latest after this device time.
+const FLUSH_AFTER: u64 = 50_000_000;
+/// What a device may do during one register read and still have it recorded behind the read.
+const MOST_HELD: usize = MAX_DATA;
+
+/// A trace being written. Clones write the same one; the last to go finishes it.
+#[derive(Clone)]
+pub struct Trace(Arc<Mutex<State>>);
+
+struct State {
+    block: Block,
+    scribe: Scribe,
+    now: u64,
+    own_accord: bool,
+    /// Device time of the oldest event that is not in the file.
+    dirty_since: u64,
+    /// Guest memory that the device is about to write: what it wrote is there when it does the next thing.
+    writing: Option<(u64, usize, Arc<Memory>)>,
+    /// What the device does while it answers a read; it follows the read in the trace.
+    held: Option<Vec<u8>>,
+    held_events: u32,
+    spare: Vec<u8>,
+}
+
+impl Trace {
+    /// Begin a trace.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn new(out: impl Write + Send + 'static, header: &Header, compression: Compression) -> std::io::Result<Self> {
+        let out: Box<dyn Write + Send> = Box::new(out);
+        let state = State {
+            block: Block::new(),
+            scribe: Scribe::new(BlockFile::new(out, header, compression)?),
+            now: 0,
+            own_accord: false,
+            dirty_since: 0,
+            writing: None,
+            held: None,
+            held_events: 0,
+            spare: Vec::new(),
+        };
+        Ok(Self(Arc::new(Mutex::new(state))))
+    }
+
+    /// Append an event at a time.
+    pub fn append(&self, now: u64, what: &What<'_>) {
+        let mut state = self.lock();
+        state.now = now;
+        state.event(what);
+    }
+
+    /// Append an event as it was.
+    pub(super) fn append_as(&self, event: &Event<'_>) {
+        self.enter(event.time, event.own_accord).event(&event.what);
+    }
+
+    /// Write what is left and the index, and wait until it is in the file.
+    ///
+    /// # Errors
+    /// The output's.
+    pub fn finish(&self) -> std::io::Result<()> {
+        self.lock().finish()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call of the device begins.
+    fn enter(&self, now: u64, own_accord: bool) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.now = now;
+        state.own_accord = own_accord;
+        state
+    }
+
+    /// It has ended.
+    fn leave(&self) {
+        self.lock().settle();
+    }
+
+    pub(super) fn flush_due(&self) -> Option<u64> {
+        let state = self.lock();
+        state.block.is_dirty().then(|| state.dirty_since + FLUSH_AFTER)
+    }
+
+    pub(super) fn flush_if_due(&self, now: u64) {
+        let mut state = self.lock();
+        if now >= state.dirty_since + FLUSH_AFTER {
+            state.flush();
+        }
+    }
+}
+
+impl State {
+    #[inline]
+    fn event(&mut self, what: &What<'_>) {
+        self.event_with(what, what.data().len(), |room| {
+            room.copy_from_slice(&what.data()[..room.len()]);
+            true
+        });
+    }
+
+    /// Record an event whose data, so many bytes, `fill` puts in its place. `false` if it cannot: then there is no event.
+    #[inline]
+    fn event_with(&mut self, what: &What<'_>, length: usize, fill: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        self.settle();
+        let length = length.min(MAX_DATA);
+        if let Some(held) = &mut self.held {
+            if held.len() + length < MOST_HELD {
+                let filled = encode(held, 0, self.own_accord, what, length, fill);
+                self.held_events += u32::from(filled);
+                return filled;
+            }
+            self.release();
+        }
+        self.make_room(length);
+        self.block.append(self.now, self.own_accord, what, length, fill)
+    }
+
+    /// Room in the block for `length` bytes of data.
+    #[inline]
+    fn make_room(&mut self, length: usize) {
+        if !self.block.has_room(length) {
+            self.flush();
+        }
+        if !self.block.is_dirty() {
+            self.dirty_since = self.now;
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.block.is_dirty() {
+            self.scribe.write(&mut self.block);
+        }
+    }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        self.settle();
+        self.flush();
+        self.scribe.finish(&self.block)
+    }
+
+    /// The device's last write to guest memory is done: record what it wrote.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some((address, length, memory)) = self.writing.take() {
+            self.memory(address, length, &memory, true);
+        }
+    }
+
+    /// Record what is in guest memory, which the device has read or written.
+    fn memory(&mut self, address: u64, length: usize, memory: &Memory, write: bool) {
+        let data: &[u8] = &[];
+        let what = if write { What::DmaWrite { address, data } } else { What::DmaRead { address, data } };
+        if !self.event_with(&what, length, |room| memory.read_at(address, room).is_ok()) {
+            self.event(&What::DmaFailed { address, length: length as u64, write });
+        }
+    }
+
+    fn hold(&mut self) {
+        let mut held = std::mem::take(&mut self.spare);
+        held.clear();
+        self.held = Some(held);
+        self.held_events = 0;
+    }
+
+    /// Append what was held.
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            if self.held_events > 0 {
+                self.make_room(held.len());
+                self.block.append_encoded(&held, self.held_events);
+            }
+            self.spare = held;
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // An error has been told by whoever met it.
+        let _ = self.finish();
+    }
+}
