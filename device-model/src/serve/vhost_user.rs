@@ -189,10 +189,7 @@ impl<V: VirtioDevice> State<V> {
             self.running = true;
             self.device.start(self.features);
         }
-        // What is on other queues may have been there first: a command before the abort that follows it on another queue. Kicks alone do not
-        // tell the order.
-        let others = if notified == 0 { 0 } else { self.active };
-        let notified = notified | others | std::mem::take(&mut self.again);
+        let notified = notified | std::mem::take(&mut self.again);
         let mut rings = Rings(std::array::from_fn(|index| rings.get(index).map(VringT::get_mut)));
         let memory = self.memory.clone();
         let mut queues = Queues::new(&mut rings, &memory, now);

@@ -44,7 +44,11 @@ impl Plan {
 
     /// The header with which the command begins.
     pub(crate) fn header(&self, tag: u64) -> CommandHeader {
-        CommandHeader { tag, opcode: self.opcode, length: self.payload as u32, argument: self.argument, reserved: 0 }
+        #[cfg(feature = "mutant")]
+        let argument = if self.opcode == Opcode::TRANSFORM { self.argument + 1 } else { self.argument };
+        #[cfg(not(feature = "mutant"))]
+        let argument = self.argument;
+        CommandHeader { tag, opcode: self.opcode, length: self.payload as u32, argument, reserved: 0 }
     }
 }
 
