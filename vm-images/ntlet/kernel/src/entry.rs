@@ -45,6 +45,10 @@ pub struct Boot {
     pub image: (usize, usize),
 }
 
+/// The word of the command line for a kernel that another system has started and wants the machine back from: at the end the machine
+/// starts again, and a bug check is told to a debugger and left in memory as a dump, but not told on the guest channel.
+pub const RESTARTS_AT_END: &str = "end=restart";
+
 /// Registers at an exception, as the machine saved them; the handler may change them and return to continue there.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]

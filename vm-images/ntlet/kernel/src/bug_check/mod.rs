@@ -18,7 +18,7 @@ use crate::exception::registers::{RBP, RSP, Registers};
 use crate::hal::{Ending, HIGH_LEVEL, Irql};
 use crate::loader::modules::{self, place};
 use crate::lock::InterruptLock;
-use crate::{kd, log, try_hal};
+use crate::{boot, kd, log, try_hal};
 
 pub use callbacks::*;
 
@@ -91,10 +91,18 @@ pub(crate) fn report(code: u32, parameters: [u64; 4], origin: Origin<'_>) -> ! {
     kd::note_bug_check(code, parameters, &report.registers);
     report.write_text();
     kd::stop_for_bug_check(code, parameters, true);
-    report.send();
+    if !restarts_at_end() {
+        report.send();
+    }
     callbacks::run();
     kd::stop_for_bug_check(code, parameters, false);
     hal.end(Ending::BugCheck)
+}
+
+/// Whether what comes after this kernel tells of the bug check.
+fn restarts_at_end() -> bool {
+    let is = |word: &str| word == crate::entry::RESTARTS_AT_END;
+    boot::parameters().is_some_and(|boot| boot.command_line.split_ascii_whitespace().any(is))
 }
 
 struct Report {

@@ -121,8 +121,12 @@ extern "win64" fn boot_main(start_info: u64) -> ! {
         Err(error) => panic!("the loader's start information at {start_info:#x} cannot be used: {error:?}"),
     };
     memory::start(&info);
-    if command_line(&info).split_ascii_whitespace().any(|word| word.starts_with("debug=")) {
+    let has_word = |is: fn(&str) -> bool| command_line(&info).split_ascii_whitespace().any(is);
+    if has_word(|word| word.starts_with("debug=")) {
         serial::leave_to_debugger();
+    }
+    if has_word(|word| word == kernel::entry::RESTARTS_AT_END) {
+        hal::restart_at_end();
     }
     traps::build_gates();
     let first = Processor::create(0, apic::initial_id()).expect("there is memory for the first processor");

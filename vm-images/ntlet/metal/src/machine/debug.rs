@@ -197,9 +197,6 @@ impl DebugMachine for Machine {
     }
 
     fn reset(&self) -> ! {
-        const RESET_CONTROL: u16 = 0xcf9;
-        const FULL_RESET: u32 = 0x0e;
-        cpu::port_write(RESET_CONTROL, 1, FULL_RESET);
-        cpu::halt_for_ever()
+        super::hal::reset()
     }
 }

@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::serial::{COM1, COM2};
 use super::{apic, context, cpu, interrupts, io_apic, kernel_memory, memory, pci, processor, time, user_memory};
@@ -18,14 +19,33 @@ pub struct Machine(());
 /// The one there is.
 pub(crate) static MACHINE: Machine = Machine(());
 
-/// Ends the machine: by the harness's exit device, or standing still where there is none.
+/// The end is a new start of the machine.
+static RESTARTS: AtomicBool = AtomicBool::new(false);
+
+/// From now on the end is a new start of the machine, which whoever has started the kernel then has again.
+pub(crate) fn restart_at_end() {
+    RESTARTS.store(true, Ordering::Relaxed);
+}
+
+/// Ends the machine: by a new start if that is wanted, by the harness's exit device, or standing still where there is none.
 pub(crate) fn end(ending: Ending) -> ! {
     const EXIT_PORT: u16 = 0xf4;
+    if RESTARTS.load(Ordering::Relaxed) {
+        reset();
+    }
     let code = match ending {
         Ending::Shutdown => 0x10,
         Ending::BugCheck => 0x11,
     };
     cpu::port_write(EXIT_PORT, 4, code);
+    cpu::halt_for_ever()
+}
+
+/// Starts the machine again. Memory keeps what is in it.
+pub(crate) fn reset() -> ! {
+    const RESET_CONTROL: u16 = 0xcf9;
+    const FULL_RESET: u32 = 0x0e;
+    cpu::port_write(RESET_CONTROL, 1, FULL_RESET);
     cpu::halt_for_ever()
 }
 
