@@ -121,3 +121,76 @@ fn mtools_reads_every_file_of_an_answer_disk() {
     let listed = succeeds(Command::new(&mtools).args(["-c", "mdir", "-/", "-i", &image, "::"])).stdout;
     assert!(String::from_utf8_lossy(&listed).contains("3 files"), "{}", String::from_utf8_lossy(&listed));
 }
+
+/// A `rig` with a target folder of its own, so that its images are nobody else's.
+struct Alone(tempfile::TempDir);
+
+impl Alone {
+    fn new() -> Self {
+        let rig = Path::new(env!("CARGO_BIN_EXE_rig"));
+        let folder = tempfile::tempdir_in(rig.ancestors().nth(2).unwrap()).unwrap();
+        fs::create_dir(folder.path().join("debug")).unwrap();
+        fs::write(folder.path().join("CACHEDIR.TAG"), "").unwrap();
+        fs::hard_link(rig, folder.path().join("debug/rig")).unwrap();
+        Self(folder)
+    }
+
+    /// Exit code, standard output and standard error of `rig image` with these words.
+    fn image(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        let said = Command::new(self.0.path().join("debug/rig")).arg("image").args(words).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (said.status.code(), text(&said.stdout), text(&said.stderr))
+    }
+}
+
+#[test]
+fn what_cannot_be_built_is_named_before_anything_is_fetched_or_written() {
+    let (Some(wimlib), Some(genisoimage)) = (test_tools::find("wimlib-imagex"), test_tools::find("genisoimage")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    media_folder(&wimlib, folder.path());
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (iso, page, other, nowhere) = (place("media.iso"), place("page.iso"), place("other.iso"), place("nowhere.iso"));
+    succeeds(Command::new(&genisoimage).args(["-quiet", "-udf", "-o", &iso, &place("media")]));
+    succeeds(Command::new(&genisoimage).args(["-quiet", "-J", "-o", &other, &place("content")]));
+    fs::write(&page, "<!DOCTYPE html><html><body>Please sign in</body></html>").unwrap();
+    let rig = Alone::new();
+    for (words, exit, part) in [
+        (&["--iso", &nowhere][..], 2, "cannot be opened"),
+        (&["--iso", &page], 3, "it is a web page that was saved"),
+        (&["--iso", &other], 3, "has neither sources/install.wim nor sources/install.esd"),
+        (&["--iso", &iso, "--edition", "Windows 95"], 2, "does not hold \"Windows 95\""),
+        (&["--iso", &iso, "--recipe", "windows-3.11"], 2, "server-2025"),
+        (&["--iso", &iso, "--name", "../up"], 2, "cannot be called \"../up\""),
+        (&["--iso", &iso, "--virtio-iso", &nowhere], 2, "cannot be opened"),
+        (&["--iso", &iso, "--virtio-iso", &page], 3, "it is a web page that was saved"),
+        (&["--iso", &iso, "--virtio-iso", &other], 3, "has no virtio drivers for \"Windows Server 2025"),
+    ] {
+        let (code, _, said) = rig.image(&[&["build"], words].concat());
+        assert_eq!(code, Some(exit), "{words:?}: {said}");
+        assert!(said.contains(part), "{words:?}: {said}");
+    }
+    assert!(!rig.0.path().join("rig").exists(), "nothing was written");
+}
+
+#[test]
+fn commands_about_images_that_there_are_not_say_so() {
+    let rig = Alone::new();
+    let image = |words: &[&str]| rig.image(words);
+    let (code, listed, hint) = image(&["list"]);
+    assert_eq!((code, listed.as_str()), (Some(0), ""));
+    assert!(hint.contains("no images yet"), "{hint}");
+    for verb in ["verify", "remove"] {
+        for (name, part) in
+            [("nobody", "there is no Windows image nobody"), ("a/b", "cannot be called"), ("..", "cannot be called")]
+        {
+            let (code, _, said) = image(&[verb, name]);
+            assert!(code == Some(2) && said.contains(part), "{verb} {name}: {said}");
+        }
+        assert_eq!(image(&[verb]).0, Some(2), "a name is wanted");
+    }
+    let broken = rig.0.path().join("rig/images/broken");
+    fs::create_dir_all(&broken).unwrap();
+    fs::write(broken.join("manifest.json"), "{").unwrap();
+    let (code, _, said) = image(&["verify", "broken"]);
+    assert!(code == Some(3) && said.contains("is no image's manifest"), "{said}");
+}

@@ -13,6 +13,14 @@ bcdedit /set testsigning on
 bcdedit /set {current} bootstatuspolicy ignoreallfailures
 bcdedit /set {current} recoveryenabled no
 
+rem The harness is the kernel debugger on COM1, and hears what drivers print.
+bcdedit /dbgsettings serial debugport:1 baudrate:115200
+bcdedit /debug on
+reg add "HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Debug Print Filter" /v DEFAULT /t REG_DWORD /d 15 /f
+
+rem Driver Verifier, from the next start on. A machine that it does not let start forgets it.
+{{verifier}}
+
 rem A kernel dump, also of a hang that a non-maskable interrupt ends, then a new start.
 reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v CrashDumpEnabled /t REG_DWORD /d 2 /f
 reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v AutoReboot /t REG_DWORD /d 1 /f
@@ -31,7 +39,15 @@ reg add "HKLM\SOFTWARE\Microsoft\Windows\Windows Error Reporting" /v DontShowUI 
 reg add "HKLM\SOFTWARE\Microsoft\ServerManager" /v DoNotOpenServerManagerAtLogon /t REG_DWORD /d 1 /f
 netsh advfirewall set allprofiles state off
 
+rem Further drivers, if the rig has given the machine a disc with some.
+if exist %1\rig\drivers.txt call :drivers %1
+
 rem The agent at every start, and now.
 schtasks /create /f /tn rig-agent /sc onstart /ru SYSTEM /rl highest /tr C:\rig\agent.exe
 schtasks /run /tn rig-agent
+exit /b 0
+
+:drivers
+set /p folder=<%1\rig\drivers.txt
+for %%d in (D E F G H I J) do if exist %%d:\NetKVM\%folder%\amd64 for /d %%n in (%%d:\*) do if exist %%n\%folder%\amd64\*.inf pnputil /add-driver %%n\%folder%\amd64\*.inf /install
 exit /b 0

@@ -107,6 +107,7 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
         disk: image.file(&image.manifest.disk),
         writes: Writes::Forgotten,
         media: None,
+        drivers: None,
         files: payload.files,
     };
     Ok(Guest {

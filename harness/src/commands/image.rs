@@ -16,6 +16,7 @@ use crate::places::Places;
 use crate::setup::{accelerator, firmware, qemu};
 use crate::windows::answer::Answers;
 use crate::windows::answer_disk;
+use crate::windows::drivers::Drivers;
 use crate::windows::install::{self, Order, PASSWORD};
 use crate::windows::media::Media;
 use crate::windows::recipe::Recipe;
@@ -66,6 +67,9 @@ struct Build {
     /// Name of the image. Default: the recipe's.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// The ISO file with the virtio drivers for Windows: those that fit are installed, too.
+    #[arg(long, value_name = "FILE")]
+    virtio_iso: Option<PathBuf>,
     /// Seconds that each step may take. Default: what it should take, and more without KVM.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     step_timeout: Option<u64>,
@@ -150,6 +154,7 @@ fn build(wanted: &Build, places: &Places, interrupt: &Interrupt) -> Outcome<()> 
     let media = Media::inspect(&wish.iso)?;
     let (recipe_name, recipe) = recipe_of(wish, &media, places)?;
     let edition = recipe.choose(&media, wish.edition.as_deref())?;
+    let drivers = wanted.virtio_iso.as_ref().map(|path| Drivers::inspect(path, &recipe)).transpose()?;
     let name = wanted.name.as_deref().unwrap_or(&recipe_name);
     let folder = store::folder_of(name, places)?;
     if store::list(places)?.iter().any(|image| image.name == name) {
@@ -166,7 +171,8 @@ fn build(wanted: &Build, places: &Places, interrupt: &Interrupt) -> Outcome<()> 
     let agent = crate::build::read(&agent)?;
     drop(built);
     let step_timeout = wanted.step_timeout.map(Duration::from_secs);
-    let order = Order { name, folder, iso: &iso, recipe: &recipe, edition, agent, step_timeout, qemu, accelerator, firmware };
+    let order =
+        Order { name, folder, iso: &iso, recipe: &recipe, edition, drivers, agent, step_timeout, qemu, accelerator, firmware };
     install::perform(&order, interrupt)?;
     say(format!("{name}: \"{}\" is installed; cargo rig run --rig windows --image {name}", edition.name));
     Ok(())

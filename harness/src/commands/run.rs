@@ -79,7 +79,7 @@ pub struct Arguments {
     #[serde(default)]
     pub record: bool,
     /// Look on in every boot as a kernel debugger on COM1 that nobody sits in front of: it takes registers, stack and modules at a bug
-    /// check, and keeps what it sees in kd.log.
+    /// check, and keeps what it sees in kd.log. With `--rig windows` it always does.
     #[arg(long, conflicts_with = "image")]
     #[serde(default)]
     pub kd_host: bool,
@@ -428,7 +428,8 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
         windows: guest.windows,
         model: guest.model,
         faults,
-        kd_host: arguments.kd_host.then(|| guest.symbols.clone()),
+        // An installed Windows stops in its debugger at a bug check: somebody must be there.
+        kd_host: (arguments.kd_host || arguments.rig == Kind::Windows).then(|| guest.symbols.clone()),
     };
     Ok(Prepared { rig, symbols: guest.symbols, modules: guest.modules, check: guest.check, hashes, timings })
 }

@@ -110,7 +110,7 @@ fn check(header: &DumpHeader, size: u64) -> Result<(), DumpError> {
 }
 
 /// Writes whole pages; those that are zero become holes.
-fn write_sparsely(file: &mut std::fs::File, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_sparsely(file: &mut std::fs::File, bytes: &[u8]) -> io::Result<()> {
     let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
     for same in bytes.chunks(PAGE as usize).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
         if is_zero(same[0]) {

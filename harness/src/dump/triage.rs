@@ -102,7 +102,8 @@ impl Case {
         let text = String::from_utf8_lossy(&bytes);
         let events: Vec<&str> = text
             .lines()
-            .filter_map(|line| line.split_once("] ").map(|(_, event)| event))
+            // A line that came through a debugger has no time before it.
+            .map(|line| line.split_once("] ").map_or(line, |(_, event)| event))
             .filter(|event| event.starts_with("kmdf ") || event.starts_with("wdf: "))
             .collect();
         events[events.len().saturating_sub(EVENTS)..].iter().map(|event| printable(event)).collect()

@@ -42,6 +42,15 @@ const MOST_LINES: usize = 10_000;
 const KERNEL: &str = "ntoskrnl.exe";
 const NTLET: &str = "ntlet";
 
+/// What the host does when the target stops for the second time in a bug check, at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// Lets it go on: it ends by itself.
+    GoOn,
+    /// Has it start again: Windows would stop there once more, for ever.
+    Restart,
+}
+
 /// A host at work. It ends with the guest, or when it is dropped.
 #[derive(Debug)]
 pub struct Host {
@@ -57,7 +66,7 @@ impl Host {
     ///
     /// # Errors
     /// The system's.
-    pub fn attach(line: UnixStream, text: UnixStream, log: File, symbols: Symbols) -> io::Result<Self> {
+    pub fn attach(line: UnixStream, text: UnixStream, log: File, symbols: Symbols, at_end: AtEnd) -> io::Result<Self> {
         text.set_write_timeout(Some(BLOCKED))?;
         line.set_nonblocking(false)?;
         let (bell, ringer) = UnixStream::pair()?;
@@ -71,6 +80,7 @@ impl Host {
             symbols,
             seen: Arc::clone(&seen),
             has_reported: false,
+            at_end,
             ringer,
         };
         let thread = std::thread::Builder::new().name("kd-host".to_owned()).spawn(move || watch.run())?;
@@ -117,6 +127,7 @@ struct Watch {
     symbols: Symbols,
     seen: Arc<Mutex<Option<Box<BugCheck>>>>,
     has_reported: bool,
+    at_end: AtEnd,
     ringer: UnixStream,
 }
 
@@ -128,10 +139,11 @@ impl Watch {
             match heard {
                 Ok(Heard::Stop(stop)) => {
                     // A target that cannot be read goes on all the same, if it can.
-                    if let Err(error) = self.stopped(&stop) {
+                    let is_over = self.stopped(&stop).unwrap_or_else(|error| {
                         self.note(&format!("the stop cannot be looked at: {error}"));
-                    }
-                    let went_on = self.go_on(&stop);
+                        false
+                    });
+                    let went_on = if is_over { self.restart() } else { self.go_on(&stop) };
                     self.pass_text();
                     if let Err(error) = went_on {
                         self.note(&format!("the target cannot be let go on: {error}"));
@@ -173,7 +185,15 @@ impl Watch {
         self.client.go_on(false, is_handled)
     }
 
-    fn stopped(&mut self, stop: &Stop) -> Result<(), KdError> {
+    fn restart(&mut self) -> Result<(), KdError> {
+        self.note("the end of the bug check: the target starts again");
+        // Whatever comes next is said by a new start.
+        self.has_reported = false;
+        self.client.restart()
+    }
+
+    /// Looks at a stop. Whether it is the last one of a bug check, and the target is to start again.
+    fn stopped(&mut self, stop: &Stop) -> Result<bool, KdError> {
         match &stop.why {
             Why::Module { path, symbols } => {
                 let what = if symbols.unload == 0 { "loaded" } else { "unloads" };
@@ -184,11 +204,11 @@ impl Watch {
                 let (code, at, processor) = (exception.record.code, stop.change.rip, stop.change.processor);
                 self.note(&format!("exception {code:#010x} at {at:#x} on processor {processor}, {chance} chance"));
                 if self.is_break_with_status(exception)? {
-                    self.look_for_bug_check()?;
+                    return self.look_for_bug_check();
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether the target stands at its own breakpoint for debuggers.
@@ -207,13 +227,17 @@ impl Watch {
         data.is_sound().then_some(data).ok_or(KdError::Nonsense("a debugger data block without its tag"))
     }
 
-    fn look_for_bug_check(&mut self) -> Result<(), KdError> {
+    /// Takes what there is of a bug check at its first stop. Whether this is its last one, and the target is to start again.
+    fn look_for_bug_check(&mut self) -> Result<bool, KdError> {
         let data = self.debugger_data()?;
         let [code, a, b, c, d]: [u64; 5] = self.client.structure(data.get(field::BUG_CHECK_DATA))?;
-        let Ok(code) = u32::try_from(code) else { return Ok(()) };
+        let code = u32::try_from(code).unwrap_or(0);
         // The target stops twice, and sets no code when somebody breaks in.
-        if code == 0 || std::mem::replace(&mut self.has_reported, code != 0) {
-            return Ok(());
+        if code == 0 {
+            return Ok(false);
+        }
+        if std::mem::replace(&mut self.has_reported, true) {
+            return Ok(self.at_end == AtEnd::Restart);
         }
         let context = self.client.context()?;
         let modules = self.client.modules()?;
@@ -236,7 +260,7 @@ impl Watch {
         *lock(&self.seen) = Some(report);
         // Nobody may listen any more.
         let _ = self.ringer.write_all(&[1]);
-        Ok(())
+        Ok(false)
     }
 
     /// Return addresses on the stack, as far as it can be read.
@@ -302,7 +326,7 @@ mod tests {
         let (line, target) = UnixStream::pair().unwrap();
         let (writer, text) = UnixStream::pair().unwrap();
         let log = File::create(folder.path().join(KD_LOG)).unwrap();
-        Bench { target, text, host: Host::attach(line, writer, log, Symbols::default()).unwrap(), folder }
+        Bench { target, text, host: Host::attach(line, writer, log, Symbols::default(), AtEnd::GoOn).unwrap(), folder }
     }
 
     impl Bench {

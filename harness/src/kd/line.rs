@@ -76,10 +76,15 @@ impl Line {
     /// # Errors
     /// The stream's.
     pub fn reset(&mut self) -> io::Result<()> {
+        self.forget();
+        self.control(kind::RESET, 0)
+    }
+
+    /// Begins anew without a word: the target has gone, and what comes next is a new one.
+    pub fn forget(&mut self) {
         self.waiting.clear();
         self.decoder.reset();
         (self.next_id, self.expected_id) = (INITIAL_ID, None);
-        self.control(kind::RESET, 0)
     }
 
     /// Asks the target to stop.

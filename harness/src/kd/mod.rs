@@ -269,6 +269,17 @@ impl Client {
         Ok(answer.get())
     }
 
+    /// Has the target start its machine again. It answers nothing to that.
+    ///
+    /// # Errors
+    /// The line's.
+    pub fn restart(&mut self) -> Result<(), KdError> {
+        let request = self.request(api::REBOOT, &0u64);
+        self.line.send(kind::MANIPULATE, &[request.as_bytes()], Instant::now() + PATIENCE)?;
+        self.line.forget();
+        Ok(())
+    }
+
     fn read(&mut self, api: u32, address: u64, length: usize) -> Result<Vec<u8>, KdError> {
         let mut all = Vec::new();
         while all.len() < length {

@@ -16,6 +16,7 @@ use super::boot::Event;
 use super::link::{AgentSaid, Needs, Said};
 use super::session::{Cause, Session};
 use crate::bugcheck::{BugCheck, Registers, name_of};
+use crate::windows::scratch;
 
 /// Where Windows leaves a crash dump.
 pub const DUMP: &str = r"C:\Windows\MEMORY.DMP";
@@ -23,6 +24,10 @@ pub const DUMP: &str = r"C:\Windows\MEMORY.DMP";
 const ANSWER: Duration = Duration::from_secs(30);
 /// Longest time of a command that installs something. `pnputil` may wait for a desktop that is not there.
 const INSTALL: Duration = Duration::from_secs(300);
+/// Longest time of a copy from disk to disk.
+const COPY: Duration = Duration::from_secs(600);
+/// Name of the dump's copy.
+const LEFT: &str = "MEMORY.DMP";
 /// Longest time for everything about the way down.
 const SHUTDOWN: Duration = Duration::from_secs(300);
 /// Pause between two hellos, until one is answered.
@@ -57,16 +62,20 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// The commands, in order, with `root` as the drive of the small disk.
-    fn commands(&self, root: &str, verifier: bool) -> Vec<String> {
+    /// The commands, in order, with `root` as the drive of the small disk. The framework reads its settings when a driver is loaded, and
+    /// none is before the last of these.
+    fn commands(&self, root: &str, needs: &Needs) -> Vec<String> {
         let store = |store: &str, certificate: &String| format!("certutil.exe -f -addstore {store} \"{root}{certificate}\"");
         let trust = self.certificates.iter().flat_map(|one| ["Root", "TrustedPublisher"].map(|name| store(name, one)));
-        let verify = self.services.iter().map(|service| {
+        let set = |service: &String, name: &str, value: bool| {
             format!(
-                r"reg.exe add HKLM\SYSTEM\CurrentControlSet\Services\{service}\Parameters\Wdf /v VerifierOn /t REG_DWORD /d {} /f",
-                u8::from(verifier)
+                r"reg.exe add HKLM\SYSTEM\CurrentControlSet\Services\{service}\Parameters\Wdf /v {name} /t REG_DWORD /d {} /f",
+                u8::from(value)
             )
-        });
+        };
+        // Left alone, the framework breaks whenever a debugger is there, and the harness always is.
+        let settings = [("VerifierOn", needs.verifier), ("DbgBreakOnError", needs.breaks)];
+        let verify = self.services.iter().flat_map(|service| settings.map(|(name, value)| set(service, name, value)));
         let install = self.packages.iter().map(|inf| format!("pnputil.exe /add-driver \"{root}{inf}\" /install"));
         trust.chain(verify).chain(install).collect()
     }
@@ -108,7 +117,7 @@ impl Session<'_> {
             AgentSaid::Found(root) => root,
             other => return Err(unable(&format!("no drive of the guest has {}", preparation.program), &other)),
         };
-        for command in preparation.commands(&root, needs.verifier) {
+        for command in preparation.commands(&root, needs) {
             self.command(&command, INSTALL, &DONE)?;
         }
         for (hardware_id, inf) in &preparation.devices {
@@ -263,6 +272,31 @@ impl Session<'_> {
         }
     }
 
+    /// The debugger has seen a bug check before anybody else, and knows more of it than a dump's header has. Whoever wants the dump, too,
+    /// waits for the machine to start again.
+    pub(super) fn seen_by_debugger(&mut self, seen: Box<BugCheck>) -> Cause {
+        self.note(&format!("the debugger has seen a bug check: {:#x}", seen.code));
+        self.agent.lent = false;
+        Cause::BugCheck(seen)
+    }
+
+    /// Waits until the machine has written its dump and started again.
+    fn wait_for_dump(&mut self) -> Result<(), Cause> {
+        let patience = self.agent.restart;
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.heard(deadline)? {
+                Some(AgentSaid::Up) => break,
+                Some(_) => {}
+                None => return Err(self.hang("Windows to write its dump and start again", patience)),
+            }
+        }
+        match self.restarted()? {
+            Cause::BugCheck(_) => Ok(()),
+            other => Err(other),
+        }
+    }
+
     /// The machine has started again: why, as its dump tells.
     fn restarted(&mut self) -> Result<Cause, Cause> {
         self.note("the machine has started again");
@@ -313,7 +347,41 @@ impl Session<'_> {
         }
     }
 
-    /// Fetches a file of the guest. A part that does not arrive whole is asked for again.
+    /// Fetches the guest's crash dump: over the disk that is there for it, after which the machine is off, or where that cannot be done, over
+    /// the line.
+    ///
+    /// # Errors
+    /// Why the boot ended; the disk's.
+    pub fn fetch_dump(&mut self, to: &Path) -> Result<u64, Cause> {
+        if !self.agent.dump_waits {
+            self.wait_for_dump()?;
+        }
+        match self.leave_on_disk() {
+            Ok(()) => {}
+            Err(Cause::Unready(reason)) => {
+                self.note(&format!("the dump comes over the line: {reason}"));
+                return self.fetch(DUMP, to);
+            }
+            Err(cause) => return Err(cause),
+        }
+        let taken = match self.boot().scratch() {
+            Some(disk) => scratch::take(disk, LEFT, to),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        taken.map_err(|error| Cause::Unready(format!("the guest has left its dump on a disk, where it cannot be read: {error}")))
+    }
+
+    /// Has the guest copy its dump to the disk that is there for it, and turn its machine off, so that all of it is written.
+    fn leave_on_disk(&mut self) -> Result<(), Cause> {
+        let root = match self.order(&ToAgent::Find { name: scratch::MARK }, ANSWER)? {
+            AgentSaid::Found(root) => root,
+            other => return Err(unable("no drive is there to copy it to", &other)),
+        };
+        self.command(&format!(r#"cmd.exe /c copy /b /y "{DUMP}" "{root}{LEFT}""#), COPY, &[0])?;
+        self.shut_down()
+    }
+
+    /// Fetches a file of the guest over the line. A part that does not arrive whole is asked for again.
     ///
     /// # Errors
     /// Why the boot ended; the disk's. What has arrived is left beside `to`, under the name of a part.
@@ -440,11 +508,15 @@ mod tests {
             services: vec!["relay".into(), "relayflt".into()],
             ..Preparation::default()
         };
-        let commands = preparation.commands(r"E:\", false);
+        let commands = preparation.commands(r"E:\", &Needs { verifier: false, ..Needs::default() });
         let words: Vec<&str> = commands.iter().map(|command| command.split(' ').next().unwrap()).collect();
-        assert_eq!(words, ["certutil.exe", "certutil.exe", "reg.exe", "reg.exe", "pnputil.exe"]);
+        assert_eq!(words, ["certutil.exe", "certutil.exe", "reg.exe", "reg.exe", "reg.exe", "reg.exe", "pnputil.exe"]);
         assert!(commands[0].ends_with(r#"-addstore Root "E:\relay.cer""#) && commands[1].contains("TrustedPublisher"));
-        assert!(commands[3].contains(r"\relayflt\Parameters\Wdf") && commands[3].ends_with("/d 0 /f"));
-        assert!(preparation.commands(r"E:\", true)[2].ends_with("/d 1 /f"));
+        assert!(commands[4].contains(r"\relayflt\Parameters\Wdf /v VerifierOn") && commands[4].ends_with("/d 0 /f"));
+        let ends = |needs: &Needs| {
+            preparation.commands(r"E:\", needs)[2..4].iter().map(|one| one[one.len() - 20..].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(&Needs::default()), [" /t REG_DWORD /d 1 /f", " /t REG_DWORD /d 0 /f"].map(|end| end[1..].to_owned()));
+        assert_eq!(ends(&Needs { breaks: true, ..Needs::default() })[1], "/t REG_DWORD /d 1 /f");
     }
 }

@@ -25,7 +25,7 @@ use crate::bugcheck::BugCheck;
 use crate::child::Child;
 use crate::device::{Model, Recording, Running};
 use crate::interrupt::{Interrupt, poll_until};
-use crate::kd::host::{Host, KD_LOG};
+use crate::kd::host::{AtEnd, Host, KD_LOG};
 use crate::memory::GuestMemory;
 use crate::qemu::{Machine, Software, device_options};
 use crate::qmp::{Qmp, QmpError};
@@ -33,7 +33,7 @@ use crate::setup::accelerator::Accelerator;
 use crate::setup::qemu::Qemu;
 use crate::slot::Slot;
 use crate::symbols::Symbols;
-use crate::windows::pc::Pc;
+use crate::windows::pc::{Disks, Pc};
 
 /// How long a device model may take to end when it is asked to.
 const MODEL_FAREWELL: Duration = Duration::from_secs(2);
@@ -141,6 +141,7 @@ pub struct Boot<'a> {
     folder: PathBuf,
     memory: GuestMemory,
     late_log: Option<u64>,
+    scratch: Option<File>,
 }
 
 impl<'a> Boot<'a> {
@@ -172,7 +173,11 @@ impl<'a> Boot<'a> {
         ];
         let append = words.into_iter().flatten().fold(rig.append.clone(), |line, word| format!("{line} {word}"));
         let (log, kd_host) = match &rig.kd_host {
-            Some(symbols) => look_on(log, logs.folder, symbols.clone()).map(|(log, host)| (log, Some(host))).map_err(of_qemu)?,
+            Some(symbols) => {
+                // ntlet ends its machine by itself; an installed system waits for the debugger's word.
+                let at_end = if rig.windows.is_some() { AtEnd::Restart } else { AtEnd::GoOn };
+                look_on(log, logs.folder, symbols.clone(), at_end).map(|(log, host)| (log, Some(host))).map_err(of_qemu)?
+            }
             None => (log, None),
         };
         let memory = GuestMemory::new(rig.memory).map_err(of_qemu)?;
@@ -214,6 +219,7 @@ impl<'a> Boot<'a> {
             folder: logs.folder.to_path_buf(),
             memory,
             late_log: rig.late_log,
+            scratch: disks.and_then(Disks::into_scratch),
         })
     }
 
@@ -221,6 +227,12 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub const fn memory(&self) -> &GuestMemory {
         &self.memory
+    }
+
+    /// The disk on which an installed guest leaves what is fetched from it.
+    #[must_use]
+    pub const fn scratch(&self) -> Option<&File> {
+        self.scratch.as_ref()
     }
 
     /// Hands COM1 over to somebody else: nothing of it goes into the log any more.
@@ -452,8 +464,8 @@ impl<'a> Boot<'a> {
 }
 
 /// Puts a KD host between the guest's COM1 and its log.
-fn look_on(com1: UnixStream, folder: &Path, symbols: Symbols) -> io::Result<(UnixStream, Host)> {
+fn look_on(com1: UnixStream, folder: &Path, symbols: Symbols, at_end: AtEnd) -> io::Result<(UnixStream, Host)> {
     let (log, text) = UnixStream::pair()?;
     let file = File::options().create_new(true).append(true).open(folder.join(KD_LOG))?;
-    Ok((log, Host::attach(com1, text, file, symbols)?))
+    Ok((log, Host::attach(com1, text, file, symbols, at_end)?))
 }

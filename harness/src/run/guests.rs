@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use channel::Expected;
 use chrono::{SecondsFormat, Utc};
 
-use super::agent;
 use super::board::Board;
 use super::boot::{Boot, Logs, Mission, Rig};
 use super::link::{Needs, Verdict};
@@ -583,7 +582,7 @@ impl Guest<'_, '_> {
                 Ok(()) | Err(DumpError::NoSymbol) => None,
                 Err(error) => Some(error.to_string()),
             },
-            Some(_) => self.session.fetch(agent::DUMP, &to).err().map(|cause| cause.lines().join("; ")),
+            Some(_) => self.session.fetch_dump(&to).err().map(|cause| cause.lines().join("; ")),
         };
         if let Some(failure) = failure {
             note(format!("[rig] no crash dump: {failure}"));

@@ -339,6 +339,7 @@ impl<'a> Session<'a> {
                 Err(self.interrupted_suite(&said))
             }
             Event::Said(said) => Ok(Some(said)),
+            Event::BugCheck(report) if self.is_lent() => Err(self.seen_by_debugger(report)),
             Event::BugCheck(report) => Err(Cause::BugCheck(self.own_report_or(report))),
             Event::Deadline => Ok(None),
             Event::Interrupted(signal) => Err(Cause::Interrupted(signal)),

@@ -56,6 +56,21 @@ impl Answers<'_> {
 pub const AGENT: &str = "rig/agent.exe";
 /// See [`AGENT`].
 pub const SETUP: &str = "rig/setup.cmd";
+/// Names the folder of further drivers for this system, if there are any.
+pub const DRIVERS: &str = "rig/drivers.txt";
+
+/// The script that is run at the first logon.
+const SETUP_SCRIPT: &str = include_str!("../../../vm-images/windows/setup.cmd");
+
+/// What is done at the first logon of a machine made by this recipe, with the ends of lines that the command interpreter wants.
+#[must_use]
+pub fn setup_script(recipe: &Recipe) -> String {
+    let verifier = match recipe.verified_drivers.join(" ") {
+        none if none.is_empty() => "rem Driver Verifier is off.".to_owned(),
+        drivers => format!("verifier /standard /driver {drivers}\nverifier /bootmode resetonbootfail"),
+    };
+    SETUP_SCRIPT.replace("{{verifier}}", &verifier).replace('\n', "\r\n")
+}
 
 /// The command that says that a step begins. Nothing stops because nobody heard it.
 fn step(name: &str) -> String {
@@ -86,6 +101,8 @@ mod tests {
             disk_gib: 40,
             memory_mib: 4096,
             bypass_hardware_checks,
+            verified_drivers: Vec::new(),
+            virtio_folder: "2k25".into(),
         }
     }
 
@@ -135,6 +152,30 @@ mod tests {
                 list.descendants().filter(|node| node.tag_name().name() == "Path").all(|node| node.text().unwrap().len() <= 259)
             );
         }
+    }
+
+    #[test]
+    fn the_script_at_the_first_logon_has_every_setting_in_its_own_line() {
+        let verified = Recipe { verified_drivers: vec!["relay.sys".into(), "mine.sys".into()], ..recipe(false) };
+        let script = setup_script(&verified);
+        assert!(!script.contains("{{") && script.split("\r\n").all(|line| !line.contains('\n')), "{script}");
+        let lines: Vec<&str> = script.split("\r\n").collect();
+        for wanted in [
+            "bcdedit /set testsigning on",
+            "bcdedit /dbgsettings serial debugport:1 baudrate:115200",
+            "bcdedit /debug on",
+            "verifier /standard /driver relay.sys mine.sys",
+            "verifier /bootmode resetonbootfail",
+            r"reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v CrashDumpEnabled /t REG_DWORD /d 2 /f",
+            r"reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v AutoReboot /t REG_DWORD /d 1 /f",
+            r"reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v NMICrashDump /t REG_DWORD /d 1 /f",
+            "powercfg /hibernate off",
+            "sc config wuauserv start= disabled",
+            r"if exist %1\rig\drivers.txt call :drivers %1",
+        ] {
+            assert!(lines.contains(&wanted), "{wanted}: {script}");
+        }
+        assert!(!setup_script(&recipe(false)).contains("verifier /standard"));
     }
 
     #[test]

@@ -6,16 +6,21 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
+use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 
 /// Bytes of a sector.
 const SECTOR: u64 = 512;
 /// Sector at which the partition begins: 1 MiB, as every partitioning tool has it.
 const BEGIN: u32 = 2048;
+/// Where that is, in bytes.
+pub(super) const PARTITION: u64 = BEGIN as u64 * SECTOR;
+/// Cluster of a large disk.
+const LARGE_CLUSTER: u32 = 32 << 10;
 /// Room beside the files: tables, folders, clusters that are not full.
 const ROOM: u64 = 16 << 20;
-/// FAT16 whose sectors are counted, not found by heads and cylinders.
-const PARTITION_TYPE: u8 = 0x0e;
+/// FAT16 and FAT32 whose sectors are counted, not found by heads and cylinders.
+const PARTITION_16: u8 = 0x0e;
+const PARTITION_32: u8 = 0x0c;
 /// Most bytes of all files: beyond that the partition would not be FAT16.
 const MOST: u64 = 1 << 30;
 /// Name of the volume, and its number.
@@ -34,17 +39,35 @@ pub fn write(path: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_to<N: AsRef<str>, C: AsRef<[u8]>>(mut disk: File, files: &[(N, C)]) -> io::Result<()> {
+pub fn write_to<N: AsRef<str>, C: AsRef<[u8]>>(disk: File, files: &[(N, C)]) -> io::Result<()> {
     let content: u64 = files.iter().map(|(_, content)| content.as_ref().len() as u64).sum();
     if content > MOST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let sectors = u32::try_from((content + content / 8 + ROOM).div_ceil(SECTOR)).map_err(io::Error::other)?;
+    make(disk, content + content / 8 + ROOM, files, PARTITION_16, FormatVolumeOptions::new().fat_type(FatType::Fat16))
+}
+
+/// A disk of `bytes` bytes, some gigabytes, for what the guest writes. What nobody writes takes no room.
+///
+/// # Errors
+/// The disk's.
+pub fn write_large<N: AsRef<str>, C: AsRef<[u8]>>(disk: File, bytes: u64, files: &[(N, C)]) -> io::Result<()> {
+    let options = FormatVolumeOptions::new().fat_type(FatType::Fat32).bytes_per_cluster(LARGE_CLUSTER);
+    make(disk, bytes, files, PARTITION_32, options)
+}
+
+fn make<N: AsRef<str>, C: AsRef<[u8]>>(
+    mut disk: File,
+    bytes: u64,
+    files: &[(N, C)],
+    kind: u8,
+    options: FormatVolumeOptions,
+) -> io::Result<()> {
+    let sectors = u32::try_from(bytes.div_ceil(SECTOR)).map_err(io::Error::other)?;
     disk.set_len((u64::from(BEGIN) + u64::from(sectors)) * SECTOR)?;
-    disk.write_all(&partition_table(sectors))?;
+    disk.write_all(&partition_table(sectors, kind))?;
     let mut partition = Partition { disk, length: u64::from(sectors) * SECTOR, at: 0 };
-    let options = FormatVolumeOptions::new().fat_type(fatfs::FatType::Fat16).volume_label(LABEL).volume_id(SERIAL);
-    fatfs::format_volume(&mut partition, options)?;
+    fatfs::format_volume(&mut partition, options.volume_label(LABEL).volume_id(SERIAL))?;
     let volume = FileSystem::new(Buffered(BufWriter::with_capacity(1 << 16, partition)), FsOptions::new())?;
     let mut folders = BTreeSet::new();
     for (name, content) in files {
@@ -62,12 +85,12 @@ pub fn write_to<N: AsRef<str>, C: AsRef<[u8]>>(mut disk: File, files: &[(N, C)])
 }
 
 /// A first sector with one partition that begins at [`BEGIN`].
-fn partition_table(sectors: u32) -> [u8; SECTOR as usize] {
+fn partition_table(sectors: u32, kind: u8) -> [u8; SECTOR as usize] {
     let mut table = [0; SECTOR as usize];
     table[440..444].copy_from_slice(&SERIAL.to_le_bytes());
     // The address by head and cylinder is the one that means "see the sector numbers".
     table[447..450].copy_from_slice(&[0xfe, 0xff, 0xff]);
-    table[450] = PARTITION_TYPE;
+    table[450] = kind;
     table[451..454].copy_from_slice(&[0xfe, 0xff, 0xff]);
     table[454..458].copy_from_slice(&BEGIN.to_le_bytes());
     table[458..462].copy_from_slice(&sectors.to_le_bytes());

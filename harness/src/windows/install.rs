@@ -12,7 +12,8 @@ use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::{AGENT, Answers, SETUP};
+use super::answer::{AGENT, Answers, DRIVERS, SETUP, setup_script};
+use super::drivers::Drivers;
 use super::pc::{Pc, Writes};
 use super::qcow2;
 use super::recipe::Recipe;
@@ -30,8 +31,6 @@ use crate::setup::firmware::Firmware;
 use crate::setup::qemu::Qemu;
 use crate::symbols::Symbols;
 
-/// What is done at the first logon.
-const SETUP_SCRIPT: &str = include_str!("../../../vm-images/windows/setup.cmd");
 /// Where an unfinished installation says how far it is.
 const PROGRESS: &str = "progress.json";
 /// Most legs: Setup starts the machine again three or four times.
@@ -67,6 +66,8 @@ pub struct Order<'a> {
     pub recipe: &'a Recipe,
     /// What is installed.
     pub edition: &'a Edition,
+    /// Further drivers, if there are to be any.
+    pub drivers: Option<Drivers>,
     /// The agent.
     pub agent: Vec<u8>,
     /// Longest time of every step, if the user knows better.
@@ -98,15 +99,16 @@ struct State {
 /// # Errors
 /// A step is late, which leaves a screenshot; the machine or the disk fails; an interrupt.
 pub fn perform(order: &Order<'_>, interrupt: &Interrupt) -> Outcome<()> {
-    check_room(order)?;
+    check_room(&order.folder, order.edition)?;
     fs::create_dir_all(&order.folder).at("create", &order.folder)?;
     let answers = Answers { recipe: order.recipe, edition: order.edition, password: PASSWORD }.file();
     let mut state = resume(order, &answers)?;
-    let files = vec![
+    let mut files = vec![
         ("autounattend.xml".to_owned(), answers.into_bytes()),
         (AGENT.to_owned(), order.agent.clone()),
-        (SETUP.to_owned(), SETUP_SCRIPT.replace('\n', "\r\n").into_bytes()),
+        (SETUP.to_owned(), setup_script(order.recipe).into_bytes()),
     ];
+    files.extend(order.drivers.as_ref().map(|drivers| (DRIVERS.to_owned(), format!("{}\r\n", drivers.folder).into_bytes())));
     while state.system.is_none() {
         if state.legs == MOST_LEGS {
             return Err(Problem::environment(format!("Windows started {MOST_LEGS} times and is not installed"))
@@ -129,16 +131,16 @@ fn again(order: &Order<'_>) -> String {
 }
 
 /// Whether there is room for what will be written.
-fn check_room(order: &Order<'_>) -> Outcome<()> {
-    let place = order.folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+fn check_room(folder: &Path, edition: &Edition) -> Outcome<()> {
+    let place = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
     let found = rustix::fs::statvfs(place).map_err(std::io::Error::from).at("look at", place)?;
-    let (free, wanted) = (found.f_bavail.saturating_mul(found.f_frsize), order.edition.bytes.saturating_add(ROOM));
-    let used = disk_usage(&order.folder);
+    let (free, wanted) = (found.f_bavail.saturating_mul(found.f_frsize), edition.bytes.saturating_add(ROOM));
+    let used = disk_usage(folder);
     if free.saturating_add(used) >= wanted {
         return Ok(());
     }
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    Err(Problem::environment(format!("there is too little room for \"{}\"", order.edition.name))
+    Err(Problem::environment(format!("there is too little room for \"{}\"", edition.name))
         .because(format!("{} has {:.1} GiB free, installing takes about {:.1} GiB", place.display(), gib(free), gib(wanted)))
         .so("free some, or set CARGO_TARGET_DIR to a folder on a larger disk"))
 }
@@ -154,16 +156,19 @@ fn disk_usage(folder: &Path) -> u64 {
 fn resume(order: &Order<'_>, answers: &str) -> Outcome<State> {
     let step = Step::begin("reading the media whole, for the manifest");
     let of = |path: &Path| sha256_of(path).at("read", path);
-    let made_of: BTreeMap<String, String> = [
+    let mut made_of: BTreeMap<String, String> = [
         ("media", of(order.iso)?),
         ("firmware", of(&order.firmware.code)?),
         ("agent", sha256(&order.agent)),
         ("answer file", sha256(answers.as_bytes())),
-        ("setup script", sha256(SETUP_SCRIPT.as_bytes())),
+        ("setup script", sha256(setup_script(order.recipe).as_bytes())),
         ("recipe", sha256(format!("{:?}", order.recipe).as_bytes())),
     ]
     .map(|(name, digest)| (name.to_owned(), digest))
     .into();
+    if let Some(drivers) = &order.drivers {
+        made_of.insert("drivers".to_owned(), of(&drivers.path)?);
+    }
     step.done("");
     let path = order.folder.join(PROGRESS);
     let earlier = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
@@ -261,6 +266,7 @@ impl Leg<'_> {
             disk: disk.clone(),
             writes: Writes::Kept,
             media: Some(self.order.iso.to_path_buf()),
+            drivers: self.order.drivers.as_ref().map(|drivers| drivers.path.clone()),
             files: self.files.to_vec(),
         };
         Ok(Rig {
@@ -390,4 +396,21 @@ fn seal(order: &Order<'_>, state: State) -> Outcome<()> {
     fs::remove_file(&progress).at("remove", &progress)?;
     step.done(order.name);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_room_is_named_with_what_there_is_and_what_is_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let edition = |bytes| Edition { index: 1, name: "Windows".to_owned(), build: 26100, is_x64: true, bytes };
+        let image = folder.path().join("images/w");
+        let problem = check_room(&image, &edition(u64::MAX)).unwrap_err();
+        assert_eq!(problem.exit(), crate::error::Exit::Environment);
+        assert!(problem.to_string().contains("too little room for \"Windows\""), "{problem}");
+        assert!(problem.why().contains("GiB free, installing takes about"), "{problem}");
+        assert!(!image.exists(), "nothing is written before there is room");
+    }
 }

@@ -7,11 +7,13 @@
 
 pub mod answer;
 pub mod answer_disk;
+pub mod drivers;
 pub mod install;
 pub mod media;
 pub mod payload;
 pub mod pc;
 pub mod qcow2;
 pub mod recipe;
+pub mod scratch;
 pub mod store;
 pub mod wim;

@@ -1,5 +1,5 @@
 //! The machine that Windows is installed on and runs on: UEFI firmware, a SATA disk, install media or not, a small disk with files for the
-//! guest, a display that nobody sees but whose picture can be taken. No network.
+//! guest, an empty one for what is fetched from it, a display that nobody sees but whose picture can be taken. No network.
 //!
 //! A boot that must leave no trace writes into files without names, which the system takes back when the last process has gone.
 
@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use super::{answer_disk, qcow2};
+use super::{answer_disk, qcow2, scratch};
 use crate::setup::accelerator::Accelerator;
 
 /// What becomes of what a boot writes.
@@ -34,6 +34,8 @@ pub struct Pc {
     pub writes: Writes,
     /// Install media.
     pub media: Option<PathBuf>,
+    /// Further media, with drivers that the guest is to have.
+    pub drivers: Option<PathBuf>,
     /// Files for the guest, by name.
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -45,7 +47,9 @@ pub struct Disks {
     variables: Place,
     disk: Place,
     media: Option<PathBuf>,
+    drivers: Option<PathBuf>,
     files: File,
+    scratch: Option<File>,
     writes: Writes,
 }
 
@@ -91,7 +95,9 @@ impl Pc {
         };
         let files = tempfile::tempfile_in(folder)?;
         answer_disk::write_to(files.try_clone()?, &self.files)?;
-        Ok(Disks { firmware: self.firmware.clone(), variables, disk, media: self.media.clone(), files, writes: self.writes })
+        let scratch = (self.writes == Writes::Forgotten).then(|| scratch::create(folder)).transpose()?;
+        let (firmware, media, drivers) = (self.firmware.clone(), self.media.clone(), self.drivers.clone());
+        Ok(Disks { firmware, variables, disk, media, drivers, files, scratch, writes: self.writes })
     }
 }
 
@@ -100,7 +106,13 @@ impl Disks {
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let nameless = [&self.variables, &self.disk].into_iter().filter_map(Place::descriptor);
-        nameless.chain([self.files.as_fd()]).collect()
+        nameless.chain([self.files.as_fd()]).chain(self.scratch.as_ref().map(File::as_fd)).collect()
+    }
+
+    /// The disk on which the guest leaves what is fetched, for when the guest has gone.
+    #[must_use]
+    pub fn into_scratch(self) -> Option<File> {
+        self.scratch
     }
 
     /// QEMU's options for them.
@@ -127,6 +139,16 @@ impl Disks {
         }
         add("-drive", format!("if=none,id=files,format=raw,file={files}"));
         add("-device", "ide-hd,bus=ide.2,drive=files".to_owned());
+        if let Some(scratch) = &self.scratch {
+            let path = format!("/proc/self/fd/{}", scratch.as_raw_fd());
+            add("-drive", format!("if=none,id=scratch,format=raw,discard=unmap,file={path}"));
+            add("-device", "ide-hd,bus=ide.3,drive=scratch".to_owned());
+        }
+        if let Some(drivers) = &self.drivers {
+            let drivers = comma(drivers.display().to_string());
+            add("-drive", format!("if=none,id=drivers,format=raw,readonly=on,file={drivers}"));
+            add("-device", "ide-cd,bus=ide.4,drive=drivers".to_owned());
+        }
         if self.writes == Writes::Kept {
             words.push("-no-reboot".to_owned());
         }
@@ -142,7 +164,15 @@ mod tests {
         let [disk, variables] = ["disk.qcow2", "a,b.fd"].map(|name| folder.join(name));
         qcow2::create(&File::create(&disk).unwrap(), 1 << 30, None).unwrap();
         std::fs::write(&variables, "variables").unwrap();
-        Pc { firmware: "code.fd".into(), variables, disk, writes, media: None, files: vec![("a.txt".into(), b"a".to_vec())] }
+        Pc {
+            firmware: "code.fd".into(),
+            variables,
+            disk,
+            writes,
+            media: None,
+            drivers: None,
+            files: vec![("a.txt".into(), b"a".to_vec())],
+        }
     }
 
     #[test]
@@ -150,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disks = pc(folder.path(), Writes::Forgotten).open(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the image's own two");
-        assert_eq!(disks.descriptors().len(), 3);
+        assert_eq!(disks.descriptors().len(), 4);
         assert!(!disks.arguments(Accelerator::Tcg).iter().any(|word| word.to_string_lossy().contains("disk.qcow2")));
     }
 

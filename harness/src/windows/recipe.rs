@@ -35,6 +35,10 @@ pub struct Recipe {
     pub memory_mib: u32,
     /// Whether Setup is told not to ask for hardware that a test machine need not have.
     pub bypass_hardware_checks: bool,
+    /// File names of drivers that Driver Verifier watches with its standard settings.
+    pub verified_drivers: Vec<String>,
+    /// What the media of `--virtio-iso` call this Windows: the name of a folder in each driver's folder.
+    pub virtio_folder: String,
 }
 
 impl Recipe {
@@ -132,6 +136,11 @@ impl Recipe {
             (recipe.locale.len() == 5 && recipe.locale.as_bytes()[2] == b'-', "locale: a language and a country, as in en-US"),
             ((32..=2048).contains(&recipe.disk_gib), "disk_gib: 32 to 2048"),
             ((2048..=65_536).contains(&recipe.memory_mib), "memory_mib: 2048 to 65536"),
+            (
+                recipe.verified_drivers.iter().all(|name| is_driver(name)),
+                "verified_drivers: file names, each with .sys at its end",
+            ),
+            (is_file_name(&recipe.virtio_folder), "virtio_folder: letters and digits, as in 2k25"),
         ];
         match checks.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err(wrong((*why).to_owned())),
@@ -140,12 +149,21 @@ impl Recipe {
     }
 }
 
+/// A name that a command line takes as it is.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn is_driver(name: &str) -> bool {
+    is_file_name(name) && name.to_ascii_lowercase().ends_with(".sys") && name.len() > ".sys".len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const GOOD: &str = "title = \"t\"\nedition = \"e\"\nbuild = 26100\nlocale = \"en-US\"\ncomputer_name = \"RIG\"\ndisk_gib = 40\n\
-                        memory_mib = 2048\nbypass_hardware_checks = false\n";
+                        memory_mib = 2048\nbypass_hardware_checks = false\nverified_drivers = [\"a.sys\"]\nvirtio_folder = \"2k25\"\n";
 
     fn places() -> Places {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -166,9 +184,17 @@ mod tests {
         let parse = |text: &str| Recipe::parse(text, Path::new("r.toml"));
         assert!(parse(GOOD).is_ok());
         assert!(parse(&format!("{GOOD}colour = 1\n")).is_err());
-        for (good, bad) in
-            [("26100", "7601"), ("RIG", "R I G"), ("en-US", "english"), ("40", "4"), ("2048", "64"), ("\"e\"", "\"\"")]
-        {
+        for (good, bad) in [
+            ("26100", "7601"),
+            ("RIG", "R I G"),
+            ("en-US", "english"),
+            ("40", "4"),
+            ("2048", "64"),
+            ("\"e\"", "\"\""),
+            ("a.sys", "a.sys & format c:"),
+            ("a.sys", "a.exe"),
+            ("2k25", ".. \\\\"),
+        ] {
             assert!(parse(&GOOD.replace(good, bad)).is_err(), "{bad}");
         }
     }

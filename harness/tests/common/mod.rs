@@ -50,31 +50,35 @@ pub(crate) fn qemu_program() -> PathBuf {
 
 /// Builds the program `name` of a crate for a guest, as `rig` builds such programs, and returns where it is.
 pub(crate) fn guest_program(package: &str, name: &str, linked: Linked) -> PathBuf {
-    guest_file(&["-p", package, "--bin", name], linked).join(name).with_extension("exe")
+    built_for_guest(&["-p", package, "--bin", name], WINDOWS, &linked.rustc_arguments()).join(name).with_extension("exe")
 }
 
 /// Builds the driver of a crate with some of its features, and returns where it is. Every build of that crate leaves it there.
 pub(crate) fn guest_driver(package: &str, features: &[&str]) -> PathBuf {
     let features = features.join(",");
     let what = ["-p", package, "--lib", "--crate-type", "cdylib", "--features", &features];
-    guest_file(&what, Linked::Driver { entry: "FxDriverEntry" }).join(package).with_extension("dll")
+    let linked = Linked::Driver { entry: "FxDriverEntry" };
+    built_for_guest(&what, WINDOWS, &linked.rustc_arguments()).join(package).with_extension("dll")
 }
 
+/// Builds ntlet, as `rig` does, and returns where it is.
+pub(crate) fn ntlet_image() -> PathBuf {
+    built_for_guest(&["-p", "metal", "--bin", "ntlet"], "x86_64-unknown-none", &[]).join("ntlet")
+}
+
+const WINDOWS: &str = "x86_64-pc-windows-msvc";
+
 /// Builds something for a guest, and returns the folder in which it is.
-fn guest_file(what: &[&str], linked: Linked) -> PathBuf {
-    const TARGET: &str = "x86_64-pc-windows-msvc";
+fn built_for_guest(what: &[&str], target: &str, arguments: &[String]) -> PathBuf {
     let folder = Path::new(env!("CARGO_BIN_EXE_rig")).ancestors().nth(2).unwrap().join("guest");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
-    cargo.args(["rustc", "--quiet"]).args(what).args(["--profile", "guest", "--target", TARGET, "--target-dir"]).arg(&folder);
+    cargo.args(["rustc", "--quiet"]).args(what).args(["--profile", "guest", "--target", target, "--target-dir"]).arg(&folder);
     cargo.args(["-Z", "build-std=core,alloc,compiler_builtins", "-Z", "build-std-features=compiler-builtins-mem", "--"]);
-    cargo
-        .args(linked.rustc_arguments())
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld");
+    cargo.args(arguments).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld");
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join(TARGET).join("guest")
+    folder.join(target).join("guest")
 }
 
 /// The frame of a message.

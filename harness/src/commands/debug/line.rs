@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
@@ -47,8 +48,8 @@ impl Doors {
     }
 
     /// Passes bytes between the guest's COM1 and whoever connects, one debugger after the other. What the guest sends while nobody is
-    /// there is lost, as on a serial line. Ends with the guest.
-    pub(super) fn serve(&self, mut com1: UnixStream) {
+    /// there is lost, as on a serial line. Ends with the guest. Each debugger that comes is told to `connected`.
+    pub(super) fn serve(&self, mut com1: UnixStream, connected: &Sender<()>) {
         let mut client: Option<File> = None;
         if com1.set_nonblocking(false).is_err() {
             return;
@@ -70,12 +71,17 @@ impl Doors {
                 }
             }
             // Two sources: there was a debugger. Three: both doors stood open.
+            let was_there = client.is_some();
             client = match (client, &ready[1..]) {
                 (Some(mut debugger), [true]) => matches!(pass(&mut debugger, Some(&mut com1)), Passed::On).then_some(debugger),
                 (None, [true, _]) => self.accept_tcp().ok(),
                 (None, [_, true]) => self.accept_unix().ok(),
                 (client, _) => client,
             };
+            if client.is_some() && !was_there {
+                // Perhaps nobody waits any more.
+                let _ = connected.send(());
+            }
         }
     }
 
@@ -132,7 +138,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let (port, path) = (doors.port(), doors.path());
         let (mut guest, com1) = UnixStream::pair().unwrap();
-        let server = std::thread::spawn(move || doors.serve(com1));
+        let (connected, is_connected) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || doors.serve(com1, &connected));
         let mut byte = [0];
         let mut first = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         first.write_all(b"a").unwrap();
@@ -147,6 +154,7 @@ mod tests {
         assert_eq!(byte, *b"c");
         drop(guest);
         server.join().unwrap();
+        assert_eq!(is_connected.iter().count(), 2, "each was told once");
     }
 
     #[test]

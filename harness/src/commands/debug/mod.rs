@@ -7,10 +7,12 @@ mod line;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::options::Ground;
 use super::run::{self, Kind, Prepared};
@@ -19,7 +21,8 @@ use crate::error::{Exit, Outcome, Problem};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::report::folder::RunFolder;
-use crate::run::boot::{Boot, Logs, Mission};
+use crate::run::boot::{Boot, Logs, Mission, Rig};
+use crate::run::link::Needs;
 use crate::run::session::{Cause, Session};
 use gdb::Launched;
 use line::Doors;
@@ -28,6 +31,10 @@ use line::Doors;
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// How long the guest may take to boot when nobody holds it.
 const BOOT: Duration = Duration::from_secs(60);
+/// The same for a Windows.
+const WINDOWS_BOOT: Duration = Duration::from_secs(900);
+/// How often a signal is looked for while a debugger is waited for.
+const PULSE: Duration = Duration::from_millis(100);
 
 /// How a debugger is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,7 +63,11 @@ pub struct Arguments {
     /// Where the driver runs.
     #[arg(long, value_enum, default_value_t)]
     pub rig: Kind,
-    /// Hold the guest until a debugger lets it go: over KD before its first driver is loaded, over gdb before the test.
+    /// The Windows to boot, for `--rig windows`: an image that `rig image build` has made.
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<PathBuf>,
+    /// Hold the guest until a debugger lets it go: over KD before its first driver is loaded, over gdb before the test. A Windows stands still
+    /// until a debugger connects, which can then break in from its first instruction on.
     #[arg(long)]
     pub wait: bool,
     /// How a debugger is connected. Default: serial, or what the debugger that is launched needs.
@@ -80,9 +91,12 @@ impl Arguments {
     /// How the debugger is connected, if that can be.
     fn kd(&self) -> Outcome<Kd> {
         if self.rig == Kind::Windows {
-            return Err(Problem::environment("`rig debug` boots no Windows")
-                .because("it knows the lines of ntlet only; a Windows of your own takes windbg -k com:pipe,port=\\\\.\\pipe\\kd or windbg -k net:port=50000,key=1.2.3.4")
-                .so("leave out --rig; docs/debugging.md says how to attach to Windows"));
+            return self.windows_kd();
+        }
+        if self.image.is_some() {
+            return Err(Problem::usage("--image names an installed Windows")
+                .because("ntlet is built from this repository, and has no images")
+                .so("leave it out, or add --rig windows"));
         }
         match (self.kd, self.launch) {
             (Some(Kd::Net), _) => Err(Problem::usage("ntlet has no network, and so no KDNET")
@@ -93,6 +107,19 @@ impl Arguments {
                 .so("leave out --kd, or say --kd gdb")),
             (None | Some(Kd::Gdb), Some(Launch::Lldb)) => Ok(Kd::Gdb),
             (kd, None) => Ok(kd.unwrap_or(Kd::Serial)),
+        }
+    }
+
+    /// An image's Windows speaks KD on COM1, and on nothing else.
+    fn windows_kd(&self) -> Outcome<Kd> {
+        match (self.kd, self.launch) {
+            (Some(Kd::Net), _) => Err(Problem::usage("images have no network, and so no KDNET")
+                .because("a test machine has none; its Windows speaks KD on a serial line")
+                .so("leave out --kd; for a Windows of your own, docs/debugging.md has the settings of KDNET")),
+            (Some(Kd::Gdb), _) | (_, Some(_)) => Err(Problem::usage("gdb and lldb are for ntlet")
+                .because("they find modules by what ntlet tells; a Windows is debugged over KD")
+                .so("leave out --kd and --launch, and connect WinDbg or ntoseye")),
+            (None | Some(Kd::Serial), None) => Ok(Kd::Serial),
         }
     }
 
@@ -112,6 +139,8 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let mut prepared = run::prepare(&run_arguments(arguments)?, &places, interrupt)?;
     // Whoever debugs wants to see everything at once.
     prepared.rig.late_log = None;
+    // The line is the user's.
+    prepared.rig.kd_host = None;
     if kd == Kd::Serial {
         prepared.rig.append += if arguments.wait { " debug=com1,wait" } else { " debug=com1" };
     }
@@ -124,13 +153,21 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     })?;
     if let Some(doors) = doors {
         let com1 = boot.take_com1().map_err(|error| Problem::environment("COM1 cannot be shared").because(error.to_string()))?;
-        tell_of_kd(&doors, arguments.wait, &symbol_folders(&prepared.modules));
-        std::thread::spawn(move || doors.serve(com1));
+        let stands = arguments.wait && prepared.rig.windows.is_some();
+        if stands {
+            order(&mut boot, "stop")?;
+        }
+        tell_of_kd(&doors, arguments, &symbol_folders(&prepared.modules));
+        let (connected, is_connected) = mpsc::channel();
+        std::thread::spawn(move || doors.serve(com1, &connected));
+        if stands {
+            wait_for_debugger(&is_connected, interrupt)?;
+            order(&mut boot, "cont")?;
+        }
     }
     let mut session = Session::new(boot, &prepared.symbols);
-    let patience = if arguments.wait && kd == Kd::Serial { PATIENCE } else { BOOT };
     let mut launched = None;
-    let outcome = match session.hello(patience).and_then(|_| find(&mut session, arguments)) {
+    let outcome = match meet(&mut session, &prepared, arguments, kd).and_then(|()| find(&mut session, arguments)) {
         Ok(found) => {
             found?;
             if kd == Kd::Gdb {
@@ -144,13 +181,39 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let exit = match outcome {
         // The user has left the debugger, which lets the guest go or kills it.
         Err(_) if launched.as_ref().is_some_and(Launched::is_over) => Exit::Passed,
-        outcome => conclude(&mut session, outcome, &folder.path, &prepared.rig.image),
+        outcome => conclude(&mut session, outcome, &folder.path, &prepared.rig),
     };
     drop(session);
     if let Some(launched) = launched {
         launched.wait();
     }
     Ok(exit)
+}
+
+/// Tells QEMU to let the machine stand still, or go on.
+fn order(boot: &mut Boot<'_>, what: &str) -> Outcome<()> {
+    let done = boot.monitor().execute(what, &json!({}));
+    done.map(drop).map_err(|error| Problem::environment("QEMU does not hold the guest").because(error.to_string()))
+}
+
+/// Waits until somebody connects.
+fn wait_for_debugger(is_connected: &Receiver<()>, interrupt: &Interrupt) -> Outcome<()> {
+    while is_connected.recv_timeout(PULSE).is_err() {
+        interrupt.check()?;
+    }
+    Ok(())
+}
+
+/// From the machine's start to the suite.
+fn meet(session: &mut Session<'_>, prepared: &Prepared, arguments: &Arguments, kd: Kd) -> Result<(), Cause> {
+    let held = arguments.wait && kd == Kd::Serial;
+    let Some(windows) = &prepared.rig.windows else {
+        return session.hello(if held { PATIENCE } else { BOOT }).map(drop);
+    };
+    let patience = if held { PATIENCE } else { WINDOWS_BOOT };
+    // Violations break into the debugger that is there.
+    session.enter(&windows.preparation, &Needs { breaks: true, ..Needs::default() }, patience)?;
+    session.hello(PATIENCE).map(drop)
 }
 
 fn stub(session: &mut Session<'_>, arguments: &Arguments, folder: &Path, prepared: &Prepared) -> Outcome<gdb::Stub> {
@@ -179,7 +242,8 @@ fn run_arguments(arguments: &Arguments) -> Outcome<run::Arguments> {
     let Ok(super::Command::Run(defaults)) = super::Command::try_parse_from(["rig", "run"]) else {
         return Err(Problem::failed("the options of `rig run` have no defaults"));
     };
-    Ok(run::Arguments { ground: arguments.ground.clone(), vcpus: arguments.vcpus, ..*defaults })
+    let (rig, image) = (arguments.rig, arguments.image.clone());
+    Ok(run::Arguments { ground: arguments.ground.clone(), vcpus: arguments.vcpus, rig, image, ..*defaults })
 }
 
 /// Runs the test, or lets the guest run until it ends or a signal comes.
@@ -201,7 +265,7 @@ fn converse(session: &mut Session<'_>, arguments: &Arguments) -> Result<Exit, Ca
     Ok(outcome.exit())
 }
 
-fn conclude(session: &mut Session<'_>, outcome: Result<Exit, Cause>, folder: &Path, image: &Path) -> Exit {
+fn conclude(session: &mut Session<'_>, outcome: Result<Exit, Cause>, folder: &Path, rig: &Rig) -> Exit {
     let cause = match outcome {
         Ok(exit) => return exit,
         Err(cause) => cause,
@@ -210,9 +274,13 @@ fn conclude(session: &mut Session<'_>, outcome: Result<Exit, Cause>, folder: &Pa
     match cause {
         Cause::BugCheck(_) => {
             let dump = folder.join(crate::dump::triage::DUMP);
-            match session.dump(image, &dump, PATIENCE) {
-                Ok(()) => say(format!("[rig] crash dump: {}", dump.display())),
-                Err(error) => note(format!("[rig] no crash dump: {error}")),
+            let failure = match rig.windows {
+                None => session.dump(&rig.image, &dump, PATIENCE).err().map(|error| error.to_string()),
+                Some(_) => session.fetch_dump(&dump).err().map(|cause| cause.lines().join("; ")),
+            };
+            match failure {
+                None => say(format!("[rig] crash dump: {}", dump.display())),
+                Some(why) => note(format!("[rig] no crash dump: {why}")),
             }
             Exit::Failed
         }
@@ -232,9 +300,13 @@ fn symbol_folders(modules: &[(String, PathBuf)]) -> Vec<String> {
 }
 
 /// The exact commands for debuggers that speak KD.
-fn tell_of_kd(doors: &Doors, is_held: bool, symbols: &[String]) {
+fn tell_of_kd(doors: &Doors, arguments: &Arguments, symbols: &[String]) {
     let (port, path) = (doors.port(), symbols.join(";"));
-    let state = if is_held { "waits at its first instruction of Rust for" } else { "runs, and can be stopped at any time by" };
+    let state = match (arguments.wait, arguments.rig) {
+        (false, _) => "runs, and can be stopped at any time by",
+        (true, Kind::Ntlet) => "waits at its first instruction of Rust for",
+        (true, Kind::Windows) => "stands still before its start, and waits for",
+    };
     say(format!("[rig] the guest {state} a debugger on 127.0.0.1:{port}"));
     say(format!("[rig] WinDbg (TCP):   windbg -k com:ipport={port},port=127.0.0.1 -y \"{path}\""));
     say(format!(
@@ -269,7 +341,9 @@ mod tests {
         for (words, said, exit) in [
             (&["--kd", "net"][..], "no KDNET", Exit::Usage),
             (&["--kd", "serial", "--launch", "lldb"], "lldb does not speak KD", Exit::Usage),
-            (&["--rig", "windows"], "boots no Windows", Exit::Environment),
+            (&["--rig", "windows", "--image", "w", "--kd", "net"], "no network", Exit::Usage),
+            (&["--rig", "windows", "--image", "w", "--launch", "lldb"], "are for ntlet", Exit::Usage),
+            (&["--image", "w"], "names an installed Windows", Exit::Usage),
         ] {
             let problem = kd(words).unwrap_err();
             assert!(problem.what().contains(said), "{problem}");

@@ -61,16 +61,8 @@ impl Media {
     /// # Errors
     /// What the file is instead of install media, and what to do.
     pub fn inspect(path: &Path) -> Outcome<Self> {
-        let named = |why: String| {
-            Problem::environment(format!("{} is no Windows install medium", path.display()))
-                .because(why)
-                .so("download the ISO file again and compare its SHA-256 with the publisher's")
-        };
-        let file = File::open(path).map_err(|error| {
-            Problem::usage(format!("{} cannot be opened", path.display()))
-                .because(error.to_string())
-                .so("name an ISO file that exists")
-        })?;
+        let named = |why: String| wrong(path, "no Windows install medium", why);
+        let file = open(path)?;
         let disc = Disc::open(&file).map_err(|error| named(error.to_string()))?;
         let Some(disc) = disc else { return Err(named(what_else(&file))) };
         let explain = |error: MediaError| named(error.to_string());
@@ -97,6 +89,32 @@ impl Media {
                 .so("choose one of them with --edition")
         })
     }
+}
+
+/// Whether a disc has this file, whatever the case of its letters.
+///
+/// # Errors
+/// What the file is instead of a disc.
+pub fn has(path: &Path, name: &str) -> Outcome<bool> {
+    let named = |why: String| wrong(path, "no disc that can be read", why);
+    let file = open(path)?;
+    let disc = Disc::open(&file).map_err(|error| named(error.to_string()))?;
+    let Some(disc) = disc else { return Err(named(what_else(&file))) };
+    disc.find(name).map(|found| found.is_some()).map_err(|error| named(error.to_string()))
+}
+
+fn open(path: &Path) -> Outcome<File> {
+    File::open(path).map_err(|error| {
+        Problem::usage(format!("{} cannot be opened", path.display()))
+            .because(error.to_string())
+            .so("name an ISO file that exists")
+    })
+}
+
+fn wrong(path: &Path, what: &str, why: String) -> Problem {
+    Problem::environment(format!("{} is {what}", path.display()))
+        .because(why)
+        .so("download the ISO file again and compare its SHA-256 with the publisher's")
 }
 
 /// A disc with a file system that we read.

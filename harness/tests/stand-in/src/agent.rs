@@ -1,16 +1,16 @@
 //! The agent's part: the same words as `agent.exe` says, about files that are really there and commands that are only written down.
 
-use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use channel::{AGENT_VERSION, FromAgent, MAX_PIECE, ToAgent, Word};
 use uefi_raw::Status;
 
 use crate::behaviour::Behaviour;
-use crate::firmware::{Firmware, Volume};
+use crate::firmware::Firmware;
+use crate::kernel::{self, Before};
 use crate::line::{self, Ear};
-use crate::{setup, suite};
+use crate::system::System;
+use crate::{setup, suite, words};
 
 /// `ERROR_FILE_NOT_FOUND`.
 const NOT_FOUND: u32 = 2;
@@ -20,27 +20,30 @@ pub(crate) fn main(firmware: &Firmware) -> Status {
     let behaviour = Behaviour::of(firmware.own());
     firmware.take_serial_lines();
     setup::go_on(firmware, &behaviour);
-    Agent { firmware, behaviour, volumes: firmware.others() }.serve()
+    let first = match kernel::look_back(firmware) {
+        Before::Ended => FromAgent::Ended { code: 0 },
+        Before::Other => FromAgent::Up,
+    };
+    Agent { firmware, behaviour, system: System::of(firmware) }.serve(&first)
 }
 
 /// What an order leaves to be done when its words are gone.
 enum Then {
     Nothing,
-    Suite,
+    Suite(String),
     ShutDown,
 }
 
 struct Agent<'a> {
     firmware: &'a Firmware,
     behaviour: Behaviour,
-    /// Drives from D on; C is the own volume.
-    volumes: Vec<Volume>,
+    system: System<'a>,
 }
 
 impl Agent<'_> {
-    fn serve(&self) -> ! {
+    fn serve(&mut self, first: &FromAgent<'_>) -> ! {
         let mut ear = Ear::open();
-        line::agent(&FromAgent::Up);
+        line::agent(first);
         loop {
             let then = ear.hear(|word| match word {
                 Word::Agent(order) => self.obey(order),
@@ -48,8 +51,8 @@ impl Agent<'_> {
             });
             match then {
                 Then::Nothing => {}
-                Then::Suite => {
-                    let code = suite::serve(self.firmware, &mut ear);
+                Then::Suite(program) => {
+                    let code = self.lend(&program, &mut ear);
                     line::agent(&FromAgent::Ended { code });
                 }
                 Then::ShutDown => self.firmware.shut_down(),
@@ -57,32 +60,44 @@ impl Agent<'_> {
         }
     }
 
-    fn obey(&self, order: ToAgent<'_>) -> Then {
+    /// Runs the program: in ntlet if the machine has the hardware that the real suites are about, else as it is played here.
+    fn lend(&self, program: &str, ear: &mut Ear) -> u32 {
+        if !kernel::is_wanted(self.firmware) {
+            return suite::serve(self.firmware, ear);
+        }
+        let archive = self.system.archive(program).unwrap_or_default();
+        let (_, name) = words::split(program);
+        kernel::run(self.firmware, &archive, &kernel::words(name, self.system.verifier(), setup::is_debugged(self.firmware)))
+    }
+
+    fn obey(&mut self, order: ToAgent<'_>) -> Then {
         let say = |message: FromAgent<'_>| line::agent(&message);
         let missing = FromAgent::Failed { what: "CreateFile", code: NOT_FOUND };
         match order {
             ToAgent::Hello { .. } if self.behaviour.is("silent-agent") => {}
             ToAgent::Hello { .. } => say(FromAgent::Hello { version: AGENT_VERSION, system: "a stand-in for Windows" }),
-            ToAgent::Find { name } => match self.drive_with(name) {
+            ToAgent::Find { name } => match self.system.drive_with(name) {
                 Some(root) => say(FromAgent::Found { root: &root }),
                 None => say(missing),
             },
             ToAgent::Run { command, .. } => {
-                let text: String = command.chars().take(900).collect();
-                say(FromAgent::Output { line: &format!("a stand-in runs nothing: {text}") });
-                let is_refused = self.behaviour.value("refuses").is_some_and(|word| command.starts_with(word));
-                say(FromAgent::Ended { code: if is_refused { 5 } else { 0 } });
+                let (said, code) = self.system.run(command);
+                say(FromAgent::Output { line: said });
+                say(FromAgent::Ended { code });
             }
-            ToAgent::AddDevice { inf, .. } if self.file(inf).is_some() => say(FromAgent::Ended { code: 0 }),
-            ToAgent::Lend { program } if self.file(program).is_some_and(|file| file.starts_with(b"MZ")) => {
+            ToAgent::AddDevice { inf, .. } => match self.system.install(inf) {
+                Ok(_) => say(FromAgent::Ended { code: 0 }),
+                Err((what, code)) => say(FromAgent::Failed { what, code }),
+            },
+            ToAgent::Lend { program } if self.system.file(program).is_some_and(|file| file.starts_with(b"MZ")) => {
                 say(FromAgent::Lends);
-                return Then::Suite;
+                return Then::Suite(program.into());
             }
-            ToAgent::Size { path } => match self.file(path) {
+            ToAgent::Size { path } => match self.system.file(path) {
                 Some(file) => say(FromAgent::Size { bytes: file.len() as u64 }),
                 None => say(missing),
             },
-            ToAgent::Read { path, offset, length } => match self.file(path) {
+            ToAgent::Read { path, offset, length } => match self.system.file(path) {
                 Some(file) => {
                     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(file.len());
                     let end = start.saturating_add(length as usize).min(file.len());
@@ -95,26 +110,12 @@ impl Agent<'_> {
                 }
                 None => say(missing),
             },
-            ToAgent::AddDevice { .. } | ToAgent::Lend { .. } => say(missing),
+            ToAgent::Lend { .. } => say(missing),
             ToAgent::ShutDown => {
                 say(FromAgent::Goodbye);
                 return Then::ShutDown;
             }
         }
         Then::Nothing
-    }
-
-    fn drive_with(&self, name: &str) -> Option<String> {
-        let drives = [self.firmware.own()].into_iter().chain(&self.volumes);
-        let letter = drives.zip('C'..='Z').find(|(volume, _)| volume.read(name).is_some()).map(|(_, letter)| letter)?;
-        Some(format!(r"{letter}:\"))
-    }
-
-    fn file(&self, path: &str) -> Option<Vec<u8>> {
-        let (drive, name) = path.split_once(r":\")?;
-        match u32::from(drive.chars().next()?).checked_sub(u32::from('C'))? {
-            0 => self.firmware.own().read(name),
-            number => self.volumes.get(number as usize - 1)?.read(name),
-        }
     }
 }

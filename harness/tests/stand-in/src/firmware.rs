@@ -11,7 +11,7 @@ use uefi_raw::protocol::block::BlockIoProtocol;
 use uefi_raw::protocol::console::InputKey;
 use uefi_raw::protocol::file_system::{FileAttribute, FileMode, FileProtocolV1, SimpleFileSystemProtocol};
 use uefi_raw::protocol::loaded_image::LoadedImageProtocol;
-use uefi_raw::table::boot::{BootServices, MemoryType};
+use uefi_raw::table::boot::{BootServices, MemoryDescriptor, MemoryType};
 use uefi_raw::table::runtime::ResetType;
 use uefi_raw::table::system::SystemTable;
 use uefi_raw::{Guid, Handle, Status};
@@ -20,6 +20,8 @@ static SERVICES: AtomicPtr<BootServices> = AtomicPtr::new(null_mut());
 /// `AllHandles` and `ByProtocol`.
 const ALL_HANDLES: i32 = 0;
 const BY_PROTOCOL: i32 = 2;
+/// `EFI_ACPI_20_TABLE_GUID`.
+const ACPI_2: Guid = uefi_raw::guid!("8868e871-e4f1-11d3-bc22-0080c73c8881");
 /// `EFI_SERIAL_IO_PROTOCOL`.
 const SERIAL_IO: Guid = uefi_raw::guid!("bb25cf6f-f1d4-11d2-9a0c-0090273fc1fd");
 /// What is read or written at once.
@@ -50,6 +52,7 @@ unsafe impl GlobalAlloc for Pool {
 /// The firmware, and the volume that this program was started from.
 pub(crate) struct Firmware {
     system: *mut SystemTable,
+    image: Handle,
     own: Volume,
     own_handle: Handle,
 }
@@ -72,7 +75,7 @@ impl Firmware {
         // SAFETY: every started program has this protocol.
         let own_handle = unsafe { (*loaded).device_handle };
         let own = Volume::of(own_handle).expect("the volume that this was started from");
-        Self { system, own, own_handle }
+        Self { system, image, own, own_handle }
     }
 
     /// Takes the serial lines from the firmware's consoles, which would read what is meant for the agent.
@@ -81,6 +84,43 @@ impl Firmware {
             // SAFETY: the line's drivers are told to let go of it.
             let _ = unsafe { ((*SERVICES.load(Ordering::Relaxed)).disconnect_controller)(line, null_mut(), null_mut()) };
         }
+    }
+
+    /// The root of the ACPI tables.
+    pub(crate) fn acpi_root(&self) -> u64 {
+        // SAFETY: the table and what it points to are the firmware's.
+        let tables = unsafe {
+            let system = &*self.system;
+            core::slice::from_raw_parts(system.configuration_table, system.number_of_configuration_table_entries)
+        };
+        tables.iter().find(|table| table.vendor_guid == ACPI_2).map_or(0, |table| table.vendor_table as u64)
+    }
+
+    /// Makes sure that memory is nobody's once the firmware is left.
+    pub(crate) fn claim(&self, region: Region) {
+        let is_in_the_way = |one: &MemoryDescriptor| {
+            let is_free =
+                matches!(one.ty, MemoryType::CONVENTIONAL | MemoryType::BOOT_SERVICES_CODE | MemoryType::BOOT_SERVICES_DATA);
+            let end = one.phys_start + one.page_count * 4096;
+            !is_free && one.phys_start < region.end && region.start < end
+        };
+        let (map, _) = memory_map();
+        assert!(!map.iter().any(is_in_the_way));
+    }
+
+    /// Leaves the firmware behind: from here on none of its services may be asked for anything.
+    pub(crate) fn leave(&self) {
+        // Whatever changes the map in between is seen by the second try.
+        for _ in 0..2 {
+            let (map, key) = memory_map();
+            // SAFETY: the handle is this program's; the key is that of the map as it is.
+            let status = unsafe { ((*SERVICES.load(Ordering::Relaxed)).exit_boot_services)(self.image, key) };
+            core::mem::forget(map);
+            if status == Status::SUCCESS {
+                return;
+            }
+        }
+        panic!("the firmware does not let go");
     }
 
     /// The volume that this program was started from.
@@ -145,6 +185,34 @@ impl Firmware {
     }
 }
 
+/// A range of physical addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Region {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+/// The firmware's map of memory, and the key of that state.
+fn memory_map() -> (Vec<MemoryDescriptor>, usize) {
+    const ROOM: usize = 64 << 10;
+    let mut room = vec![0_u64; ROOM / 8];
+    let (mut size, mut key, mut each, mut version) = (ROOM, 0, 0, 0);
+    let mut map = Vec::with_capacity(ROOM / size_of::<MemoryDescriptor>());
+    // SAFETY: the buffer has `size` bytes, the other pointers are to locals.
+    let status = unsafe {
+        let services = SERVICES.load(Ordering::Relaxed);
+        ((*services).get_memory_map)(&mut size, room.as_mut_ptr().cast(), &mut key, &mut each, &mut version)
+    };
+    assert!(status == Status::SUCCESS && each >= size_of::<MemoryDescriptor>());
+    for at in (0..size).step_by(each) {
+        // SAFETY: the firmware has filled in this many bytes; descriptors lie `each` bytes apart, aligned to 8.
+        map.push(unsafe { *room.as_ptr().byte_add(at).cast::<MemoryDescriptor>() });
+    }
+    // Freed only with the firmware: to give it back would change the map.
+    core::mem::forget(room);
+    (map, key)
+}
+
 fn handles(wanted: &Guid) -> Vec<Handle> {
     located(BY_PROTOCOL, wanted)
 }
@@ -190,10 +258,21 @@ impl Volume {
         (status == Status::SUCCESS).then_some(file)
     }
 
+    /// Whether there is this file.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        let file = self.open(path, FileMode::READ, FileAttribute::empty());
+        if let Some(file) = file {
+            // SAFETY: the file is open, and not used again.
+            let _ = unsafe { ((*file).close)(file) };
+        }
+        file.is_some()
+    }
+
     /// A whole file.
     pub(crate) fn read(&self, path: &str) -> Option<Vec<u8>> {
         let file = self.open(path, FileMode::READ, FileAttribute::empty())?;
-        let (mut content, mut block) = (Vec::new(), vec![0; BLOCK]);
+        // One block is enough for what is small, and a long file is copied once.
+        let (mut content, mut block) = (Vec::with_capacity(BLOCK), vec![0; BLOCK]);
         loop {
             let mut length = block.len();
             // SAFETY: the file is open, the buffer has that room.
@@ -231,7 +310,8 @@ impl Volume {
         }
     }
 
-    fn remove(&self, path: &str) {
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, path: &str) {
         if let Some(file) = self.open(path, FileMode::READ | FileMode::WRITE, FileAttribute::empty()) {
             // SAFETY: the file is open; removing it closes it.
             let _ = unsafe { ((*file).delete)(file) };

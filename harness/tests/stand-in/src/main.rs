@@ -1,12 +1,16 @@
 //! A test piece, on no user's path: what the harness meets instead of Windows where there is none. It is a program of the same firmware, on
 //! the same disks, in the same machine, and plays what the harness sees of Windows: media that wait for a key, an installation in steps
-//! with restarts, the agent, a suite with results that are written down here, a crash dump, and the ways in which each can go wrong.
+//! with restarts, the agent, and what comes after it. In a machine with the relay hardware that is ntlet, loaded from the disk: the real
+//! suites run there, on what the agent's commands have installed, and a bug check leaves its dump. In a machine without, it is a suite with
+//! results that are written down here, a crash dump, and the ways in which each can go wrong.
 //!
 //! What goes wrong is said in the file `behaviour.txt` beside it, in words that `behaviour.rs` lists.
 #![cfg_attr(target_os = "windows", no_std, no_main)]
 
-#[cfg(target_os = "windows")]
 extern crate alloc;
+
+#[cfg_attr(not(target_os = "windows"), allow(dead_code, reason = "only tested on a host"))]
+mod words;
 
 #[cfg(target_os = "windows")]
 mod agent;
@@ -15,11 +19,15 @@ mod behaviour;
 #[cfg(target_os = "windows")]
 mod firmware;
 #[cfg(target_os = "windows")]
+mod kernel;
+#[cfg(target_os = "windows")]
 mod line;
 #[cfg(target_os = "windows")]
 mod setup;
 #[cfg(target_os = "windows")]
 mod suite;
+#[cfg(target_os = "windows")]
+mod system;
 
 #[cfg(target_os = "windows")]
 mod program {

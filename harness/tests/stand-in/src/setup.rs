@@ -12,6 +12,8 @@ use crate::line;
 const KEY: usize = 5_000;
 /// The smallest disk that is installed onto.
 const SMALLEST: u64 = 30 << 30;
+/// Is there when a kernel debugger is to be talked to.
+const DEBUGGED: &str = "debugged.txt";
 /// The system, as a whole disk, beside this program.
 const SYSTEM: &str = "disk.img";
 
@@ -55,10 +57,25 @@ pub(crate) fn go_on(firmware: &Firmware, behaviour: &Behaviour) {
     if stage == 0 {
         firmware.restart();
     }
-    // What the first logon does: the agent goes from the small disk to the system's.
-    let agent = firmware.others().iter().find_map(|volume| volume.read(r"rig\agent.exe"));
+    // What the first logon does: the agent goes from the small disk to the system's, and what the script settles is settled.
+    let of_disk = |name: &str| firmware.others().iter().find_map(|volume| volume.read(name)).expect("a file beside the answers");
     firmware.own().folder("rig");
-    firmware.own().write(r"rig\agent.exe", &agent.expect("the agent beside the answers"));
+    firmware.own().write(r"rig\agent.exe", &of_disk(r"rig\agent.exe"));
+    if let Some(folder) = behaviour.value("wants-drivers")
+        && of_disk(r"rig\drivers.txt").trim_ascii() != folder.as_bytes()
+    {
+        stop(firmware, "which drivers?");
+    }
+    let script = of_disk(r"rig\setup.cmd");
+    let orders = |order: &str| script.split(|byte| *byte == b'\n').any(|line| line.trim_ascii() == order.as_bytes());
+    if orders("bcdedit /debug on") && orders("bcdedit /dbgsettings serial debugport:1 baudrate:115200") {
+        firmware.own().write(DEBUGGED, b"");
+    }
+}
+
+/// Whether the script at the first logon has given COM1 to a kernel debugger.
+pub(crate) fn is_debugged(firmware: &Firmware) -> bool {
+    firmware.own().has(DEBUGGED)
 }
 
 /// Shows why it stops, as Setup does, and waits for somebody who is not there.
