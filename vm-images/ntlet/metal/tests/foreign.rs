@@ -96,7 +96,7 @@ const GOOD: Case = Case {
             "foreign: unloaded",
             "foreign: framework driver unloaded",
             "foreign: PnP driver started",
-            "foreign: what samples use: 40 checks, 0 wrong",
+            "foreign: what samples use: 42 checks, 0 wrong",
             "foreign: PnP driver removed",
         ]),
     )
@@ -335,7 +335,7 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
         files[3].1 = b"[Version\n]=%%%,\"\x00\xff\n[Manufacturer]\n=,,=%x%\n".to_vec();
     }
     if case.has_wdk {
-        let libraries = [("ntoskrnl.exe", WDK), ("WMILIB.SYS", "WmiSystemControl")];
+        let libraries = [("ntoskrnl.exe", WDK), ("WMILIB.SYS", "WmiSystemControl"), ("HAL.dll", "HalGetBusDataByOffset")];
         files.push(driver("foreignwdk.sys", "wdk.c", &[], &libraries)?);
     }
     if let Some(defines) = case.pnp {

@@ -26,7 +26,10 @@ exports! { LISTS =
         IoCreateSymbolicLink IoDeleteSymbolicLink IoAllocateDriverObjectExtension IoGetDriverObjectExtension IoWMIRegistrationControl
     }
     plain io::driver { IoRegisterDriverReinitialization }
-    plain io::legacy { IoAttachDevice IoMakeAssociatedIrp IoGetConfigurationInformation }
+    plain io::legacy {
+        IoAttachDevice IoMakeAssociatedIrp IoGetConfigurationInformation HalGetBusData HalSetBusData HalGetBusDataByOffset
+        HalSetBusDataByOffset
+    }
     plain io::share_access {
         IoCheckShareAccess IoSetShareAccess IoUpdateShareAccess IoRemoveShareAccess IoValidateDeviceIoControlAccess
     }

@@ -71,6 +71,7 @@ IMPORT void IoStopTimer(DEVICE_OBJECT *);
 IMPORT void IoRegisterDriverReinitialization(DRIVER_OBJECT *, void (*)(DRIVER_OBJECT *, PVOID, ULONG), PVOID);
 IMPORT NTSTATUS IoAttachDevice(DEVICE_OBJECT *, UNICODE_STRING *, DEVICE_OBJECT **);
 IMPORT IRP *IoMakeAssociatedIrp(IRP *, CCHAR);
+IMPORT ULONG HalGetBusDataByOffset(int, ULONG, ULONG, PVOID, ULONG, ULONG);
 IMPORT NTSTATUS WmiSystemControl(PVOID, DEVICE_OBJECT *, IRP *, ULONG *);
 
 static ULONG Checks, Failed;
@@ -343,6 +344,9 @@ static void check_legacy(DRIVER_OBJECT *driver)
     if (below) IoDetachDevice(below);
     IoDeleteDevice(upper);
     IoDeleteDevice(Named);
+    USHORT vendor = 0, nobody = 0;
+    check(HalGetBusDataByOffset(4, 0, 0, &vendor, 0, 2) == 2 && vendor == 0x8086, "the host bridge's configuration space");
+    check(HalGetBusDataByOffset(4, 0, 29, &nobody, 0, 2) == 2 && nobody == 0xFFFF && HalGetBusDataByOffset(4, 256, 0, &nobody, 0, 2) == 0, "an empty slot, and no bus");
     IRP *master = IoAllocateIrp(1, FALSE), *part = IoMakeAssociatedIrp(master, 1);
     check(part->AssociatedIrp.MasterIrp == master && part->Flags == 8, "a part of a request");
     IoFreeIrp(part);
