@@ -8,6 +8,7 @@ use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
 use pdb_addr2line::{ContextPdbData, TypeFormatterFlags, pdb::PDB};
 
 use crate::bugcheck::Place;
+use crate::build::names;
 
 /// Largest symbol file that is read.
 const SYMBOL_FILE_LIMIT: u64 = 1 << 30;
@@ -94,7 +95,7 @@ fn function_in_pdb(file: File, rva: u32) -> Option<String> {
     let (inner, outer) = (frames.first()?, frames.last()?);
     let mut text = inner.function.clone()?;
     if let (Some(file), Some(line)) = (&inner.file, inner.line) {
-        text += &format!(" ({file}:{line})");
+        text += &format!(" ({}:{line})", names::for_reader(file));
     }
     if frames.len() > 1 {
         text += &format!(", inlined into {}", outer.function.as_deref().unwrap_or("?"));

@@ -1,5 +1,5 @@
-//! Making a link repeatable. The linker writes its command line into the symbols, and rustc puts a random folder name on it; the
-//! symbols' digest goes into the driver as its id and times. So the name is blanked, and the id follows from the driver instead.
+//! Making a link repeatable. The linker gives driver and symbols an id and times that it computes from the symbols and from what it was called with;
+//! here they follow from the driver alone.
 
 use object::LittleEndian as LE;
 use object::pe::IMAGE_DIRECTORY_ENTRY_DEBUG;
@@ -21,9 +21,6 @@ const CODEVIEW: u32 = 2;
 const MOST_ENTRIES: usize = 16;
 /// Length of the id that driver and symbols share.
 const ID: usize = 16;
-/// The random folder's name is between these, this long.
-const RANDOM: (&[u8], usize, &[u8]) = (b"/rustc", 6, b"/lib.def");
-
 /// Gives driver and symbols an id and times that follow from the driver. The checksum is left wrong: signing corrects it.
 ///
 /// # Errors
@@ -58,7 +55,6 @@ pub(crate) fn settle(driver: &mut [u8], symbols: &mut [u8]) -> Result<(), Malfor
         return Ok(());
     };
     driver[place..place + ID].copy_from_slice(id);
-    blank_random_names(symbols);
     rename(symbols, &old, id, time)
 }
 
@@ -83,20 +79,6 @@ fn debug_entries(driver: &[u8]) -> Result<Vec<usize>, Malformed> {
     if entries.last().is_some_and(|last| driver.len() < last + ENTRY) { Err(outside()) } else { Ok(entries) }
 }
 
-fn blank_random_names(symbols: &mut [u8]) {
-    let (before, length, behind) = RANDOM;
-    let whole = before.len() + length + behind.len();
-    let mut start = 0;
-    while let Some(window) = symbols.get_mut(start..start + whole) {
-        let (head, rest) = window.split_at_mut(before.len());
-        let (random, tail) = rest.split_at_mut(length);
-        if head == before && tail == behind {
-            random.fill(b'0');
-        }
-        start += 1;
-    }
-}
-
 /// Replaces the id in the symbols, and the time that stands before it with a counter in between.
 fn rename(symbols: &mut [u8], old: &[u8], id: &[u8], time: &[u8]) -> Result<(), Malformed> {
     let places: Vec<usize> = symbols.windows(ID).enumerate().filter(|(_, bytes)| *bytes == old).map(|(place, _)| place).collect();
@@ -113,13 +95,6 @@ fn rename(symbols: &mut [u8], old: &[u8], id: &[u8], time: &[u8]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_random_part_of_a_folders_name_is_blanked() {
-        let mut symbols = *b"/DEF:/t/deps/rustcAb3dEf/lib.def /t/rustc-1.95/lib.def";
-        blank_random_names(&mut symbols);
-        assert_eq!(&symbols, b"/DEF:/t/deps/rustc000000/lib.def /t/rustc-1.95/lib.def");
-    }
 
     #[test]
     fn symbols_of_another_driver_are_refused() {

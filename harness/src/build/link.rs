@@ -1,13 +1,10 @@
 //! How PE files are linked: with the linker of the Rust toolchain, without WDK, SDK or import libraries.
 
-/// A kind of PE file.
+use super::names::REPOSITORY;
+
+/// A kind of program.
 #[derive(Clone, Copy, Debug)]
 pub enum Linked {
-    /// A kernel driver.
-    Driver {
-        /// Symbol of the entry stub.
-        entry: &'static str,
-    },
     /// A program without a C runtime. A windowed one, as far as Windows knows: a native one would not be started by other programs.
     Program {
         /// Symbol where its first thread begins.
@@ -20,38 +17,49 @@ pub enum Linked {
     },
 }
 
+/// `/RELEASE` writes a valid checksum; `/DEBUG` the PDB, which the file names without a path; `/Brepro` puts a digest where the time would be.
+const COMMON: [&str; 7] = ["/NODEFAULTLIB", "/RELEASE", "/DEBUG", "/Brepro", "/PDBALTPATH:%_PDB%", "/OPT:REF", "/OPT:ICF"];
+
 impl Linked {
     /// Arguments for `rustc`, behind `cargo rustc … --`.
     #[must_use]
     pub fn rustc_arguments(self) -> Vec<String> {
-        self.linker_arguments().into_iter().flat_map(|argument| ["-C".to_owned(), format!("link-arg={argument}")]).collect()
-    }
-
-    /// Arguments of the linker. `/RELEASE` writes a valid checksum; `/DEBUG` the PDB, which the file names without a path;
-    /// `/Brepro` puts a digest where the time would be.
-    fn linker_arguments(self) -> Vec<String> {
-        let common = ["/NODEFAULTLIB", "/RELEASE", "/DEBUG", "/Brepro", "/PDBALTPATH:%_PDB%", "/OPT:REF", "/OPT:ICF"];
-        let own: &[&str] = match self {
-            // The linker leaves sections pageable. In its letters, P means *not* paged and D discardable.
-            Self::Driver { .. } => &[
-                "/DRIVER",
-                "/SUBSYSTEM:NATIVE,10.00",
-                "/VERSION:10.0",
-                "/BASE:0x140000000",
-                "/MERGE:.edata=.rdata",
-                "/SECTION:.text,ERP",
-                "/SECTION:.rdata,RP",
-                "/SECTION:.data,RWP",
-                "/SECTION:.pdata,RP",
-                "/SECTION:INIT,ERD",
-            ],
-            Self::Program { .. } => &["/SUBSYSTEM:WINDOWS,10.00", "/VERSION:10.0"],
-            Self::Firmware { .. } => &["/SUBSYSTEM:EFI_APPLICATION"],
+        let (own, entry) = match self {
+            Self::Program { entry } => (&["/SUBSYSTEM:WINDOWS,10.00", "/VERSION:10.0"][..], entry),
+            Self::Firmware { entry } => (&["/SUBSYSTEM:EFI_APPLICATION"][..], entry),
         };
-        let (Self::Driver { entry } | Self::Program { entry } | Self::Firmware { entry }) = self;
-        let entry = [format!("/ENTRY:{entry}")];
-        own.iter().chain(&common).map(|argument| (*argument).to_owned()).chain(entry).collect()
+        let entry = format!("/ENTRY:{entry}");
+        let all = own.iter().chain(&COMMON).copied().chain([entry.as_str()]);
+        all.flat_map(|argument| ["-C".to_owned(), format!("link-arg={argument}")]).collect()
     }
+}
+
+/// Arguments of the linker for the kernel driver `service`, whose objects are in a library of that name in the folder where the linker runs.
+#[must_use]
+pub fn driver_arguments(service: &str) -> Vec<String> {
+    // The linker leaves sections pageable. In its letters, P means *not* paged and D discardable.
+    let own = [
+        "/NOLOGO",
+        "/MACHINE:X64",
+        "/DRIVER",
+        "/ENTRY:FxDriverEntry",
+        "/SUBSYSTEM:NATIVE,10.00",
+        "/VERSION:10.0",
+        "/BASE:0x140000000",
+        "/SECTION:.text,ERP",
+        "/SECTION:.rdata,RP",
+        "/SECTION:.data,RWP",
+        "/SECTION:.pdata,RP",
+        "/SECTION:INIT,ERD",
+    ];
+    let files = [
+        format!("{service}.lib"),
+        format!("/OUT:{service}.dll"),
+        format!("/PDB:{service}.pdb"),
+        // What the symbols say of where they were made.
+        format!("/PDBSOURCEPATH:{REPOSITORY}"),
+    ];
+    own.iter().chain(&COMMON).map(|argument| (*argument).to_owned()).chain(files).collect()
 }
 
 #[cfg(test)]
@@ -59,9 +67,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_driver_is_linked_as_one() {
-        let is_driver = |linked: Linked| linked.rustc_arguments().contains(&"link-arg=/DRIVER".to_owned());
-        assert!(is_driver(Linked::Driver { entry: "FxDriverEntry" }));
-        assert!(!is_driver(Linked::Program { entry: "suite_start" }));
+    fn only_a_driver_is_linked_as_one_and_names_no_folder_of_this_machine() {
+        let driver = driver_arguments("relay");
+        assert!(driver.contains(&"/DRIVER".to_owned()));
+        assert!(!Linked::Program { entry: "suite_start" }.rustc_arguments().contains(&"link-arg=/DRIVER".to_owned()));
+        let folders = driver.iter().filter(|argument| argument.trim_start_matches('/').contains('/'));
+        assert_eq!(folders.collect::<Vec<_>>(), ["/PDBSOURCEPATH:/wdfrig"]);
     }
 }

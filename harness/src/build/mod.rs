@@ -4,13 +4,17 @@
 //! because asking it about five artifacts costs more than booting the guest.
 
 pub mod link;
+pub mod names;
 pub mod package;
 pub mod stamp;
 pub mod stranger;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use driver_package::inf::Inf;
 
 use crate::console::{Step, note};
 use crate::error::{AtPath as _, Outcome, Problem};
@@ -21,14 +25,15 @@ use crate::project::Project;
 use crate::setup::toolchain::{SOURCE_VARIABLE, StdSource, Toolchain, cargo};
 use crate::tool::Tool;
 use link::Linked;
+use names::SourceNames;
 use stamp::Stamp;
 
 /// Longest time for one artifact. The first one also builds `core` and `alloc`.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 /// What a Windows kernel driver or a native program is built for.
-const WINDOWS: &str = "x86_64-pc-windows-msvc";
+pub const WINDOWS: &str = "x86_64-pc-windows-msvc";
 /// What the guest's kernel is built for.
-const BARE: &str = "x86_64-unknown-none";
+pub const BARE: &str = "x86_64-unknown-none";
 
 /// Name that the probe has in the guest.
 const PROBE: &str = "probe.sys";
@@ -115,17 +120,14 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     if stamp.is_current() {
         return Ok((artifacts, lock));
     }
-    let toolchain = Toolchain::find(places, interrupt)?;
-    let source = toolchain.fetch_std_source(places, interrupt)?;
-    let builder = Builder { places, root: &places.root, source, interrupt };
-    let windows = places.guest_target().join(WINDOWS).join("guest");
-    builder.driver("relay.sys", "relay")?;
-    builder.driver("relayflt.sys", "relay-filter")?;
-    builder.driver(PROBE, "probe")?;
+    let builder = Builder::of_repository(places, interrupt)?;
+    builder.driver("relay", "relay")?;
+    builder.driver("relayflt", "relay-filter")?;
+    builder.driver("probe", "probe")?;
     builder.pe("suite.exe", &["-p", "suites", "--bin", "suite"], Linked::Program { entry: "suite_start" })?;
     builder.image()?;
-    builder.device_model()?;
-    package::assemble(package::relay, &windows, &places.setup, &artifacts.package)?;
+    builder.host.device_model()?;
+    builder.package(package::relay, &artifacts.package)?;
     // The sources may have changed while cargo read them; the stamp was taken before, so the next run looks again.
     stamp.record()?;
     Ok((artifacts, lock))
@@ -137,12 +139,10 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
 /// The driver does not compile; the standard library's source cannot be had; the package breaks the rules; an interrupt.
 pub fn driver_package(places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<PathBuf>, Lock)> {
     let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
-    let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
-    let builder = Builder { places, root: &places.root, source, interrupt };
-    let windows = places.guest_target().join(WINDOWS).join("guest");
-    builder.driver("relay.sys", "relay")?;
-    builder.driver("relayflt.sys", "relay-filter")?;
-    let files = package::assemble(package::relay, &windows, &places.setup, &places.package())?;
+    let builder = Builder::of_repository(places, interrupt)?;
+    builder.driver("relay", "relay")?;
+    builder.driver("relayflt", "relay-filter")?;
+    let files = builder.package(package::relay, &places.package())?;
     Ok((files, lock))
 }
 
@@ -152,8 +152,7 @@ pub fn driver_package(places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<Pa
 /// As [`driver_package()`].
 pub fn project_package(project: &Project, places: &Places, interrupt: &Interrupt) -> Outcome<(Vec<PathBuf>, Lock)> {
     let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
-    let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
-    let files = Builder { places, root: &project.root, source, interrupt }.project_package(project)?;
+    let files = Builder::of_project(project, places, interrupt)?.project_package(project)?;
     Ok((files, lock))
 }
 
@@ -175,11 +174,10 @@ pub struct ProjectArtifacts {
 /// As [`everything`].
 pub fn project(project: &Project, places: &Places, interrupt: &Interrupt) -> Outcome<(ProjectArtifacts, Lock)> {
     let (mut files, lock) = project_package(project, places, interrupt)?;
-    let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
-    let builder = Builder { places, root: &project.root, source, interrupt };
+    let builder = Builder::of_project(project, places, interrupt)?;
     let (suite, model) = (project.suite(), project.model());
     builder.pe("the suite", &["-p", suite, "--bin", suite], Linked::Program { entry: "suite_start" })?;
-    builder.host_program("the device model", model)?;
+    builder.host.program("the device model", model)?;
     let windows = places.guest_target().join(WINDOWS).join("guest");
     let is_for_the_guest = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "sys" || ending == "inf");
     let symbols = files.extract_if(.., |file| file.extension().is_some_and(|ending| ending == "pdb")).collect::<Vec<_>>();
@@ -201,8 +199,7 @@ pub fn program(name: &str, linked: Linked, places: &Places, interrupt: &Interrup
     let path = places.guest_target().join(WINDOWS).join("guest").join(name).with_extension("exe");
     let stamp = Stamp::of(places, name, std::slice::from_ref(&path))?;
     if !stamp.is_current() {
-        let source = Toolchain::find(places, interrupt)?.fetch_std_source(places, interrupt)?;
-        Builder { places, root: &places.root, source, interrupt }.pe(name, &["-p", name, "--bin", name], linked)?;
+        Builder::of_repository(places, interrupt)?.pe(name, &["-p", name, "--bin", name], linked)?;
         stamp.record()?;
     }
     Ok((path, lock))
@@ -217,74 +214,29 @@ pub fn device_model(places: &Places, interrupt: &Interrupt) -> Outcome<PathBuf> 
     let program = Artifacts::of(places).device_model;
     let stamp = Stamp::of(places, "device-model", std::slice::from_ref(&program))?;
     if !stamp.is_current() {
-        let source = StdSource::Toolchain(PathBuf::new());
-        Builder { places, root: &places.root, source, interrupt }.device_model()?;
+        Host { places, root: &places.root, interrupt }.device_model()?;
         stamp.record()?;
     }
     Ok(program)
 }
 
-/// Cargo, as the builds need it.
-struct Builder<'a> {
+/// Cargo, for programs of this machine.
+struct Host<'a> {
     places: &'a Places,
     /// The workspace that it works in.
     root: &'a Path,
-    source: StdSource,
     interrupt: &'a Interrupt,
 }
 
-impl Builder<'_> {
-    /// A driver, which cargo makes as a library.
-    fn driver(&self, name: &str, crate_name: &str) -> Outcome<()> {
-        let what = ["-p", crate_name, "--lib", "--crate-type", "cdylib"];
-        self.pe(name, &what, Linked::Driver { entry: "FxDriverEntry" })
-    }
-
-    /// A driver or a native program: a PE file made by the toolchain's own linker.
-    fn pe(&self, name: &str, what: &[&str], linked: Linked) -> Outcome<()> {
-        let tool = self.guest_cargo("rustc", what, WINDOWS).args(["--"]).args(linked.rustc_arguments());
-        self.run(name, tool)
-    }
-
-    /// The guest's kernel.
-    fn image(&self) -> Outcome<()> {
-        self.run("the ntlet image", self.guest_cargo("build", &["-p", "metal", "--bin", "ntlet"], BARE))
-    }
-
+impl Host<'_> {
     fn device_model(&self) -> Outcome<()> {
-        self.host_program("the device model", "device-model")
+        self.program("the device model", "device-model")
     }
 
-    /// A program of this machine: the one that is named like its crate.
-    fn host_program(&self, what: &str, name: &str) -> Outcome<()> {
+    /// The program that is named like its crate.
+    fn program(&self, what: &str, name: &str) -> Outcome<()> {
         let tool = self.cargo("build").args(["-p", name, "--bin", name, "--target-dir"]).args([&self.places.target]);
         self.run(what, tool)
-    }
-
-    /// The driver of a project, in its signed package.
-    fn project_package(&self, project: &Project) -> Outcome<Vec<PathBuf>> {
-        let service = project.service();
-        self.driver(&format!("{service}.sys"), project.driver())?;
-        let windows = self.places.guest_target().join(WINDOWS).join("guest");
-        let folder = self.places.rig().join(format!("package-{service}"));
-        package::assemble(|date| project.inf(date), &windows, &self.places.setup, &folder)
-    }
-
-    /// Cargo for something that runs inside a guest. `core` and `alloc` are built from source, which a stable toolchain does
-    /// when `RUSTC_BOOTSTRAP` says so.
-    fn guest_cargo(&self, command: &str, what: &[&str], target: &str) -> Tool {
-        let tool = self
-            .cargo(command)
-            .args(what)
-            .args(["--profile", "guest", "--target", target])
-            .args(["-Z", "build-std=core,alloc,compiler_builtins", "-Z", "build-std-features=compiler-builtins-mem"])
-            .args(["--target-dir".as_ref(), self.places.guest_target().as_os_str()])
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld");
-        match &self.source {
-            StdSource::Toolchain(_) => tool,
-            StdSource::Setup(library) => tool.env(SOURCE_VARIABLE, library),
-        }
     }
 
     fn cargo(&self, command: &str) -> Tool {
@@ -300,14 +252,154 @@ impl Builder<'_> {
 
     fn run(&self, name: &str, tool: Tool) -> Outcome<()> {
         let step = Step::begin(format!("building {name}"));
+        self.run_quietly(name, tool)?;
+        step.done("");
+        Ok(())
+    }
+
+    fn run_quietly(&self, name: &str, tool: Tool) -> Outcome<()> {
         let what = format!("{name} does not build");
         let status = tool.pass_through(self.interrupt).map_err(|error| error.problem(&what, "try `cargo build` yourself"))?;
         if status.success() {
-            step.done("");
             return Ok(());
         }
         note("");
         Err(Problem::failed(what).because("cargo's messages are above").so("correct the source, then start again"))
+    }
+}
+
+/// Cargo and the linker, for what runs inside a guest.
+struct Builder<'a> {
+    host: Host<'a>,
+    toolchain: Toolchain,
+    source: StdSource,
+    names: SourceNames,
+}
+
+impl<'a> Builder<'a> {
+    fn of_repository(places: &'a Places, interrupt: &'a Interrupt) -> Outcome<Self> {
+        Self::of(Host { places, root: &places.root, interrupt }, SourceNames::of(places))
+    }
+
+    fn of_project(project: &'a Project, places: &'a Places, interrupt: &'a Interrupt) -> Outcome<Self> {
+        let names = SourceNames::of(places).with_project(&project.root, project.driver());
+        Self::of(Host { places, root: &project.root, interrupt }, names)
+    }
+
+    fn of(host: Host<'a>, names: SourceNames) -> Outcome<Self> {
+        let toolchain = Toolchain::find(host.places, host.interrupt)?;
+        let source = toolchain.fetch_std_source(host.places, host.interrupt)?;
+        names::link_library(host.places, source.path())?;
+        Ok(Self { host, toolchain, source, names })
+    }
+
+    /// Where PE files come to lie.
+    fn windows(&self) -> PathBuf {
+        self.host.places.guest_target().join(WINDOWS).join("guest")
+    }
+
+    /// A driver. Cargo makes a library of objects, which is linked here and not by rustc: rustc names folders of this machine to the linker,
+    /// which writes them into the symbols.
+    fn driver(&self, service: &str, crate_name: &str) -> Outcome<()> {
+        let name = format!("{service}.sys");
+        let step = Step::begin(format!("building {name}"));
+        let what = ["-p", crate_name, "--lib", "--crate-type", "staticlib"];
+        self.host.run_quietly(&name, self.guest_cargo("rustc", &what, WINDOWS))?;
+        self.host.run_quietly(&name, self.linker(service))?;
+        step.done("");
+        Ok(())
+    }
+
+    fn linker(&self, service: &str) -> Tool {
+        let program = self.toolchain.rust_lld();
+        let (folder, name) = (program.parent().unwrap_or(Path::new("")), program.file_name().unwrap_or_default());
+        // By its name, not its path: what it was called is in the symbols too.
+        Tool::new(name, DEADLINE)
+            .inside(&self.windows())
+            .env("PATH", folder)
+            .args(["-flavor", "link"])
+            .args(link::driver_arguments(service))
+    }
+
+    /// A program: a PE file that rustc links, with the toolchain's own linker.
+    fn pe(&self, name: &str, what: &[&str], linked: Linked) -> Outcome<()> {
+        let tool = self.guest_cargo("rustc", what, WINDOWS).args(["--"]).args(linked.rustc_arguments());
+        self.host.run(name, tool)
+    }
+
+    /// The guest's kernel.
+    fn image(&self) -> Outcome<()> {
+        self.host.run("the ntlet image", self.guest_cargo("build", &["-p", "metal", "--bin", "ntlet"], BARE))
+    }
+
+    fn package(&self, describe: impl FnOnce(i64) -> Inf, folder: &Path) -> Outcome<Vec<PathBuf>> {
+        package::assemble(describe, &self.windows(), &self.names, &self.host.places.setup, folder)
+    }
+
+    /// The driver of a project, in its signed package.
+    fn project_package(&self, project: &Project) -> Outcome<Vec<PathBuf>> {
+        let service = project.service();
+        self.driver(service, project.driver())?;
+        self.package(|date| project.inf(date), &self.host.places.rig().join(format!("package-{service}")))
+    }
+
+    /// Cargo for something that runs inside a guest.
+    fn guest_cargo(&self, command: &str, what: &[&str], target: &str) -> Tool {
+        let tool = self.host.cargo(command).args(what);
+        let settings = if target == WINDOWS {
+            GuestCargo::windows(self.host.places, self.host.root, &self.names)
+        } else {
+            GuestCargo::bare(self.host.places, &self.source)
+        };
+        settings.environment.iter().fold(tool.args(settings.arguments), |tool, (name, value)| tool.env(name, value))
+    }
+}
+
+/// What cargo needs for something that runs inside a guest.
+#[derive(Clone, Debug)]
+pub struct GuestCargo {
+    /// Arguments behind the command and what is to be built.
+    pub arguments: Vec<OsString>,
+    /// Variables.
+    pub environment: Vec<(&'static str, OsString)>,
+}
+
+impl GuestCargo {
+    /// For what this repository builds, for tests that build it in another way: for Windows or ntlet's machine, with the standard library that
+    /// has its source in the folder `library`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn of(places: &Places, target: &str, library: &Path) -> Outcome<Self> {
+        if target == BARE {
+            return Ok(Self::bare(places, &StdSource::Toolchain(library.to_path_buf())));
+        }
+        names::link_library(places, library)?;
+        Ok(Self::windows(places, &places.root, &SourceNames::of(places)))
+    }
+
+    fn windows(places: &Places, root: &Path, names: &SourceNames) -> Self {
+        let mut settings = Self::for_target(places, WINDOWS);
+        settings.arguments.extend(names.cargo_arguments(root).map(OsString::from));
+        settings.environment.push((SOURCE_VARIABLE, names::library(places).into_os_string()));
+        settings.environment.push(("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld".into()));
+        settings
+    }
+
+    fn bare(places: &Places, source: &StdSource) -> Self {
+        let mut settings = Self::for_target(places, BARE);
+        if let StdSource::Setup(library) = source {
+            settings.environment.push((SOURCE_VARIABLE, library.into()));
+        }
+        settings
+    }
+
+    /// `core` and `alloc` are built from source, which a stable toolchain does when `RUSTC_BOOTSTRAP` says so.
+    fn for_target(places: &Places, target: &str) -> Self {
+        let words = ["--profile", "guest", "--target", target, "-Z", "build-std=core,alloc,compiler_builtins"];
+        let more = ["-Z", "build-std-features=compiler-builtins-mem", "--target-dir"];
+        let arguments = words.into_iter().chain(more).map(OsString::from).chain([places.guest_target().into_os_string()]);
+        Self { arguments: arguments.collect(), environment: vec![("RUSTC_BOOTSTRAP", "1".into())] }
     }
 }
 

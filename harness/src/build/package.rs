@@ -8,6 +8,8 @@ use driver_package::inf::{self, Inf};
 use driver_package::key::{KeyError, Signer};
 use driver_package::package::{self, Driver, Refused};
 
+use super::names::SourceNames;
+use crate::console::note;
 use crate::error::{AtPath as _, Outcome, Problem};
 use crate::files::write_whole;
 
@@ -25,7 +27,13 @@ pub fn relay(date: i64) -> Inf {
 ///
 /// # Errors
 /// The disk's; a driver file that breaks the rules; a key that cannot be used.
-pub fn assemble(describe: impl FnOnce(i64) -> Inf, linked: &Path, setup: &Path, folder: &Path) -> Outcome<Vec<PathBuf>> {
+pub fn assemble(
+    describe: impl FnOnce(i64) -> Inf,
+    linked: &Path,
+    names: &SourceNames,
+    setup: &Path,
+    folder: &Path,
+) -> Outcome<Vec<PathBuf>> {
     let date = inf::build_time().map_err(|why| {
         Problem::usage("the package cannot be dated").because(why).so("correct SOURCE_DATE_EPOCH, or do without it")
     })?;
@@ -34,7 +42,11 @@ pub fn assemble(describe: impl FnOnce(i64) -> Inf, linked: &Path, setup: &Path, 
     let mut drivers = Vec::new();
     for service in inf.services() {
         let file = |ending| super::read(&linked.join(service).with_extension(ending));
-        drivers.push(Driver { image: file("dll")?, symbols: file("pdb")? });
+        let driver = Driver { image: file("dll")?, symbols: file("pdb")? };
+        if let Some(place) = [&driver.image, &driver.symbols].into_iter().find_map(|bytes| names.find_folder(bytes)) {
+            note(format!("[rig] {service}.sys names {}: built from another folder it would have other bytes", place.display()));
+        }
+        drivers.push(driver);
     }
     let files = package::make_of_several(inf, drivers, &signer).map_err(|refused| explain(&refused, linked))?;
     fs::create_dir_all(folder).at("create", folder)?;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use harness::build::names::SourceNames;
+use harness::places::Places;
 use object::LittleEndian as LE;
 use object::pe::*;
 use object::read::pe::{ImageNtHeaders as _, ImageOptionalHeader as _, Import, PeFile64};
@@ -124,6 +126,17 @@ fn osslsigncode_accepts_the_signatures_of_the_built_package() {
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         assert!(output.status.success() && text.contains("Succeeded"), "{arguments:?}: {text}");
     }
+}
+
+#[test]
+fn neither_drivers_nor_symbols_name_a_folder_of_this_machine() {
+    let names = SourceNames::of(&Places::find(None));
+    for name in ["relay.sys", "relayflt.sys", "relay.pdb", "relayflt.pdb"] {
+        assert_eq!(names.find_folder(&file(name)), None, "{name}");
+    }
+    // They name their sources all the same.
+    let source = b"/wdfrig/driver/relay/src/commands.rs";
+    assert!(file("relay.pdb").windows(source.len()).any(|bytes| bytes == source));
 }
 
 #[test]

@@ -8,10 +8,13 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use channel::{Expected, FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, ToGuest, encode};
-use harness::build::link::Linked;
+use harness::build::link::{Linked, driver_arguments};
+use harness::build::{BARE, GuestCargo, WINDOWS, names};
+use harness::places::Places;
 use harness::pvh::{Answer, COM1, COM2, Script, Then};
 use harness::run::Request;
 use harness::run::record::RunRecord;
+use harness::setup::toolchain::cargo;
 
 /// Seed that every run of these tests uses, so that guests know the frames they will see.
 pub(crate) const SEED: u64 = 1;
@@ -48,37 +51,51 @@ pub(crate) fn qemu_program() -> PathBuf {
     found.expect("no QEMU for these tests: run them through `cargo rig test`, or set RIG_QEMU")
 }
 
-/// Builds the program `name` of a crate for a guest, as `rig` builds such programs, and returns where it is.
-pub(crate) fn guest_program(package: &str, name: &str, linked: Linked) -> PathBuf {
-    built_for_guest(&["-p", package, "--bin", name], WINDOWS, &linked.rustc_arguments()).join(name).with_extension("exe")
+/// Builds the program `name` of the crate of that name for a guest, as `rig` builds such programs, and returns where it is.
+pub(crate) fn guest_program(name: &str, linked: Linked) -> PathBuf {
+    built_for_guest(&["-p", name, "--bin", name], WINDOWS, &linked.rustc_arguments()).join(name).with_extension("exe")
 }
 
 /// Builds the driver of a crate with some of its features, and returns where it is. Every build of that crate leaves it there.
 pub(crate) fn guest_driver(package: &str, features: &[&str]) -> PathBuf {
     let features = features.join(",");
-    let what = ["-p", package, "--lib", "--crate-type", "cdylib", "--features", &features];
-    let linked = Linked::Driver { entry: "FxDriverEntry" };
-    built_for_guest(&what, WINDOWS, &linked.rustc_arguments()).join(package).with_extension("dll")
+    let what = ["-p", package, "--lib", "--crate-type", "staticlib", "--features", &features];
+    let folder = built_for_guest(&what, WINDOWS, &[]);
+    let linker = PathBuf::from(asked("rustc", &["--print", "target-libdir"])).with_file_name("bin");
+    let mut link = Command::new("rust-lld");
+    link.env("PATH", linker).current_dir(&folder).args(["-flavor", "link"]).args(driver_arguments(package));
+    succeed(&mut link);
+    folder.join(package).with_extension("dll")
 }
 
 /// Builds ntlet, as `rig` does, and returns where it is.
 pub(crate) fn ntlet_image() -> PathBuf {
-    built_for_guest(&["-p", "metal", "--bin", "ntlet"], "x86_64-unknown-none", &[]).join("ntlet")
+    built_for_guest(&["-p", "metal", "--bin", "ntlet"], BARE, &[]).join("ntlet")
 }
-
-const WINDOWS: &str = "x86_64-pc-windows-msvc";
 
 /// Builds something for a guest, and returns the folder in which it is.
 fn built_for_guest(what: &[&str], target: &str, arguments: &[String]) -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_rig")).ancestors().nth(2).unwrap().join("guest");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
-    cargo.args(["rustc", "--quiet"]).args(what).args(["--profile", "guest", "--target", target, "--target-dir"]).arg(&folder);
-    cargo.args(["-Z", "build-std=core,alloc,compiler_builtins", "-Z", "build-std-features=compiler-builtins-mem", "--"]);
-    cargo.args(arguments).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld");
-    let output = cargo.output().unwrap();
+    let mut places = Places::find(None);
+    places.target = Path::new(env!("CARGO_BIN_EXE_rig")).ancestors().nth(2).unwrap().to_path_buf();
+    let library = Path::new(&asked("rustc", &["--print", "sysroot"])).join("lib/rustlib/src/rust/library");
+    // If `rig` has built something it has found the library, wherever it is.
+    let library = fs::read_link(names::library(&places)).unwrap_or(library);
+    let settings = GuestCargo::of(&places, target, &library).unwrap();
+    let mut cargo = Command::new(cargo());
+    cargo.current_dir(&places.root).args(["rustc", "--quiet"]).args(what).args(settings.arguments).envs(settings.environment);
+    succeed(cargo.arg("--").args(arguments));
+    places.guest_target().join(target).join("guest")
+}
+
+/// What a program of the toolchain says.
+fn asked(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(cargo().with_file_name(program)).args(arguments).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join(target).join("guest")
 }
 
 /// The frame of a message.

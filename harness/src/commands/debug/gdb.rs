@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::line::bind;
+use crate::build::names::SourceNames;
 use crate::console::{note, say};
 use crate::error::{AtPath as _, Outcome, Problem};
 use crate::files::write_whole;
@@ -43,6 +44,7 @@ pub(super) fn open(
     folder: &Path,
     image: &Path,
     files: &[(String, PathBuf)],
+    names: &SourceNames,
 ) -> Outcome<Stub> {
     let free = bind(port)?;
     let port = free.local_addr().map_or(port, |address| address.port());
@@ -61,7 +63,8 @@ pub(super) fn open(
     }
     let loaded = modules::loaded(session.boot().memory(), image);
     let stub = Stub { lldb: folder.join("debug.lldb"), gdb: folder.join("debug.gdb") };
-    write_whole(&stub.lldb, lldb_script(&laid(&loaded, files), image, port).as_bytes()).at("write", &stub.lldb)?;
+    let script = lldb_script(&laid(&loaded, files), image, names, port);
+    write_whole(&stub.lldb, script.as_bytes()).at("write", &stub.lldb)?;
     write_whole(&stub.gdb, gdb_script(image, port).as_bytes()).at("write", &stub.gdb)?;
     say(format!(
         "[rig] the guest {}: 127.0.0.1:{port}",
@@ -109,12 +112,17 @@ fn preferred_base(file: &Path) -> Option<u64> {
 
 /// Adds the modules, connects, and lays them where they are. The order matters: connecting forgets where modules lie. The target begins
 /// empty, and thus is of no system: one that begins with a PE file takes no ELF file, and the other way round.
-fn lldb_script(drivers: &[Laid<'_>], image: &Path, port: u16) -> String {
+///
+/// The drivers' symbols name their sources as no machine does; lldb is told where they are on this one.
+fn lldb_script(drivers: &[Laid<'_>], image: &Path, names: &SourceNames, port: u16) -> String {
     let all = || drivers.iter().map(|laid| (laid.file, laid.slide)).chain([(image, 0)]);
     let mut script = String::from(
         "settings set auto-confirm true\nsettings set target.inline-breakpoint-strategy always\n\
          script lldb.debugger.CreateTarget('', 'x86_64', None, False, lldb.SBError())\n",
     );
+    for (folder, name) in names.iter() {
+        script += &format!("settings append target.source-map {name} \"{}\"\n", folder.display());
+    }
     for (file, _) in all() {
         script += &format!("target modules add \"{}\"\n", file.display());
     }
@@ -197,8 +205,11 @@ mod tests {
     #[test]
     fn the_script_adds_every_module_before_it_connects_and_lays_it_afterwards() {
         let drivers = [Laid { file: Path::new("/a b/relay.sys"), slide: 0xffff_8000_0000 }];
-        let script = lldb_script(&drivers, Path::new("/ntlet"), 7);
-        let lines: Vec<&str> = script.lines().skip(3).collect();
+        let folder = |place: &str| PathBuf::from(place);
+        let places = Places { root: folder("/a clone"), target: folder("/a clone/target"), setup: folder("/setup") };
+        let script = lldb_script(&drivers, Path::new("/ntlet"), &SourceNames::of(&places), 7);
+        assert!(script.contains("settings append target.source-map /wdfrig \"/a clone\"\n"), "{script}");
+        let lines: Vec<&str> = script.lines().skip_while(|line| !line.starts_with("target modules add")).collect();
         assert_eq!(
             lines,
             [

@@ -16,10 +16,12 @@ use serde_json::json;
 
 use super::options::Ground;
 use super::run::{self, Kind, Prepared};
+use crate::build::names::SourceNames;
 use crate::console::{note, say};
 use crate::error::{Exit, Outcome, Problem};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::project::Project;
 use crate::report::folder::RunFolder;
 use crate::run::boot::{Boot, Logs, Mission, Rig};
 use crate::run::link::Needs;
@@ -171,7 +173,7 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         Ok(found) => {
             found?;
             if kd == Kd::Gdb {
-                let stub = stub(&mut session, arguments, &folder.path, &prepared)?;
+                let stub = stub(&mut session, arguments, &folder.path, &prepared, &source_names(&places)?)?;
                 launched = lldb.map(|lldb| Launched::start(&lldb, &stub, interrupt)).transpose()?;
             }
             converse(&mut session, arguments)
@@ -216,13 +218,28 @@ fn meet(session: &mut Session<'_>, prepared: &Prepared, arguments: &Arguments, k
     session.hello(PATIENCE).map(drop)
 }
 
-fn stub(session: &mut Session<'_>, arguments: &Arguments, folder: &Path, prepared: &Prepared) -> Outcome<gdb::Stub> {
+fn stub(
+    session: &mut Session<'_>,
+    arguments: &Arguments,
+    folder: &Path,
+    prepared: &Prepared,
+    names: &SourceNames,
+) -> Outcome<gdb::Stub> {
     let how = (arguments.port, arguments.is_held());
-    let stub = gdb::open(session, how, folder, &prepared.rig.image, &prepared.modules)?;
+    let stub = gdb::open(session, how, folder, &prepared.rig.image, &prepared.modules, names)?;
     if arguments.launch.is_none() {
         stub.tell();
     }
     Ok(stub)
+}
+
+/// What the symbols of all that may be debugged call their sources.
+fn source_names(places: &Places) -> Outcome<SourceNames> {
+    let names = SourceNames::of(places);
+    Ok(match Project::here()? {
+        Some(project) => names.with_project(&project.root, project.driver()),
+        None => names,
+    })
 }
 
 /// Whether the guest has the test that is asked for, if one is.
