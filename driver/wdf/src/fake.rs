@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 
 use wdf_sys::wdf::functions::{FUNCTION_NAMES, index};
-use wdf_sys::wdf::{WDF_DRIVER_GLOBALS, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO, WDF_REQUEST_SEND_OPTIONS};
+use wdf_sys::wdf::{
+    WDF_DRIVER_GLOBALS, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO, WDF_REQUEST_PARAMETERS,
+    WDF_REQUEST_PARAMETERS_Parameters_DeviceIoControl, WDF_REQUEST_SEND_OPTIONS, WDF_REQUEST_TYPE,
+};
 use wdf_sys::{NTSTATUS, WDFOBJECT, WDFREQUEST};
 
 /// What is known of one object.
@@ -211,6 +214,50 @@ extern "win64" fn self_target(_: Globals, device: Handle) -> Handle {
     with(device as usize, |object| object.answers.get("SelfTarget").copied().unwrap_or(0)) as usize as Handle
 }
 
+extern "win64" fn assign_queue(_: Globals, target: Handle, queue: Handle) -> i32 {
+    record(target, "AssignQueue", &format!(" {queue:p}"))
+}
+
+/// An I/O control whose code and lengths a test says.
+extern "win64" fn parameters(_: Globals, request: Handle, place: *mut WDF_REQUEST_PARAMETERS) {
+    let said = |what| with(request as usize, |object| object.answers.get(what).copied().unwrap_or(0));
+    let mut parameters = WDF_REQUEST_PARAMETERS::new();
+    parameters.Type = WDF_REQUEST_TYPE::WdfRequestTypeDeviceControl;
+    parameters.Parameters.DeviceIoControl = WDF_REQUEST_PARAMETERS_Parameters_DeviceIoControl {
+        OutputBufferLength: said("OutputLength") as usize,
+        InputBufferLength: said("InputLength") as usize,
+        IoControlCode: said("Code") as u32,
+        Type3InputBuffer: core::ptr::null_mut(),
+    };
+    // SAFETY: the crate passes a place for the parameters.
+    unsafe { place.write(parameters) };
+}
+
+/// Where the user's buffers are said to be.
+extern "win64" fn user_input(_: Globals, request: Handle, _least: usize, place: *mut Handle, _length: Handle) -> i32 {
+    // SAFETY: the crate passes a place for the address.
+    unsafe { place.write(0x1000 as Handle) };
+    record(request, "UserInput", "")
+}
+
+extern "win64" fn user_output(_: Globals, request: Handle, _least: usize, place: *mut Handle, _length: Handle) -> i32 {
+    // SAFETY: the crate passes a place for the address.
+    unsafe { place.write(0x2000 as Handle) };
+    record(request, "UserOutput", "")
+}
+
+extern "win64" fn lock_to_read(_: Globals, request: Handle, address: Handle, length: usize, _memory: *mut Handle) -> i32 {
+    record(request, "LockToRead", &format!(" {length} at {address:p}"))
+}
+
+extern "win64" fn lock_to_write(_: Globals, request: Handle, address: Handle, length: usize, _memory: *mut Handle) -> i32 {
+    record(request, "LockToWrite", &format!(" {length} at {address:p}"))
+}
+
+extern "win64" fn enqueue(_: Globals, _device: Handle, request: Handle) -> i32 {
+    record(request, "Enqueue", "")
+}
+
 extern "win64" fn notify_ready(_: Globals, queue: Handle, callback: StateCallback, context: Handle) -> i32 {
     let status = record(queue, "ReadyNotify", if callback.is_some() { "" } else { " none" });
     if let Some(callback) = callback {
@@ -342,6 +389,13 @@ fn install() {
         (index::WdfDeviceGetSelfIoTarget, self_target as *const c_void),
         (index::WdfIoTargetWdmGetTargetDeviceObject, target_device as *const c_void),
         (index::WdfIoQueueReadyNotify, notify_ready as *const c_void),
+        (index::WdfIoTargetSelfAssignDefaultIoQueue, assign_queue as *const c_void),
+        (index::WdfRequestGetParameters, parameters as *const c_void),
+        (index::WdfRequestRetrieveUnsafeUserInputBuffer, user_input as *const c_void),
+        (index::WdfRequestRetrieveUnsafeUserOutputBuffer, user_output as *const c_void),
+        (index::WdfRequestProbeAndLockUserBufferForRead, lock_to_read as *const c_void),
+        (index::WdfRequestProbeAndLockUserBufferForWrite, lock_to_write as *const c_void),
+        (index::WdfDeviceEnqueueRequest, enqueue as *const c_void),
         (index::WdfInterruptAcquireLock, lock_interrupt as *const c_void),
         (index::WdfInterruptReleaseLock, unlock_interrupt as *const c_void),
     ] {

@@ -216,6 +216,12 @@ impl QueueState {
 }
 
 impl<Q: QueueEvents> Queue<Q> {
+    /// A queue of the tests' table.
+    #[cfg(test)]
+    pub(crate) const fn fake(handle: WDFQUEUE) -> Self {
+        Self { handle, context: PhantomData }
+    }
+
     pub(crate) const fn handle(&self) -> WDFQUEUE {
         self.handle
     }

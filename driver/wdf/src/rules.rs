@@ -11,6 +11,13 @@
 //! | [StopAckWithinEvtIoStop](#stopackwithinevtiostop) | The notice that can acknowledge lives as long as the callback. Refused by the compiler. |
 //! | [KmdfIrql, KmdfIrql2](#kmdfirql-kmdfirql2) | Calls that may wait take a proof of PASSIVE_LEVEL. Refused by the compiler; a spin lock held at the same time is caught by a check of debug builds (tested in `irql::tests`). |
 //! | [Reuse, send, cancel](#driver-created-requests) | Each state of a driver-created request has a type of its own. Refused by the compiler. |
+//! | [Lifetimes and threads](#lifetimes-and-threads) | What is given for the time of a callback cannot be kept, what is not for several threads cannot be shared. Refused by the compiler. |
+//!
+//! What neither types nor checks reach is the author's to see to:
+//! - queues, timers, DPCs, work items, interrupts, common buffers and remote targets belong to their device, and are of no use after it: they are kept
+//!   in its context, and a context's own `Drop` leaves them alone (`release_hardware` and `self_managed_cleanup` are where to stop them);
+//! - two locks are released in the order opposite to that in which they were taken, and at the IRQL of an interrupt no other lock is taken;
+//! - what is forgotten with `core::mem::forget` is not completed, released or given back.
 //!
 //! For each rule that the compiler enforces there is an example that keeps it and compiles, and one that breaks it in one place and does not. Both
 //! are compiled by a test, which looks at the reason of the refusal, too.
@@ -461,5 +468,90 @@
 //! fn send(device: Device<'_, D>, request: Formatted<C>) -> CancelHandle {
 //!     let _ = request.send(device.target(), SendOptions::default());
 //!     request.cancel_handle()
+//! }
+//! ```
+//! # Lifetimes and threads
+//!
+//! A file object is there for as long as a request that came through it; a counted reference keeps it longer.
+//! ```no_run
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! fn handle(queue: &Queue<Q>, request: Request) {
+//!     let file = request.file().map(File::keep);
+//!     request.complete(NTSTATUS::SUCCESS);
+//!     let _ = file.map(|file| queue.retrieve_of(file.file()));
+//! }
+//! ```
+//!
+//! ```compile_fail,E0505
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! fn handle(queue: &Queue<Q>, request: Request) {
+//!     let file = request.file();
+//!     request.complete(NTSTATUS::SUCCESS);
+//!     let _ = file.map(|file| queue.retrieve_of(file));
+//! }
+//! ```
+//! Input and output of a request may be the same memory: nobody has both at a time.
+//!
+//! ```compile_fail,E0502
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! fn handle(mut request: Request) -> Result<()> {
+//!     let input = request.input()?;
+//!     let mut output = request.output()?;
+//!     output.copy_from(0, input)
+//! }
+//! ```
+//! A device is given for the time of a callback.
+//!
+//! ```compile_fail,E0521
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! fn handle(device: Device<'_, D>) {
+//!     fn keep_for_later(device: Device<'static, D>) {}
+//!     keep_for_later(device);
+//! }
+//! ```
+//! What callbacks on several processors share can be shared.
+//!
+//! ```compile_fail,E0277
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! struct Counts { presented: core::cell::Cell<u64> }
+//! context!(Counts);
+//! ```
+//! A lock is released on the processor that took it.
+//!
+//! ```compile_fail,E0277
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! fn elsewhere(lock: &'static SpinLock<u64>) {
+//!     fn send<T: Send>(value: T) {}
+//!     send(lock.lock());
 //! }
 //! ```

@@ -16,6 +16,7 @@ use crate::{NTSTATUS, Result, string};
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     handle: WDFIOTARGET,
+    is_remote: bool,
     owner: PhantomData<&'a ()>,
 }
 
@@ -58,10 +59,19 @@ impl<'a> Target<'a> {
         self.handle
     }
 
+    pub(crate) fn address(self) -> usize {
+        self.handle.0 as usize
+    }
+
     /// # Safety
     /// The handle is valid for `'a`.
     pub(crate) const unsafe fn new(handle: WDFIOTARGET) -> Self {
-        Self { handle, owner: PhantomData }
+        Self { handle, is_remote: false, owner: PhantomData }
+    }
+
+    /// Whether it is in another device stack than the requests that queues present, whose file objects mean nothing there.
+    pub(crate) const fn is_remote(self) -> bool {
+        self.is_remote
     }
 
     /// Sends what was held while the target was stopped, and takes requests again.
@@ -143,7 +153,7 @@ impl Target<'_> {
     }
 }
 
-/// Another device, opened by name; closed when dropped.
+/// Another device, opened by name. It belongs to the device that opened it, and is closed with that, or by [`close`](Self::close).
 #[derive(Debug)]
 pub struct RemoteTarget {
     handle: WDFIOTARGET,
@@ -166,31 +176,42 @@ impl RemoteTarget {
         // SAFETY: the device is valid.
         unsafe { WdfIoTargetCreate(device.handle(), &raw mut attributes, &raw mut handle) }.ok()?;
         let target = Self { handle };
+        match target.open_name(name, access) {
+            Ok(()) => Ok(target),
+            Err(status) => {
+                target.close(passive);
+                Err(status)
+            }
+        }
+    }
+
+    fn open_name(&self, name: &[u16], access: u32) -> Result<()> {
         let mut parameters = WDF_IO_TARGET_OPEN_PARAMS::new(WDF_IO_TARGET_OPEN_TYPE::WdfIoTargetOpenByName);
         parameters.TargetDeviceName = string::counted(name)?;
         parameters.DesiredAccess = access;
         parameters.CreateDisposition = wdf_sys::wdm::constants::FILE_OPEN;
-        // SAFETY: the target was just created; at PASSIVE_LEVEL; the name is copied.
-        unsafe { WdfIoTargetOpen(handle, &raw mut parameters) }.ok()?;
-        Ok(target)
+        // SAFETY: the target was just created; at PASSIVE_LEVEL, says the caller; the name is copied.
+        unsafe { WdfIoTargetOpen(self.handle, &raw mut parameters) }.ok()
+    }
+
+    /// A target of the tests' table.
+    #[cfg(test)]
+    pub(crate) const fn fake(handle: WDFIOTARGET) -> Self {
+        Self { handle }
     }
 
     /// The target, to send to.
     #[must_use]
     pub const fn target(&self) -> Target<'_> {
-        // SAFETY: the handle is valid until this value is dropped.
-        unsafe { Target::new(self.handle) }
+        Target { handle: self.handle, is_remote: true, owner: PhantomData }
     }
 
     /// Closes the device: cancels what was sent, and waits for it.
+    ///
+    /// Dropping does not: a context that has this value is dropped when its device is destroyed, and the target was deleted with the device by
+    /// then.
     pub fn close(self, passive: Passive<'_>) {
         passive.check();
-        drop(self);
-    }
-}
-
-impl Drop for RemoteTarget {
-    fn drop(&mut self) {
         // SAFETY: the handle is ours. Deleting a target closes it.
         unsafe { WdfObjectDelete(self.handle.object()) };
     }

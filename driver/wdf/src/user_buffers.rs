@@ -44,3 +44,60 @@ pub(crate) unsafe fn lock(request: WDFREQUEST) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fake, trampoline};
+
+    /// The caller's context of an I/O control with three bytes of input and five of output, of which `fails` goes wrong. What was called.
+    fn in_caller_context(code: u32, lengths: (i32, i32), fails: Option<&'static str>) -> Vec<String> {
+        let request = fake::request();
+        fake::answer(request, "Code", NTSTATUS(code.cast_signed()));
+        fake::answer(request, "InputLength", NTSTATUS(lengths.0));
+        fake::answer(request, "OutputLength", NTSTATUS(lengths.1));
+        if let Some(function) = fails {
+            fake::answer(request, function, NTSTATUS::ACCESS_VIOLATION);
+        }
+        // SAFETY: the fake table takes any numbers.
+        unsafe { trampoline::in_caller_context(wdf_sys::WDFDEVICE::NULL, request) };
+        fake::calls(request)
+    }
+
+    const NEITHER: u32 = 0x22_2003;
+
+    #[test]
+    fn both_buffers_are_locked_before_the_request_is_queued() {
+        let expected = ["UserInput", "LockToRead 3 at 0x1000", "UserOutput", "LockToWrite 5 at 0x2000", "Enqueue"];
+        assert_eq!(in_caller_context(NEITHER, (3, 5), None), expected);
+    }
+
+    #[test]
+    fn a_buffer_of_no_bytes_is_not_looked_at() {
+        assert_eq!(in_caller_context(NEITHER, (0, 5), None), ["UserOutput", "LockToWrite 5 at 0x2000", "Enqueue"]);
+        assert_eq!(in_caller_context(NEITHER, (0, 0), None), ["Enqueue"]);
+    }
+
+    #[test]
+    fn a_request_whose_buffers_cannot_be_locked_is_completed_with_the_reason_and_not_queued() {
+        for (fails, calls) in [("UserInput", 1), ("LockToRead", 2), ("UserOutput", 3), ("LockToWrite", 4)] {
+            let came = in_caller_context(NEITHER, (3, 5), Some(fails));
+            assert_eq!(came.len(), calls + 1, "{came:?}");
+            assert!(came[calls - 1].starts_with(fails), "{came:?}");
+            assert_eq!(came[calls], "Complete STATUS_ACCESS_VIOLATION");
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_queued_is_completed_with_the_reason() {
+        let came = in_caller_context(NEITHER, (0, 0), Some("Enqueue"));
+        assert_eq!(came, ["Enqueue", "Complete STATUS_ACCESS_VIOLATION"]);
+    }
+
+    #[test]
+    fn the_other_methods_are_left_to_the_system() {
+        for method in 0..3 {
+            assert_eq!(in_caller_context(NEITHER & !3 | method, (3, 5), None), ["Enqueue"]);
+        }
+    }
+}

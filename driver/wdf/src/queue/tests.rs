@@ -33,7 +33,7 @@ impl OnQuiet for Count {
 #[test]
 fn a_queue_that_becomes_quiet_tells_whom_it_was_asked_to_tell_and_nobody_else() {
     let object = fake::request();
-    let queue = Queue::<Both> { handle: WDFQUEUE(object.0), context: PhantomData };
+    let queue = Queue::<Both>::fake(WDFQUEUE(object.0));
     // SAFETY: the fake table knows every object, for ever.
     let both = unsafe { context::install(queue.handle.object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
     queue.stop_then::<Count>();
@@ -60,7 +60,7 @@ impl OnQueueReady for Both {
 #[test]
 fn a_queue_that_is_asked_to_tells_when_it_is_ready() {
     let object = fake::request();
-    let queue = Queue::<Both> { handle: WDFQUEUE(object.0), context: PhantomData };
+    let queue = Queue::<Both>::fake(WDFQUEUE(object.0));
     // SAFETY: the fake table knows every object, for ever.
     let both = unsafe { context::install(queue.handle.object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
     assert_eq!(queue.notify_ready(), Ok(()));

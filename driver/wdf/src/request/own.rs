@@ -74,10 +74,14 @@ impl<C> Drop for Owned<C> {
 #[derive(Debug)]
 pub struct Created<C: OnCompletion>(Owned<C>);
 
-/// A request that asks for something, and can be sent.
+/// A request that asks a target for something, and can be sent there.
 #[derive(Debug)]
 #[must_use = "a formatted request does nothing until it is sent"]
-pub struct Formatted<C: OnCompletion>(Owned<C>);
+pub struct Formatted<C: OnCompletion> {
+    owned: Owned<C>,
+    /// Address of the target that it was formatted for.
+    target: usize,
+}
 
 /// A request that came back. It can be used again only through [`reuse`](Self::reuse).
 #[derive(Debug)]
@@ -165,7 +169,7 @@ impl<C: OnCompletion> Created<C> {
         // SAFETY: request, target and memory are valid; lengths were checked; the framework references the memory.
         let status =
             unsafe { format(target.handle(), request, code, input.memory, input.range(), output.memory, output.range()) };
-        self.formatted(status)
+        self.formatted(target, status)
     }
 
     /// Makes it a read of `length` bytes from `device_offset` into `buffer`.
@@ -210,11 +214,15 @@ impl<C: OnCompletion> Created<C> {
         };
         // SAFETY: as in `format_control_with`.
         let status = unsafe { format(target.handle(), self.0.handle, part.memory, part.range(), &raw mut device_offset) };
-        self.formatted(status)
+        self.formatted(target, status)
     }
 
-    fn formatted(self, status: NTSTATUS) -> Result<Formatted<C>, Unsent<Self>> {
-        if status.is_success() { Ok(Formatted(self.0)) } else { Err(Unsent { request: self, status }) }
+    fn formatted(self, target: Target<'_>, status: NTSTATUS) -> Result<Formatted<C>, Unsent<Self>> {
+        if status.is_success() {
+            Ok(Formatted { owned: self.0, target: target.address() })
+        } else {
+            Err(Unsent { request: self, status })
+        }
     }
 }
 
@@ -252,22 +260,26 @@ impl Part {
 impl<C: OnCompletion> Formatted<C> {
     /// Gives up sending it: it is as one that could not be sent.
     pub fn give_up(self) -> Completed<C> {
-        Completed(self.0)
+        Completed(self.owned)
     }
 
     /// Names what to cancel once this request has been sent.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
-        self.0.cancel_handle()
+        self.owned.cancel_handle()
     }
 
     /// Sends it. From here on it is the target's, until [`OnCompletion::completed`] is called.
     ///
     /// # Errors
-    /// The request, which must be reused before it can be sent again, and why it was not sent.
+    /// The request, which must be reused before it can be sent again, and why it was not sent; `STATUS_INVALID_PARAMETER` when it was formatted
+    /// for another target, whose file object it would carry to this one.
     pub fn send(self, target: Target<'_>, options: SendOptions) -> Result<(), Unsent<Completed<C>>> {
+        if target.address() != self.target {
+            return Err(Unsent { request: Completed(self.owned), status: NTSTATUS::INVALID_PARAMETER });
+        }
         let mut options = options.raw(0);
-        let handle = self.0.into_handle();
+        let handle = self.owned.into_handle();
         // SAFETY: the request is ours; the trampoline finds what it needs from request and target.
         unsafe { WdfRequestSetCompletionRoutine(handle, Some(trampoline::completed::<C>), core::ptr::null_mut()) };
         // SAFETY: the request is ours, formatted, not sent, and from here on the framework's.
@@ -279,7 +291,7 @@ impl<C: OnCompletion> Formatted<C> {
         Err(Unsent { request: Completed(Owned::of(handle)), status })
     }
 
-    /// Sends it and waits until it is done.
+    /// Sends it and waits until it is done. Not sent at all, as [`send`](Self::send) says, it comes back as well.
     pub fn send_synchronously(
         self,
         target: Target<'_>,
@@ -287,14 +299,18 @@ impl<C: OnCompletion> Formatted<C> {
         passive: Passive<'_>,
     ) -> (Completed<C>, Result<usize>) {
         passive.check();
+        let handle = self.owned.handle;
+        if target.address() != self.target {
+            return (Completed(self.owned), Err(NTSTATUS::INVALID_PARAMETER));
+        }
         let mut options = options.raw(WDF_REQUEST_SEND_OPTION_SYNCHRONOUS);
         // SAFETY: the request is ours, formatted, not sent; at PASSIVE_LEVEL. When the call returns it is ours again, sent or not.
-        let _ = unsafe { WdfRequestSend(self.0.handle, target.handle(), &raw mut options) };
+        let _ = unsafe { WdfRequestSend(handle, target.handle(), &raw mut options) };
         // SAFETY: as above.
-        let status = unsafe { WdfRequestGetStatus(self.0.handle) };
+        let status = unsafe { WdfRequestGetStatus(handle) };
         // SAFETY: as above.
-        let information = unsafe { WdfRequestGetInformation(self.0.handle) };
-        (Completed(self.0), outcome(status, information))
+        let information = unsafe { WdfRequestGetInformation(handle) };
+        (Completed(self.owned), outcome(status, information))
     }
 }
 
@@ -327,18 +343,18 @@ impl<C: OnCompletion> Completed<C> {
 }
 
 macro_rules! contexts {
-    ($($step:ident)*) => {$(
+    ($($step:ident.$owned:tt)*) => {$(
         impl<C: OnCompletion> Deref for $step<C> {
             type Target = C;
 
             fn deref(&self) -> &C {
-                self.0.context()
+                self.$owned.context()
             }
         }
     )*};
 }
 
-contexts! { Created Formatted Completed }
+contexts! { Created.0 Formatted.owned Completed.0 }
 
 /// Cancels a request that was sent. It holds a reference, so that the request object is there however late it is used.
 #[derive(Debug)]

@@ -17,6 +17,12 @@ struct TestDevice;
 crate::context!(TestDevice);
 impl DeviceEvents for TestDevice {}
 
+struct TestQueue;
+crate::context!(TestQueue);
+impl QueueEvents for TestQueue {
+    type Device = TestDevice;
+}
+
 /// A context that tells when it is dropped.
 #[derive(Debug)]
 struct Witness(Arc<()>);
@@ -162,6 +168,33 @@ fn the_target_on_the_device_itself_is_there_only_for_whom_it_was_made() {
     assert!(device.self_target().is_none());
     fake::answer(object, "SelfTarget", NTSTATUS(0x99));
     let (handle, created, _witness) = created();
-    assert!(formatted(created).send(device.self_target().expect("it is there now"), SendOptions::default()).is_ok());
+    let own = device.self_target().expect("it is there now");
+    let formatted = created.format_control(own, 0x22_2000, None, None).expect("the fake framework agrees");
+    assert!(formatted.send(own, SendOptions::default()).is_ok());
     assert_eq!(fake::calls(handle).last().map(String::as_str), Some("Send to 0x99 flags 0x0 time 0"));
+}
+
+#[test]
+fn a_request_that_was_formatted_for_another_target_is_not_sent() {
+    // SAFETY: the fake table takes any number.
+    let other = unsafe { Target::new(WDFIOTARGET(0x78 as *mut _)) };
+    let (handle, created, _witness) = created();
+    let unsent = formatted(created).send(other, SendOptions::default()).expect_err("it is for another target");
+    assert_eq!(unsent.status, NTSTATUS::INVALID_PARAMETER);
+    let again = formatted(unsent.request.reuse().expect("it is ours again"));
+    let (_request, outcome) = again.send_synchronously(other, SendOptions::default(), Passive::assume());
+    assert_eq!(outcome, Err(NTSTATUS::INVALID_PARAMETER));
+    assert_eq!(fake::calls(handle), ["FormatControl 0x222000", "Reuse", "FormatControl 0x222000"]);
+}
+
+#[test]
+fn the_queue_that_a_device_has_for_what_it_sends_itself_is_the_frameworks_to_refuse() {
+    let (target, queue) = (fake::request(), fake::request());
+    // SAFETY: the fake table takes any number.
+    let own = unsafe { Target::new(WDFIOTARGET(target.0)) };
+    let queue = Queue::<TestQueue>::fake(wdf_sys::WDFQUEUE(queue.0));
+    assert_eq!(own.assign_queue(&queue), Ok(()));
+    fake::answer(target, "AssignQueue", NTSTATUS::INVALID_DEVICE_REQUEST);
+    assert_eq!(own.assign_queue(&queue), Err(NTSTATUS::INVALID_DEVICE_REQUEST));
+    assert_eq!(fake::calls(target), vec![format!("AssignQueue {:p}", queue.handle().0); 2]);
 }

@@ -8,7 +8,7 @@ use super::own::CancelHandle;
 use super::{Refused, Request};
 use crate::device::{Device, DeviceEvents};
 use crate::target::{SendOptions, Target};
-use crate::{Result, trampoline};
+use crate::{NTSTATUS, Result, trampoline};
 
 /// What happens when a presented request comes back from the target it was sent to.
 pub trait OnReturn: 'static {
@@ -23,8 +23,12 @@ impl Request {
     /// Sends it on and forgets it: whoever completes it completes it for its sender.
     ///
     /// # Errors
-    /// The request, and why it was not sent.
+    /// The request, and why it was not sent; `STATUS_INVALID_DEVICE_REQUEST` for a [`RemoteTarget`](crate::RemoteTarget): its driver would take the file
+    /// object that the request came through for one of its own. A request that the driver made is what goes there.
     pub fn send_and_forget(self, target: Target<'_>) -> Result<(), Refused> {
+        if target.is_remote() {
+            return Err(Refused { request: self, status: NTSTATUS::INVALID_DEVICE_REQUEST });
+        }
         let mut options = SendOptions::default().raw(WDF_REQUEST_SEND_OPTION_SEND_AND_FORGET);
         // SAFETY: the driver owns the request, which a queue presented, and which is not formatted.
         let sent = unsafe { WdfRequestSend(self.handle(), target.handle(), &raw mut options) } != FALSE;
@@ -34,8 +38,11 @@ impl Request {
     /// Sends it on as it is, to come back to `H`.
     ///
     /// # Errors
-    /// The request, and why it was not sent.
+    /// As [`send_and_forget`](Self::send_and_forget).
     pub fn send<H: OnReturn>(self, target: Target<'_>, options: SendOptions) -> Result<(), Refused> {
+        if target.is_remote() {
+            return Err(Refused { request: self, status: NTSTATUS::INVALID_DEVICE_REQUEST });
+        }
         let mut options = options.raw(0);
         // SAFETY: the driver owns the request.
         unsafe { WdfRequestFormatRequestUsingCurrentType(self.handle()) };

@@ -5,9 +5,11 @@ use wdf_sys::wdf::{WdfRequestStopActionPurge, WdfRequestStopActionSuspend};
 
 use super::cancel::{Cancelable, OnCancel, TakenBack};
 use super::own::{CancelHandle, Completed, OnCompletion};
+use super::pass::OnReturn;
 use super::state::RequestState;
 use super::*;
 use crate::stop::{StopAction, Stopping};
+use crate::target::{RemoteTarget, SendOptions};
 use crate::{Canceled, Device, DeviceEvents, fake, trampoline};
 
 struct TestDevice;
@@ -20,6 +22,15 @@ impl OnCancel for Handler {
 
     fn canceled(_device: Device<'_, TestDevice>, request: Canceled, _ticket: u64) {
         request.complete();
+    }
+}
+
+struct Back;
+impl OnReturn for Back {
+    type Device = TestDevice;
+
+    fn returned(_device: Device<'_, TestDevice>, request: Request, outcome: Result<usize>) {
+        request.complete_with(outcome);
     }
 }
 
@@ -195,4 +206,15 @@ fn the_cancel_callback_leaves_a_request_to_the_driver_that_takes_it_back_right_n
     unsafe { trampoline::request_cancel::<Handler>(handle) };
     assert_eq!(fake::calls(handle), ["MarkCancelableEx"]);
     core::mem::forget(request);
+}
+
+#[test]
+fn a_presented_request_does_not_go_to_another_device_stack() {
+    let remote = RemoteTarget::fake(wdf_sys::WDFIOTARGET(0x79 as *mut _));
+    let (handle, request) = presented();
+    let refused = request.send_and_forget(remote.target()).expect_err("its file object is not the target's");
+    let refused = refused.request.send::<Back>(remote.target(), SendOptions::default()).expect_err("nor to come back");
+    assert_eq!(refused.status, NTSTATUS::INVALID_DEVICE_REQUEST);
+    refused.complete();
+    assert_eq!(fake::calls(handle), ["Complete STATUS_INVALID_DEVICE_REQUEST"]);
 }
