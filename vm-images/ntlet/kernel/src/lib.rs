@@ -33,6 +33,7 @@ pub mod processors;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod strings;
+mod tables;
 pub mod time;
 pub mod tracing;
 pub mod work;
@@ -55,6 +56,7 @@ mod power;
 mod process;
 #[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
 mod registry;
+mod security;
 mod serial;
 mod system;
 mod system_call;

@@ -26,6 +26,7 @@ fn word<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
 /// Runs the system from its first thread to its end.
 pub(crate) fn main(boot: &Boot) {
     crate::dispatcher::thread::set_exit_notify(process::thread_ending);
+    let _ = process::system();
     engine::initialize();
     if let Some(seconds) = word(boot.command_line, "patience").and_then(|value| value.parse().ok()) {
         watch::set_limit(seconds);

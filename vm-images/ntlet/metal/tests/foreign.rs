@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use compile::{Compiler, DRIVER, PROGRAM, Product};
+use compile::{CHECKED_DRIVER, Compiler, DRIVER, PROGRAM, Product};
 use machine::{Boot, Build, fail, skip};
 
 /// How a guest is to end.
@@ -42,8 +42,10 @@ struct Case {
     is_damaged: bool,
     /// The PnP driver is that of a card in a slot, which is ejected and put back.
     is_in_slot: bool,
-    /// Whether the guest has the driver that tries what sample drivers use.
+    /// Whether the guest has the drivers that try what sample drivers use.
     has_wdk: bool,
+    /// The guest's clock counts its instructions, a nanosecond each, and the boot may take so many of them.
+    most_instructions: Option<u64>,
     processors: u32,
     /// More words of the kernel's command line.
     words: &'static str,
@@ -60,6 +62,7 @@ const fn case(name: &'static str, end: End) -> Case {
         is_damaged: false,
         is_in_slot: false,
         has_wdk: false,
+        most_instructions: None,
         processors: 2,
         words: "",
         end,
@@ -84,6 +87,9 @@ const fn framework(name: &'static str, how: &'static [&'static str], program: &'
 /// The program asks the framework driver, too.
 const USED: &[&str] = &["-DFRAMEWORK"];
 
+/// The program has the system sleep, through every driver's IRP_MN_QUERY_POWER.
+const TO_SLEEP: &[&str] = &["-DTO_SLEEP"];
+
 const GOOD: Case = Case {
     program: USED,
     pnp: Some(&[]),
@@ -97,14 +103,23 @@ const GOOD: Case = Case {
             "foreign: framework driver unloaded",
             "foreign: PnP driver started",
             "foreign: what samples use: 42 checks, 0 wrong",
+            "foreign: more that drivers use: 33 checks, 0 wrong",
+            "foreign: told of the program and of a driver: 3f, 0",
             "foreign: PnP driver removed",
         ]),
     )
 };
 
+/// What the driver of a PnP device says when it has been started.
+const STARTED: &str = "foreign: PnP driver started";
+/// Most instructions from the machine's first one to that, waits for hardware included: twice what they are. An emulator does some hundred
+/// million a second, so that most of the 0.7 s that a boot may take are left for QEMU's own start.
+const BOOT: u64 = 60_000_000;
+
 const CASES: &[Case] = &[
     Case { name: "good-1", processors: 1, ..GOOD },
     Case { name: "good-4", processors: 4, ..GOOD },
+    Case { most_instructions: Some(BOOT), pnp: Some(&[]), ..case("boot", End::Orderly(&[STARTED, "kmdf foreignkmdf: #0 @"])) },
     Case {
         wdm: &["-DGARBAGE"],
         program: &["-DHOW=0"],
@@ -204,6 +219,22 @@ const CASES: &[Case] = &[
         &["-DREMOVE_KEEP"],
         End::BugCheck(&["has not completed IRP_MN_REMOVE_DEVICE", "*** bug check 0x1d5 (0x3, "]),
     ),
+    Case {
+        program: TO_SLEEP,
+        ..device(
+            "power-keep",
+            &["-DPOWER_KEEP"],
+            End::BugCheck(&["has not completed IRP_MN_QUERY_POWER", "*** bug check 0x9f (0x3, "]),
+        )
+    },
+    Case {
+        program: TO_SLEEP,
+        ..device(
+            "power-block",
+            &["-DPOWER_BLOCK"],
+            End::BugCheck(&["has not completed IRP_MN_QUERY_POWER", "*** bug check 0x9f (0x3, "]),
+        )
+    },
     framework(
         "framework-add-garbage",
         &["-DADD_GARBAGE"],
@@ -257,13 +288,23 @@ const WDK: &str = "DbgPrint KeInitializeEvent KeSetEvent KeWaitForSingleObject K
     RtlFindLeastSignificantBit IoIsWdmVersionAvailable isdigit _strupr strtok_s strcmp RtlCaptureContext RtlLookupFunctionEntry \
     RtlVirtualUnwind RtlUnwindEx IoStartPacket IoStartNextPacket IoAllocateIrp IoFreeIrp IoInitializeTimer IoStartTimer \
     IoStopTimer IoRegisterDriverReinitialization IoAttachDevice IoMakeAssociatedIrp IoDetachDevice IofCompleteRequest";
+const MORE: &str = "DbgPrint ExAllocatePool2 ExFreePoolWithTag ObfDereferenceObject ZwClose RtlInitUnicodeString IoCreateDevice \
+    IoDeleteDevice KeBugCheckEx memset memcpy RtlInitializeGenericTable RtlInsertElementGenericTable RtlDeleteElementGenericTable \
+    RtlLookupElementGenericTable RtlEnumerateGenericTable RtlIsGenericTableEmpty RtlInitializeGenericTableAvl \
+    RtlInsertElementGenericTableAvl RtlDeleteElementGenericTableAvl RtlLookupElementGenericTableAvl RtlGetElementGenericTableAvl \
+    RtlEnumerateGenericTableAvl RtlNumberGenericTableElementsAvl PsSetCreateProcessNotifyRoutineEx PsSetCreateThreadNotifyRoutine \
+    PsRemoveCreateThreadNotifyRoutine PsSetLoadImageNotifyRoutine PsRemoveLoadImageNotifyRoutine PsLookupProcessByProcessId \
+    PsGetProcessId RtlCreateSecurityDescriptor RtlSetDaclSecurityDescriptor RtlGetDaclSecurityDescriptor RtlLengthSid RtlCreateAcl \
+    RtlAddAccessAllowedAce ObOpenObjectByPointer ZwSetSecurityObject ZwQuerySecurityObject IoCheckShareAccess ZwCreateFile \
+    ZwDeviceIoControlFile ZwQueryInformationFile ZwSetInformationFile ZwFlushBuffersFile IoGetConfigurationInformation \
+    IoGetInitialStack IoWithinStackLimits";
 const PROGRAM_IMPORTS: &str = "NtTerminateProcess NtCreateFile NtDeviceIoControlFile NtCancelIoFileEx NtWaitForSingleObject NtClose \
     NtDisplayString NtOpenFile NtReadFile NtWriteFile NtCancelIoFile NtCancelSynchronousIoFile \
     NtQueryInformationFile NtSetInformationFile NtCreateIoCompletion NtSetIoCompletion NtRemoveIoCompletion \
     NtCreateEvent NtSetEvent NtResetEvent NtClearEvent NtWaitForMultipleObjects NtCreateTimer NtSetTimer \
     NtCancelTimer NtYieldExecution NtQuerySystemTime NtQueryPerformanceCounter NtTestAlert NtQueueApcThread \
     NtCreateThreadEx NtQueryInformationProcess NtQuerySystemInformation NtAllocateVirtualMemory \
-    NtFreeVirtualMemory NtProtectVirtualMemory NtDelayExecution";
+    NtFreeVirtualMemory NtProtectVirtualMemory NtDelayExecution NtInitiatePowerAction";
 
 fn main() -> ExitCode {
     if env::args().any(|argument| argument == "--list") {
@@ -337,6 +378,14 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
     if case.has_wdk {
         let libraries = [("ntoskrnl.exe", WDK), ("WMILIB.SYS", "WmiSystemControl"), ("HAL.dll", "HalGetBusDataByOffset")];
         files.push(driver("foreignwdk.sys", "wdk.c", &[], &libraries)?);
+        let more = Product {
+            name: "foreignmore.sys",
+            sources: &["more.c", "support.c"],
+            defines: &[],
+            options: CHECKED_DRIVER,
+            libraries: &[("ntoskrnl.exe", MORE)],
+        };
+        files.push((more.name, compiler.make(&more)?.to_vec()));
     }
     if let Some(defines) = case.pnp {
         files.push(driver("foreignpnp.sys", "pnp.c", defines, &[kernel])?);
@@ -349,9 +398,14 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
 fn run(case: &Case, compiler: &Compiler, build: &Build, image: &Path) -> Result<(), String> {
     let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign").join(format!("{}.tar", case.name));
     std::fs::write(&archive, machine::archive(&files(case, compiler)?)).map_err(|error| error.to_string())?;
-    let wdk = if case.has_wdk { ",foreignwdk.sys" } else { "" };
+    let wdk = if case.has_wdk { ",foreignmore.sys,foreignwdk.sys" } else { "" };
     let socket = archive.with_extension("socket");
-    let arguments = if case.is_in_slot { slot::arguments(&socket) } else { format!("-smp {} -cpu max", case.processors) };
+    let arguments = match (case.is_in_slot, case.most_instructions) {
+        (true, _) => slot::arguments(&socket),
+        // QEMU cannot count while an interrupt controller is written to by instructions of its own.
+        (false, Some(_)) => "-smp 2 -cpu max,-x2apic -icount shift=0,sleep=off".to_owned(),
+        (false, None) => format!("-smp {} -cpu max", case.processors),
+    };
     let boot = Boot {
         image,
         archive: &archive,
@@ -367,7 +421,19 @@ fn run(case: &Case, compiler: &Compiler, build: &Build, image: &Path) -> Result<
     match texts.iter().find(|text| !log.contains(**text)) {
         Some(text) => Err(format!("the guest does not say {text:?}; its log:\n{log}")),
         None if log.contains("foreign: FAILED") => Err(format!("a check failed; the guest's log:\n{log}")),
+        None if case.most_instructions.is_some_and(|most| boot_takes(&log).is_none_or(|count| count > most)) => {
+            Err(format!("the boot takes {:?} instructions, more than {BOOT}; the guest's log:\n{log}", boot_takes(&log)))
+        }
         None if status != wanted => Err(format!("QEMU ended with {status} instead of {wanted}; the guest's log:\n{log}")),
         None => Ok(()),
     }
+}
+
+/// Nanoseconds, and so instructions, until the driver said that it was started, by the time in front of that line.
+fn boot_takes(log: &str) -> Option<u64> {
+    let line = log.lines().find(|line| line.contains(STARTED))?;
+    let (seconds, micros) = line.strip_prefix('[')?.split_once(' ')?.0.split_once('.')?;
+    let count = (seconds.parse::<u64>().ok()? * 1_000_000 + micros.parse::<u64>().ok()?) * 1000;
+    println!("boot: {} million instructions until a driver is started, waits included", count / 1_000_000);
+    Some(count)
 }

@@ -180,6 +180,19 @@ exports! { LISTS =
         "KeAcquireGuardedMutexUnsafe" = ExAcquireFastMutexUnsafe, "KeReleaseGuardedMutexUnsafe" = ExReleaseFastMutexUnsafe,
     }
     named strings { "RtlInitString" = RtlInitAnsiString }
+    plain tables::splay {
+        RtlSplay RtlDelete RtlDeleteNoSplay RtlSubtreeSuccessor RtlSubtreePredecessor RtlRealSuccessor RtlRealPredecessor
+        RtlInitializeGenericTable RtlInsertElementGenericTable RtlInsertElementGenericTableFull RtlDeleteElementGenericTable
+        RtlLookupElementGenericTable RtlLookupElementGenericTableFull RtlEnumerateGenericTable
+        RtlEnumerateGenericTableWithoutSplaying RtlGetElementGenericTable RtlNumberGenericTableElements RtlIsGenericTableEmpty
+    }
+    plain tables::avl {
+        RtlInitializeGenericTableAvl RtlInsertElementGenericTableAvl RtlInsertElementGenericTableFullAvl
+        RtlDeleteElementGenericTableAvl RtlLookupElementGenericTableAvl RtlLookupElementGenericTableFullAvl
+        RtlLookupFirstMatchingElementGenericTableAvl RtlEnumerateGenericTableAvl RtlEnumerateGenericTableWithoutSplayingAvl
+        RtlEnumerateGenericTableLikeADirectory RtlGetElementGenericTableAvl RtlNumberGenericTableElementsAvl
+        RtlIsGenericTableEmptyAvl
+    }
     plain dispatcher::ex_timer { ExAllocateTimer ExSetTimer ExCancelTimer ExDeleteTimer }
     plain bitmap {
         RtlInitializeBitMap RtlClearAllBits RtlSetAllBits RtlClearBits RtlSetBits RtlClearBit RtlSetBit RtlTestBit RtlAreBitsClear

@@ -11,7 +11,7 @@ exports! { LISTS =
         ObReferenceObjectByHandleWithTag ObReferenceObjectByPointerWithTag ZwCreateEvent IoCreateNotificationEvent
         IoCreateSynchronizationEvent
     }
-    plain object::exports { ObDereferenceObjectDeferDelete }
+    plain object::exports { ObDereferenceObjectDeferDelete ObOpenObjectByPointer }
     data object::exports {
         "IoDeviceObjectType" = IoDeviceObjectType, "IoDriverObjectType" = IoDriverObjectType, "IoFileObjectType" = IoFileObjectType,
         "ExEventObjectType" = ExEventObjectType, "PsThreadType" = PsThreadType, "PsProcessType" = PsProcessType,
@@ -50,6 +50,35 @@ exports! { LISTS =
         IoBuildDeviceIoControlRequest IoBuildSynchronousFsdRequest IoGetRequestorProcess IoGetRequestorProcessId IoIs32bitProcess
         IoGetTopLevelIrp IoGetCurrentProcess PsGetCurrentProcessId
     }
+    plain io::information { ZwQueryInformationFile ZwSetInformationFile ZwFlushBuffersFile }
+    plain io::miscellany {
+        IoGetInitialStack IoWithinStackLimits IoSetTopLevelIrp IoIsSystemThread
+        IoIsOperationSynchronous IoGetIoPriorityHint IoSetIoPriorityHint IoGetRequestorSessionId IoGetFileObjectGenericMapping
+        IoCreateFile
+    }
+    named io::driver { "IoCreateUnprotectedSymbolicLink" = IoCreateSymbolicLink }
+    plain security::sid {
+        RtlValidSid RtlEqualSid RtlLengthSid RtlLengthRequiredSid RtlInitializeSid RtlSubAuthoritySid RtlSubAuthorityCountSid RtlCopySid
+    }
+    plain security::acl {
+        RtlCreateAcl RtlValidAcl RtlAddAccessAllowedAce RtlAddAccessAllowedAceEx RtlAddAccessDeniedAce RtlGetAce
+    }
+    plain security::descriptor {
+        RtlCreateSecurityDescriptor RtlValidSecurityDescriptor RtlLengthSecurityDescriptor RtlSetDaclSecurityDescriptor
+        RtlSetOwnerSecurityDescriptor RtlSetGroupSecurityDescriptor RtlGetDaclSecurityDescriptor RtlGetSaclSecurityDescriptor
+        RtlGetOwnerSecurityDescriptor RtlGetGroupSecurityDescriptor RtlAbsoluteToSelfRelativeSD RtlMapGenericMask
+        SeCaptureSecurityDescriptor
+    }
+    plain security::device { ZwSetSecurityObject ZwQuerySecurityObject }
+    plain security::well_known { SeSinglePrivilegeCheck }
+    data security::well_known { "SeExports" = EXPORTS }
+    plain process::notify {
+        PsSetCreateProcessNotifyRoutine PsSetCreateProcessNotifyRoutineEx PsSetCreateProcessNotifyRoutineEx2
+        PsSetCreateThreadNotifyRoutine PsRemoveCreateThreadNotifyRoutine PsSetLoadImageNotifyRoutine PsRemoveLoadImageNotifyRoutine
+        PsLookupProcessByProcessId PsGetProcessId PsGetProcessExitStatus PsGetThreadProcess PsGetThreadProcessId
+    }
+    named process::notify { "IoThreadToProcess" = PsGetThreadProcess }
+    data process { "PsInitialSystemProcess" = SYSTEM }
     checked io::remove_lock {
         IoInitializeRemoveLockEx IoAcquireRemoveLockEx IoReleaseRemoveLockEx IoReleaseRemoveLockAndWaitEx
     }

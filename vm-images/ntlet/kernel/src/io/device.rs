@@ -207,6 +207,7 @@ unsafe fn delete_body(body: *mut c_void) {
     // SAFETY: nobody refers to the device any more; its state was boxed by `create`, and `create` took the driver's reference.
     unsafe {
         super::start_io::free_timer(device);
+        crate::security::device::release(device);
         drop(Box::from_raw(state(device)));
         object::dereference((*device).DriverObject.cast());
     }

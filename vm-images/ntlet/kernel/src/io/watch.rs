@@ -83,6 +83,10 @@ impl Subject {
                     (core::ptr::with_exposed_provenance_mut(irp), core::ptr::with_exposed_provenance_mut(top));
                 // SAFETY: the caller's promise.
                 let (_, at) = unsafe { holder(top_pointer, irp_pointer) };
+                // Documented for a power request: the physical device, whoever of its stack has the request.
+                let is_power = watched.code == bug_check::DRIVER_POWER_STATE_FAILURE;
+                // SAFETY: the caller's promise; the machine stops, so that nobody misses the reference.
+                let at = if is_power { unsafe { device::IoGetDeviceAttachmentBaseRef(top_pointer) } } else { at };
                 [3, at.addr(), top, irp]
             }
             Self::Routine { address, .. } => [ROUTINE_MARK, address, watched.thread, 0],

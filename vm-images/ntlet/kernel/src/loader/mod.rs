@@ -120,10 +120,12 @@ pub fn load_driver(name: &str, file: &[u8]) -> Result<Loaded, LoadError> {
     let start = hal().allocate_pages(pages, Protection::ReadWrite).ok_or(LoadError::NoMemory)?;
     // SAFETY: the pages are new, zeroed, and this function's until the driver runs.
     let memory = unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), image.size as usize) };
-    prepare(&image, memory).and_then(|functions| register(name, &image, start, functions)).inspect_err(|_| {
+    let loaded = prepare(&image, memory).and_then(|functions| register(name, &image, start, functions)).inspect_err(|_| {
         // SAFETY: nothing of the driver has run, and `memory` is not used any more.
         unsafe { hal().free_pages(start, pages) };
-    })
+    })?;
+    crate::process::notify::image_loaded(name, 0, loaded.module.base(), loaded.module.size());
+    Ok(loaded)
 }
 
 /// Makes the memory the image; returns its function table.

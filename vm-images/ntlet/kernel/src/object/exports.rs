@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use wdf_sys::wdm::UNICODE_STRING;
-use wdf_sys::wdm::constants::{KERNEL_MODE, USER_MODE};
+use wdf_sys::wdm::constants::{KERNEL_MODE, OBJ_KERNEL_HANDLE, USER_MODE};
 use wdf_sys::{HANDLE, NTSTATUS};
 
 use super::handle::{Entry, KERNEL_HANDLES, is_kernel_handle};
@@ -81,6 +81,33 @@ pub(crate) fn close_handle(handle: HANDLE, mode: i8) -> Result<(), NTSTATUS> {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "win64" fn ZwClose(Handle: HANDLE) -> NTSTATUS {
     close_handle(Handle, KERNEL_MODE).err().unwrap_or(NTSTATUS::SUCCESS)
+}
+
+/// # Safety
+/// As the documentation of ObOpenObjectByPointer demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn ObOpenObjectByPointer(
+    Object: *mut c_void,
+    HandleAttributes: u32,
+    _PassedAccessState: *mut c_void,
+    DesiredAccess: u32,
+    ObjectType: *mut c_void,
+    _AccessMode: i8,
+    Handle: *mut HANDLE,
+) -> NTSTATUS {
+    // SAFETY: the caller's promise: an object that it has a reference to.
+    let object = unsafe { ObjectRef::from_borrowed(Object) };
+    if !ObjectType.is_null() && !core::ptr::eq(object.kind(), ObjectType.cast()) {
+        return NTSTATUS::OBJECT_TYPE_MISMATCH;
+    }
+    match open_handle(object, DesiredAccess, HandleAttributes & OBJ_KERNEL_HANDLE != 0) {
+        Ok(handle) => {
+            // SAFETY: the caller's promise: a place for a handle.
+            unsafe { Handle.write(handle) };
+            NTSTATUS::SUCCESS
+        }
+        Err(status) => status,
+    }
 }
 
 /// `OBJECT_HANDLE_INFORMATION`.

@@ -129,6 +129,18 @@ impl ObjectRef {
         Self(unsafe { NonNull::new_unchecked(body) })
     }
 
+    /// A further reference to an object whose last one may be gone meanwhile; none then.
+    ///
+    /// # Safety
+    /// `body` is the body of an object whose memory stays during the call.
+    pub(crate) unsafe fn from_living(body: *mut c_void) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let references = unsafe { &(*header(body)).references };
+        let more = |count: isize| (count > 0).then(|| count + 1);
+        references.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        NonNull::new(body).map(Self)
+    }
+
     /// Gives the reference to whoever gets the address.
     pub(crate) fn into_raw(self) -> *mut c_void {
         let body = self.0.as_ptr();

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use wdf_sys::NTSTATUS;
 
 use super::space::Space;
-use super::{NEXT_ID, PROCESS, Process, thread};
+use super::{NEXT_ID, PROCESS, Process, notify, thread};
 use crate::hal;
 use crate::hal::{PAGE_SIZE, Protection};
 use crate::loader::image::{Image, ImageError, Section};
@@ -87,6 +87,8 @@ pub(crate) fn start(name: &str, file: &[u8]) -> Result<ObjectRef, LoadError> {
     let object = Process::create(name, id, machine)?;
     let process = object.get::<Process>(&PROCESS).ok_or(NTSTATUS::INTERNAL_ERROR)?;
     let base = load(&process.space, &image, process)?;
+    notify::process_created(&object)?;
+    notify::image_loaded(name, id, base as usize, image.size as usize);
     let peb = write_peb(&process.space, base)?;
     process.peb.store(peb as usize, Ordering::Release);
     let stack = usize::try_from(image.stack_reserve).unwrap_or(0).clamp(thread::DEFAULT_STACK, 64 << 20);

@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 
 use kd::data::ListEntry;
 
+use super::Process;
 use crate::lock::InterruptLock;
 
 /// A place in the list, inside a process.
@@ -51,6 +52,24 @@ impl Links {
             *self.0.get() = ListEntry::default();
         }
     }
+}
+
+/// The first process that `pick` makes something of. It is called with the list locked, for each process whose body has not been dropped.
+pub(super) fn find<R>(mut pick: impl FnMut(*const Process) -> Option<R>) -> Option<R> {
+    let head = head();
+    let _held = LOCK.lock();
+    // SAFETY: the lock is held; every entry leaves before its process goes, and lies in it.
+    unsafe {
+        let mut entry = (*at(head)).next;
+        while entry != head {
+            let process = at(entry).byte_sub(core::mem::offset_of!(Process, links)).cast::<Process>();
+            if let Some(picked) = pick(process) {
+                return Some(picked);
+            }
+            entry = (*at(entry)).next;
+        }
+    }
+    None
 }
 
 fn at(address: u64) -> *mut ListEntry {

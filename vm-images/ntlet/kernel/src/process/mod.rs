@@ -5,6 +5,7 @@
 
 mod image;
 pub(crate) mod list;
+pub(crate) mod notify;
 pub(crate) mod space;
 pub(crate) mod thread;
 
@@ -72,8 +73,8 @@ impl Drop for Process {
     }
 }
 
-/// Process that system threads belong to. Made at first use, never freed.
-static SYSTEM: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
+/// Process that system threads belong to, `PsInitialSystemProcess`. Made at first use, which is at boot, and never freed.
+pub(crate) static SYSTEM: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static NEXT_ID: AtomicUsize = AtomicUsize::new(8);
 /// Number of the system process, as on Windows.
 const SYSTEM_ID: usize = 4;
@@ -158,6 +159,7 @@ impl Process {
             // SAFETY: the thread is the current one.
             self.exit_status.store(unsafe { (*thread).exit_status().0 }, Ordering::Release);
         }
+        notify::process_ended(self);
         self.handles.close_all();
         let locked = self.locked_pages.load(Ordering::Acquire);
         if locked != 0 {
@@ -170,7 +172,7 @@ impl Process {
 }
 
 /// The system process.
-fn system() -> *mut c_void {
+pub(crate) fn system() -> *mut c_void {
     let known = SYSTEM.load(Ordering::Acquire);
     if !known.is_null() {
         return known;
@@ -241,6 +243,7 @@ pub(crate) unsafe fn unlock_pages(process: *mut c_void, count: usize) {
 /// Called on every ending thread, in its context.
 pub(crate) fn thread_ending(thread: *mut Thread) {
     cancel::run_down(thread.cast());
+    notify::thread(thread, false);
     // SAFETY: the current thread is alive.
     let process = unsafe { (*thread).process() };
     if !process.is_null() {

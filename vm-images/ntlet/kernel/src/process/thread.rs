@@ -45,6 +45,7 @@ pub(crate) fn create(process: &ObjectRef, entry: u64, argument: u64, stack: usiz
         Ok(thread) => {
             threads.push(Member { thread: thread.clone(), stack: base, teb });
             drop(threads);
+            super::notify::thread(thread.body().cast(), true);
             // A process that was told to end meanwhile has not seen this thread.
             if body.is_ending.load(Ordering::Acquire) {
                 body.terminate(body.exit_status());

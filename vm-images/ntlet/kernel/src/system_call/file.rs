@@ -9,6 +9,7 @@ use wdf_sys::{HANDLE, NTSTATUS};
 use super::{Arguments, get, pointer, put, status};
 use crate::dispatcher::thread::{self as kernel_thread, THREAD};
 use crate::io::completion_port::{self, IO_COMPLETION, Packet};
+use crate::io::information::{self, CLASS_POSITION};
 use crate::io::open::{self as opening, OpenOptions};
 use crate::io::request::{self, Buffer, Target};
 use crate::io::{cancel, file};
@@ -186,34 +187,19 @@ pub(super) fn cancel_synchronous(arguments: &Arguments) -> NTSTATUS {
     status(run())
 }
 
-/// `FilePositionInformation`, `FileModeInformation`, `FileCompletionInformation`.
-const CLASS_POSITION: u64 = 14;
-const CLASS_MODE: u64 = 16;
-const CLASS_COMPLETION: u64 = 30;
+/// `FileCompletionInformation`.
+const CLASS_COMPLETION: i32 = 30;
 
 pub(super) fn query_information(arguments: &Arguments) -> NTSTATUS {
     let [handle, block, buffer, length, class, ..] = *arguments;
     let run = || {
-        let file = file_of(handle)?;
-        // SAFETY: the reference keeps the file alive.
-        let (flags, position) = unsafe {
-            let file: *mut FILE_OBJECT = file.body().cast();
-            ((*file).Flags, (*file).CurrentByteOffset)
-        };
-        let size = match class & 0xffff_ffff {
-            CLASS_POSITION if length as u32 >= 8 => put(buffer, &position).map(|()| 8)?,
-            CLASS_MODE if length as u32 >= 4 => {
-                let mode = match flags & (file::FO_SYNCHRONOUS_IO | file::FO_ALERTABLE_IO) {
-                    0 => 0,
-                    file::FO_SYNCHRONOUS_IO => FILE_SYNCHRONOUS_IO_NONALERT,
-                    _ => FILE_SYNCHRONOUS_IO_ALERT,
-                };
-                put(buffer, &mode).map(|()| 4)?
-            }
-            CLASS_POSITION | CLASS_MODE => return Err(NTSTATUS::INFO_LENGTH_MISMATCH),
-            _ => return Err(NTSTATUS::INVALID_INFO_CLASS),
-        };
-        put(block, &[0u64, size])
+        let known = information::known(&file_of(handle)?, class as i32).ok_or(NTSTATUS::INVALID_INFO_CLASS)?;
+        if known.len() > length as u32 as usize {
+            return Err(NTSTATUS::INFO_LENGTH_MISMATCH);
+        }
+        // SAFETY: an address of a program's, which is checked.
+        unsafe { user::write(USER_MODE, pointer(buffer), &known)? };
+        put(block, &[0u64, known.len() as u64])
     };
     status(run())
 }
@@ -222,7 +208,7 @@ pub(super) fn set_information(arguments: &Arguments) -> NTSTATUS {
     let [handle, block, buffer, length, class, ..] = *arguments;
     let run = || {
         let file = file_of(handle)?;
-        match class & 0xffff_ffff {
+        match class as i32 {
             CLASS_COMPLETION => {
                 if (length as u32) < 16 {
                     return Err(NTSTATUS::INFO_LENGTH_MISMATCH);

@@ -14,6 +14,8 @@ const COMPILE: &str = "--target=x86_64-pc-windows-msvc -c -O1 -g -gcodeview -ffr
 /// What the linker is told about every file, about drivers, and about programs.
 const LINK: &str = "/nologo /machine:x64 /nodefaultlib /debug /dynamicbase";
 pub(crate) const DRIVER: &str = "/subsystem:native /driver /entry:DriverEntry";
+/// A driver that is to be told of processes.
+pub(crate) const CHECKED_DRIVER: &str = "/subsystem:native /driver /entry:DriverEntry /integritycheck";
 pub(crate) const PROGRAM: &str = "/subsystem:native /entry:start";
 
 /// A file to be made.

@@ -106,6 +106,13 @@ static NTSTATUS power(DEVICE_OBJECT *device, IRP *irp)
 {
     struct extension *extension = device->DeviceExtension;
     PoStartNextPowerIrp(irp);
+#ifdef POWER_KEEP
+    IoMarkIrpPending(irp);
+    return STATUS_PENDING;
+#endif
+#ifdef POWER_BLOCK
+    wait_for_ever();
+#endif
     IoSkipCurrentIrpStackLocation(irp);
     return PoCallDriver(extension->Below, irp);
 }

@@ -205,6 +205,7 @@ pub(crate) fn create_system_thread(
 ) -> Result<ObjectRef, NTSTATUS> {
     let object = new_thread(Start::System(routine, context), priority)?;
     run(&object)?;
+    crate::process::notify::thread(object.body().cast(), true);
     Ok(object)
 }
 
