@@ -50,7 +50,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     taking_a_lock_twice_stops_the_machine: "WdfSpinLockAcquire by the holder: WDF_VIOLATION 2" => RECURSIVE_LOCK,
     releasing_a_lock_that_is_not_held_stops_the_machine: "WdfSpinLockRelease by another: WDF_VIOLATION 0xB" => INVALID_LOCK_OPERATION,
     a_handler_that_returns_at_another_irql_stops_the_machine: "a handler that keeps a spin lock: WDF_VIOLATION 0xE, 0, 2" => IRQL_MISMATCH,
-    a_handler_that_returns_in_a_critical_region_stops_the_machine: "KeEnterCriticalRegion without leaving: WDF_VIOLATION 0xF" => CRITICAL_REGION_MISMATCH,
+    a_handler_that_returns_in_a_critical_region_stops_the_machine: "KeEnterCriticalRegion without leaving: WDF_VIOLATION 0xF, the handler's address" => CRITICAL_REGION_MISMATCH,
     completing_with_too_much_information_stops_the_machine: "more bytes than the output buffer has: WDF_VIOLATION 6, 4" => INFORMATION_LENGTH_MISMATCH,
     completing_with_a_referenced_buffer_stops_the_machine: "a reference to the request's memory object is left: WDF_VIOLATION 3, request, 1" => VERIFIER_FATAL,
     reusing_what_is_sent_carries_on: "WdfRequestReuse of a request that is sent is reported and succeeds; the guest, which is spoilt by it, is ended by a null handle" => NULL_HANDLE,
@@ -159,8 +159,12 @@ fn a_handler_that_returns_at_another_irql_stops_the_machine(_: &mut Bench) -> Te
     still_alive()
 }
 
-fn a_handler_that_returns_in_a_critical_region_stops_the_machine(_: &mut Bench) -> TestResult {
-    Probe::open()?.run([enter_region()])?;
+fn a_handler_that_returns_in_a_critical_region_stops_the_machine(bench: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let [start, end] = probe.ok([image_start(), image_end()])?;
+    // The handler's own address.
+    bench.foretell([(2, start, end - 1)])?;
+    probe.run([enter_region()])?;
     still_alive()
 }
 

@@ -18,7 +18,7 @@ pub(super) const TESTS: &[Test] = tests!(contract on WITHOUT_VERIFIER; {
     without_verifier_reuse_still_checks_its_parameters: "STATUS_INVALID_PARAMETER does not depend on the verifier",
     without_verifier_an_invalid_handle_still_stops_the_machine: "WdfRequestCancelSentRequest of a null handle" => NULL_HANDLE,
     without_verifier_a_request_without_irp_stops_the_machine: "WdfRequestSend of what has no IRP: WDF_VIOLATION 6, 2" => NULL_IRP,
-    without_verifier_a_request_without_stack_locations_stops_the_machine: "WdfRequestSend of what cannot be sent any further: WDF_VIOLATION 6, 1" => NO_STACK_LOCATIONS,
+    without_verifier_a_request_without_stack_locations_stops_the_machine: "WdfRequestSend of what cannot be sent any further: WDF_VIOLATION 6, 1, IRP" => NO_STACK_LOCATIONS,
     without_verifier_sending_what_is_sent_still_stops_the_machine: "WdfRequestSend of a request that is sent" => ALREADY_SENT,
 });
 
@@ -97,9 +97,11 @@ fn without_verifier_a_request_without_irp_stops_the_machine(bench: &mut Bench) -
     still_alive()
 }
 
-fn without_verifier_a_request_without_stack_locations_stops_the_machine(_: &mut Bench) -> TestResult {
+fn without_verifier_a_request_without_stack_locations_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    probe.run([create_from_short_irp(OWN), set_completion(OWN), send(OWN)])?;
+    let [_, _, irp] = probe.ok([create_from_short_irp(OWN), set_completion(OWN), get_irp(OWN)])?;
+    bench.foretell([(3, irp, irp)])?;
+    probe.run([send(OWN)])?;
     still_alive()
 }
 
