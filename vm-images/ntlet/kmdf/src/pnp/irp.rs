@@ -1,6 +1,7 @@
 //! PnP IRPs: what each minor function makes the device do, and when the drivers below get it.
 
 use core::ffi::c_void;
+use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use wdf_sys::wdf::{WDF_DEVICE_FAILED_ACTION, WDF_DEVICE_PNP_STATE, WDF_POWER_DEVICE_STATE};
@@ -23,6 +24,43 @@ use crate::object::Ref;
 use crate::query_interface;
 use crate::resources::{self, CmList};
 use crate::sync::Event;
+use crate::verifier::{self, BugCheck};
+
+/// The PnP IRPs that change a device's state. The PnP manager sends one after the other.
+const CHANGES: [u8; 8] = [
+    IRP_MN_START_DEVICE,
+    IRP_MN_QUERY_REMOVE_DEVICE,
+    IRP_MN_REMOVE_DEVICE,
+    IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_STOP_DEVICE,
+    IRP_MN_QUERY_STOP_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL,
+];
+
+/// A change of the device's state begins. One that is under way is fatal: both would be half done.
+fn begin_change(device: &Ref<Device>, irp: *mut IRP) {
+    if device.pnp.changing_irp.compare_exchange(null_mut(), irp, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        crate::report!(device.any().globals(), "a PnP IRP that changes the state comes while another one is not done");
+        let (handle, irp) = (device.any().header().handle, irp.addr());
+        verifier::bug_check(device.any().globals(), BugCheck::PnpFatalError(handle, irp));
+    }
+}
+
+/// The change is done; the next may come as soon as the IRP has gone.
+fn end_change(device: &Ref<Device>) {
+    device.pnp.changing_irp.store(null_mut(), Ordering::Release);
+}
+
+fn complete_change(device: &Ref<Device>, irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
+    end_change(device);
+    complete(irp, status)
+}
+
+fn pass_change_down(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
+    end_change(device);
+    pass_down(device, irp)
+}
 
 /// An IRP_MJ_PNP for the device, at PASSIVE_LEVEL.
 pub(crate) fn dispatch(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
@@ -32,6 +70,9 @@ pub(crate) fn dispatch(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     // SAFETY: the IRP is ours at this location.
     let minor = unsafe { (*current_stack_location(irp)).MinorFunction };
     device.any().globals().history.record(Happened::PnpIrp, device.any().raw() as usize, irp.addr(), minor.into());
+    if CHANGES.contains(&minor) {
+        begin_change(device, irp);
+    }
     match minor {
         IRP_MN_START_DEVICE => start(device, irp),
         IRP_MN_QUERY_REMOVE_DEVICE => query_remove(device, irp),
@@ -127,10 +168,11 @@ fn set_success(irp: *mut IRP) {
 fn start(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     let status = forward_and_wait(device, irp);
     if !status.is_success() {
+        end_change(device);
         return complete_keeping_information(irp, status);
     }
     let outcome = take_resources(device, irp).and_then(|()| start_device(device));
-    complete(irp, outcome.err().unwrap_or(NTSTATUS::SUCCESS))
+    complete_change(device, irp, outcome.err().unwrap_or(NTSTATUS::SUCCESS))
 }
 
 fn start_device(device: &Ref<Device>) -> Result<(), NTSTATUS> {
@@ -192,7 +234,7 @@ fn take_resources(device: &Ref<Device>, irp: *mut IRP) -> Result<(), NTSTATUS> {
 
 fn query_remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if !device.stoppable.load(Ordering::Relaxed) {
-        return complete(irp, NTSTATUS::INVALID_DEVICE_STATE);
+        return complete_change(device, irp, NTSTATUS::INVALID_DEVICE_STATE);
     }
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemoveAskDriver);
     if let Some(callback) = device.settings.pnp.EvtDeviceQueryRemove {
@@ -200,17 +242,17 @@ fn query_remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
         let status = device.any().guarded(callback as usize, || unsafe { callback(device.handle()) });
         if !status.is_success() {
             set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
-            return complete(irp, status);
+            return complete_change(device, irp, status);
         }
     }
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryRemovePending);
     set_success(irp);
-    pass_down(device, irp)
+    pass_change_down(device, irp)
 }
 
 fn query_stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     if !device.stoppable.load(Ordering::Relaxed) {
-        return complete(irp, NTSTATUS::INVALID_DEVICE_STATE);
+        return complete_change(device, irp, NTSTATUS::INVALID_DEVICE_STATE);
     }
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopAskDriver);
     if let Some(callback) = device.settings.pnp.EvtDeviceQueryStop {
@@ -218,12 +260,12 @@ fn query_stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
         let status = device.any().guarded(callback as usize, || unsafe { callback(device.handle()) });
         if !status.is_success() {
             set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
-            return complete(irp, status);
+            return complete_change(device, irp, status);
         }
     }
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryStopPending);
     set_success(irp);
-    pass_down(device, irp)
+    pass_change_down(device, irp)
 }
 
 fn cancel_query(device: &Ref<Device>, irp: *mut IRP, pending: WDF_DEVICE_PNP_STATE) -> NTSTATUS {
@@ -232,7 +274,7 @@ fn cancel_query(device: &Ref<Device>, irp: *mut IRP, pending: WDF_DEVICE_PNP_STA
         set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpQueryCanceled);
         set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
     }
-    complete(irp, NTSTATUS::SUCCESS)
+    complete_change(device, irp, NTSTATUS::SUCCESS)
 }
 
 fn stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
@@ -243,7 +285,7 @@ fn stop(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     report(device, "stop", steps::release_hardware(device));
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStopped);
     set_success(irp);
-    pass_down(device, irp)
+    pass_change_down(device, irp)
 }
 
 fn surprise_removal(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
@@ -261,7 +303,7 @@ fn surprise_removal(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     take_down(device, Down::Surprise);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFailedWaitForRemove);
     set_success(irp);
-    pass_down(device, irp)
+    pass_change_down(device, irp)
 }
 
 /// Everything that removal does short of deleting the device. Harmless when done before.
@@ -283,7 +325,7 @@ fn remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpRemoved);
     super::power::removed(device);
     set_success(irp);
-    let status = pass_down(device, irp);
+    let status = pass_change_down(device, irp);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpFinal);
     device.detach();
     device.delete();

@@ -9,6 +9,7 @@ pub(crate) mod power;
 pub(crate) mod sequence;
 pub(crate) mod state;
 pub(crate) mod steps;
+mod watchdog;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, Ordering};
@@ -80,6 +81,8 @@ pub(crate) struct Machine {
     pub(crate) idle: idle::Idle,
     /// The system power IRP that waits for the device's.
     pub(crate) system_irp: AtomicPtr<IRP>,
+    /// The PnP IRP that changes the device's state now; null for none.
+    pub(crate) changing_irp: AtomicPtr<IRP>,
 }
 
 impl Machine {
@@ -103,6 +106,7 @@ impl Machine {
             reenumerate: SpinLock::new(None),
             idle: idle::Idle::uninitialized(),
             system_irp: AtomicPtr::new(core::ptr::null_mut()),
+            changing_irp: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
 

@@ -6,6 +6,7 @@ use wdf_sys::wdf::{WDF_DEVICE_POWER_STATE, WDF_POWER_DEVICE_STATE};
 use super::Progress;
 use super::sequence::{Down, Step, Steps, power_down, power_up, start};
 use super::state::set_power;
+use super::watchdog::watched;
 use crate::device::Device;
 use crate::history::Event;
 use crate::io::{self, Reason};
@@ -162,7 +163,7 @@ pub(crate) fn start_device(device: &Ref<Device>) -> Result<(), NTSTATUS> {
         other_state: WDF_POWER_DEVICE_STATE::WdfPowerDeviceD3Final,
         reason: Reason::Purge,
     };
-    let outcome = start(&mut run);
+    let outcome = watched(device, || start(&mut run));
     if outcome.is_ok() {
         device.pnp.device_power.store(wdf_sys::wdm::constants::POWER_DEVICE_D0 as u8, core::sync::atomic::Ordering::Release);
     }
@@ -175,7 +176,8 @@ pub(crate) fn enter_d0(device: &Ref<Device>, from: WDF_POWER_DEVICE_STATE) -> Re
     if progress.powered || !progress.prepared {
         return Ok(());
     }
-    power_up(&mut Run { device, progress: &mut progress, other_state: from, reason: Reason::Purge })
+    let mut run = Run { device, progress: &mut progress, other_state: from, reason: Reason::Purge };
+    watched(device, || power_up(&mut run))
 }
 
 /// Takes the device out of D0, if it is there.
@@ -184,7 +186,8 @@ pub(crate) fn leave_d0(device: &Ref<Device>, target: WDF_POWER_DEVICE_STATE, dow
     if !progress.powered {
         return Ok(());
     }
-    let outcome = power_down(&mut Run { device, progress: &mut progress, other_state: target, reason }, down);
+    let mut run = Run { device, progress: &mut progress, other_state: target, reason };
+    let outcome = watched(device, || power_down(&mut run, down));
     set_power(device, WDF_DEVICE_POWER_STATE::WdfDevStatePowerStopped);
     outcome
 }

@@ -202,20 +202,7 @@ impl Bus {
     }
 
     fn send_for_block(&self, major: u8, minor: u8, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> IO_STATUS_BLOCK {
-        let top = self.top();
-        let irp = ddi!(IoAllocateIrp((*top).StackSize, FALSE));
-        assert!(!irp.is_null());
-        let waiter = Waiter::new();
-        ddi!((*irp).IoStatus = IO_STATUS_BLOCK::new(NTSTATUS::NOT_SUPPORTED, 0));
-        let location = ddi!(&mut *next_stack_location(irp));
-        (location.MajorFunction, location.MinorFunction) = (major, minor);
-        fill(location);
-        waiter.watch(irp);
-        let _ = ddi!(IofCallDriver(top, irp));
-        let _ = waiter.wait();
-        let block = ddi!((*irp).IoStatus);
-        ddi!(IoFreeIrp(irp));
-        block
+        send_to(self.top(), major, minor, fill)
     }
 
     pub(crate) fn pnp(&self, minor: u8) -> NTSTATUS {
@@ -249,4 +236,25 @@ impl Bus {
         assert_eq!(self.pnp(IRP_MN_QUERY_REMOVE_DEVICE), NTSTATUS::SUCCESS);
         self.remove();
     }
+}
+
+/// Sends a PnP request without parameters to a stack, and waits for it.
+pub(crate) fn send_pnp(top: *mut DEVICE_OBJECT, minor: u8) -> NTSTATUS {
+    send_to(top, IRP_MJ_PNP, minor, |_| ()).status()
+}
+
+fn send_to(top: *mut DEVICE_OBJECT, major: u8, minor: u8, fill: impl FnOnce(&mut IO_STACK_LOCATION)) -> IO_STATUS_BLOCK {
+    let irp = ddi!(IoAllocateIrp((*top).StackSize, FALSE));
+    assert!(!irp.is_null());
+    let waiter = Waiter::new();
+    ddi!((*irp).IoStatus = IO_STATUS_BLOCK::new(NTSTATUS::NOT_SUPPORTED, 0));
+    let location = ddi!(&mut *next_stack_location(irp));
+    (location.MajorFunction, location.MinorFunction) = (major, minor);
+    fill(location);
+    waiter.watch(irp);
+    let _ = ddi!(IofCallDriver(top, irp));
+    let _ = waiter.wait();
+    let block = ddi!((*irp).IoStatus);
+    ddi!(IoFreeIrp(irp));
+    block
 }

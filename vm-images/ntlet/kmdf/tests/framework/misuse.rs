@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use kernel::sim::Simulation;
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
+use wdf_sys::wdm::constants::{IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, POWER_DEVICE_D3};
 use wdf_sys::*;
 
 use crate::bus;
@@ -335,6 +336,67 @@ fn a_callback_that_leaves_its_thread_other_than_it_was_stops_the_machine() {
     let parameters = bug_check(add, |_| run_work_item(Some(enters)));
     let callback: unsafe extern "win64" fn(WDFWORKITEM) = enters;
     assert_eq!(parameters[..3], [CRITICAL_REGION_MISMATCH, callback as usize as u64, 0]);
+}
+
+/// For a power routine that takes too long, and for a PnP request in the middle of another.
+const POWER_ROUTINE_TIMED_OUT: u64 = 1;
+const PNP_FATAL: u64 = 0xc;
+
+/// Eleven minutes on the way out of D0.
+unsafe extern "win64" fn lingers(_: WDFDEVICE, _: WDF_POWER_DEVICE_STATE) -> NTSTATUS {
+    let mut interval = -11 * 60 * 10_000_000_i64;
+    ddi!(wdf_sys::wdm::functions::KeDelayExecutionThread(0, FALSE, &mut interval))
+}
+
+fn add_lingering(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+    let mut callbacks = WDF_PNPPOWER_EVENT_CALLBACKS::new();
+    callbacks.EvtDeviceD0Exit = Some(lingers);
+    ddi!(WdfDeviceInitSetPnpPowerEventCallbacks(init, &mut callbacks));
+    create_device(init, None)
+}
+
+#[test]
+fn a_power_routine_that_must_not_be_paged_has_ten_minutes() {
+    fn add_not_pageable(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+        ddi!(WdfDeviceInitSetPowerNotPageable(init));
+        add_lingering(init)
+    }
+    let parameters = bug_check(add_not_pageable, |rig| {
+        let _ = rig.bus.set_power(POWER_DEVICE_D3);
+    });
+    assert_eq!(parameters[0], POWER_ROUTINE_TIMED_OUT);
+    assert_ne!(parameters[1], 0, "the address of what is known of the routine");
+}
+
+#[test]
+fn a_power_routine_that_may_be_paged_has_all_the_time() {
+    fn add_pageable(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+        ddi!(WdfDeviceInitSetPowerPageable(init));
+        add_lingering(init)
+    }
+    with_device(add_pageable, |rig| assert_eq!(rig.bus.set_power(POWER_DEVICE_D3), NTSTATUS::SUCCESS));
+}
+
+#[test]
+fn a_pnp_request_in_the_middle_of_another_stops_the_machine() {
+    static TOP: Place = Place::new();
+    /// Sends the PnP manager's next request while this one asks the driver.
+    unsafe extern "win64" fn impatient(_: WDFDEVICE) -> NTSTATUS {
+        bus::send_pnp(TOP.get().cast(), IRP_MN_QUERY_STOP_DEVICE)
+    }
+    fn add_asking(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+        let mut callbacks = WDF_PNPPOWER_EVENT_CALLBACKS::new();
+        callbacks.EvtDeviceQueryRemove = Some(impatient);
+        ddi!(WdfDeviceInitSetPnpPowerEventCallbacks(init, &mut callbacks));
+        create_device(init, None)
+    }
+    let outcome = crate::rig::run(add_asking, |rig| {
+        TOP.set(rig.bus.top().cast());
+        let _ = rig.bus.pnp(IRP_MN_QUERY_REMOVE_DEVICE);
+    });
+    let parameters = outcome.expect_bug_check(0x10d);
+    assert_eq!(parameters[0], PNP_FATAL);
+    assert!(parameters[1] != 0 && parameters[2] != 0, "the device and the request: {parameters:x?}");
 }
 
 #[test]
