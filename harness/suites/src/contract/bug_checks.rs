@@ -29,6 +29,9 @@ pub(super) const NULL_IRP: Expected = wdf_violation(&[6, 2]);
 /// SYSTEM_SERVICE_EXCEPTION: nobody handles STATUS_BREAKPOINT in a call from a program.
 const BREAKPOINT: Expected = Expected { code: 0x3b, known: 1, parameters: [0x8000_0003, 0, 0, 0] };
 
+/// What the framework's published source numbers requests with, among its types of objects.
+const REQUEST_TYPE: u64 = 0x1008;
+
 /// Where addresses of the system begin.
 const SYSTEM: u64 = 0xffff_8000_0000_0000;
 
@@ -99,7 +102,7 @@ fn reusing_an_invalid_handle_stops_the_machine(_: &mut Bench) -> TestResult {
 fn cancelling_a_queue_stops_the_machine(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let [_, queue] = probe.ok([queue_handle(SPARE, queue::MANUAL), handle(SPARE)])?;
-    bench.foretell([(2, queue, queue)])?;
+    bench.foretell([(2, queue, queue), (3, REQUEST_TYPE, REQUEST_TYPE)])?;
     probe.run([cancel_sent(SPARE)])?;
     still_alive()
 }

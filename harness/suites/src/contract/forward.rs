@@ -22,6 +22,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     forwarding_to_a_draining_queue_is_refused_as_busy: "a draining queue does not accept: STATUS_WDF_BUSY",
     a_request_refused_as_busy_still_belongs_to_the_driver: "after STATUS_WDF_BUSY the driver can complete the request, or forward it elsewhere",
     a_refused_request_still_belongs_to_the_driver: "after STATUS_INVALID_DEVICE_REQUEST the driver can complete the request",
+    whatever_a_forward_returns_an_error_leaves_the_request_with_the_driver: "each status is STATUS_SUCCESS or an error, and after an error of any kind the driver still has the request",
     requeue_returns_a_request_to_the_queue_it_came_from: "WdfRequestRequeue is the way back to the same queue",
     a_forwarded_request_belongs_to_the_driver_again_once_delivered: "between forward and delivery the queue has the request, afterwards the driver",
     a_cancel_in_the_new_queue_needs_no_cancel_callback: "the framework cancels a request in the new queue without EvtRequestCancel",
@@ -172,6 +173,23 @@ fn a_refused_request_still_belongs_to_the_driver(_: &mut Bench) -> TestResult {
     ensure_eq!(probe.status(forward(FIRST, queue::OTHER_DEVICE))?, NTSTATUS::INVALID_DEVICE_REQUEST);
     ensure!(subject.is_pending());
     subject.complete(NTSTATUS::UNSUCCESSFUL)
+}
+
+fn whatever_a_forward_returns_an_error_leaves_the_request_with_the_driver(_: &mut Bench) -> TestResult {
+    /// Severity of an error, in the two highest bits.
+    const ERROR: u32 = 3;
+    let probe = Probe::open()?;
+    let subject = probe.subject(FIRST)?;
+    probe.ok([queue_purge(queue::MANUAL)])?;
+    probe.wait(Event::QueueState, queue::MANUAL, 1)?;
+    for destination in [queue::DEFAULT, queue::OTHER_DEVICE, queue::MANUAL] {
+        ensure_eq!(probe.status(forward(FIRST, destination))?.bits() >> 30, ERROR);
+        ensure_eq!(probe.value(get_queue(FIRST))?, u64::from(queue::DEFAULT));
+    }
+    ensure_eq!(probe.load(queue::DEFAULT)?.queued, 0);
+    ensure_eq!(probe.status(forward(FIRST, queue::PARALLEL))?, NTSTATUS::SUCCESS);
+    probe.wait(Event::Presented, FIRST, 2)?;
+    subject.complete(NTSTATUS::SUCCESS)
 }
 
 fn requeue_returns_a_request_to_the_queue_it_came_from(_: &mut Bench) -> TestResult {
