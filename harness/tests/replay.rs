@@ -113,6 +113,30 @@ fn a_recorded_run_replays_and_a_driver_with_one_line_changed_diverges_at_the_com
 }
 
 #[test]
+fn the_stress_suite_finds_a_broken_driver_and_the_seed_that_it_names_finds_it_again() {
+    let name = mark("stress-broken");
+    let folder = tempfile::tempdir().unwrap();
+    let (package, program) = changed_package(folder.path());
+    let run = |words: &[&str]| {
+        let mut command = a_rig(&name, &["run", "--accel", "tcg", "--suite", "stress", "--filter", "commands_from"]);
+        finish(command.arg("--package").arg(&package).arg("--program").arg(&program).args(words))
+    };
+    let reason = |said: &Said| said.record()["tests"][0]["outcome"]["reason"].as_str().unwrap_or_default().to_owned();
+
+    let said = run(&[]);
+    assert_eq!(said.exit, Some(1), "{said}");
+    assert!(reason(&said).contains("thread ") && reason(&said).contains(", operation "), "{said}");
+    let named = said.stderr.lines().find_map(|line| line.strip_prefix("[rig] for the same random choices again: --seed "));
+
+    let again = run(&["--seed", named.unwrap_or_else(|| panic!("no seed: {said}"))]);
+    assert_eq!(again.exit, Some(1), "{again}");
+    assert_eq!(again.record()["tests"][0]["seed"], said.record()["tests"][0]["seed"]);
+    let what = |said: &Said| reason(said).split_once(": ").map(|(_, what)| what.to_owned());
+    assert_eq!(what(&again), what(&said), "the same expectation failed");
+    assert_nothing_lives(&name);
+}
+
+#[test]
 fn a_run_with_a_pulled_device_replays_boot_by_boot_on_vhost_user() {
     let name = mark("replay-vhost-user");
     let run = record(&name, &["--suite", "device", "--filter", "_ends_", "--transport", "vhost-user"]);
