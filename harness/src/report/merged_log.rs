@@ -5,13 +5,13 @@
 //! last: they stand at the end of their boot.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::folder::{DEVICE_LOG, GUEST_LOG, QEMU_LOG};
 use super::timeline::{second_of_day, stamp};
 use crate::console::printable;
+use crate::files::open_file;
 use crate::run::record::{BootRecord, RunRecord};
 
 /// Most of one log that is merged; the log itself has the rest.
@@ -90,7 +90,7 @@ fn read(
 
 fn part(log: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(log)?.take(MOST).read_to_end(&mut bytes)?;
+    open_file(log)?.take(MOST).read_to_end(&mut bytes)?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if bytes.len() as u64 == MOST {
         text.push_str("\n[rig] the rest is in the log itself");

@@ -12,15 +12,15 @@ pub mod read;
 pub mod timeline;
 
 use std::cell::OnceCell;
-use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::console::printable;
 use crate::error::Outcome;
+use crate::files::open_file;
 use crate::run::record::{BootRecord, RunRecord, TestRecord};
 use folder::{DEVICE_LOG, GUEST_LOG, JUNIT, MERGED_LOG, REPORT, RunFolder};
-use timeline::{Events, Request, second_of_day, stamp};
+use timeline::{Events, Forgotten, Request, second_of_day, stamp};
 
 /// Most of a test's part of the guest's log that reports show.
 const LOG_SHOWN: u64 = 64 << 10;
@@ -83,17 +83,18 @@ impl<'a> Logs<'a> {
         text.lines().filter(is_in_time).take(DEVICE_LINES_SHOWN).map(printable).collect::<Vec<_>>().join("\n")
     }
 
-    /// The requests of which guest and device told that they were under way while a test ran.
+    /// The requests of which guest and device told that they were under way while a test ran, and what drivers have forgotten of that time.
     #[must_use]
-    pub fn requests(&self, test: &TestRecord) -> Vec<Request> {
+    pub fn requests(&self, test: &TestRecord) -> (Vec<Request>, Vec<Forgotten>) {
         let of_boot = || Some((self.events.get(test.boot.checked_sub(1)?)?, self.guest_clock(test.boot)?));
-        let Some((events, clock)) = of_boot() else { return Vec::new() };
+        let Some((events, clock)) = of_boot() else { return Default::default() };
         let events = events.get_or_init(|| {
             let read = |name| self.log(test.boot, name).and_then(|log| part_of(&log, 0, LOG_READ).ok()).unwrap_or_default();
             Events::of(&read(GUEST_LOG), &read(DEVICE_LOG), self.device_to_guest(test.boot, clock))
         });
         let began = clock + test.since_boot_us as f64 / 1e6;
-        events.requests(began..=began + test.host_us as f64 / 1e6)
+        let time = began..=began + test.host_us as f64 / 1e6;
+        (events.requests(time.clone()), events.forgotten(&time))
     }
 
     /// What the guest's clock showed when QEMU was started, which was before it ran; `None`: it has none.
@@ -118,7 +119,7 @@ impl<'a> Logs<'a> {
 
 /// The bytes of a file between two offsets, as text.
 fn part_of(path: &Path, start: u64, end: u64) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(end.saturating_sub(start)).read_to_end(&mut bytes)?;
@@ -195,6 +196,16 @@ pub(crate) mod tests {
         assert_eq!(part(&record), "");
         record.tests[0].boot = 7;
         assert_eq!(part(&record), "");
+    }
+
+    #[test]
+    fn a_log_that_is_no_file_is_not_waited_for() {
+        let (folder, record) = (sample_folder(""), sample());
+        let log = folder.path().join("boot-1").join(GUEST_LOG);
+        std::fs::remove_file(&log).unwrap();
+        let path = std::ffi::CString::new(log.to_str().unwrap()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert_eq!(Logs::of_run(folder.path(), &record).of(&record.tests[0]), "");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Reading what a run has left: somebody else's file, perhaps half of it, perhaps of another version.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path};
 
@@ -8,6 +7,7 @@ use serde::Deserialize;
 
 use super::folder::RECORD;
 use crate::error::{AtPath as _, Outcome, Problem};
+use crate::files::open_file;
 use crate::run::record::{FORMAT, RunRecord};
 
 /// Largest record that is read.
@@ -25,7 +25,7 @@ struct Version {
 /// It is no run's folder, its record is damaged or of another version, or the disk's error.
 pub fn record(folder: &Path) -> Outcome<RunRecord> {
     let path = folder.join(RECORD);
-    let file = File::open(&path).map_err(|error| match error.kind() {
+    let file = open_file(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Problem::usage(format!("{} is no run's folder", folder.display()))
             .because(format!("it has no {RECORD}"))
             .so("name a folder below target/rig/runs, such as target/rig/runs/latest"),

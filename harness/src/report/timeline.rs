@@ -31,6 +31,15 @@ pub struct Step {
     pub what: String,
 }
 
+/// What a driver has forgotten of a stretch of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forgotten {
+    /// The driver.
+    pub lane: String,
+    /// Seconds on the guest's clock from which on it remembers everything.
+    pub before: f64,
+}
+
 /// A request and its steps in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -56,6 +65,8 @@ pub struct Events {
     steps: Vec<(String, Step)>,
     /// Objects that are requests.
     requests: BTreeSet<String>,
+    /// Drivers whose first events are lost, since they remember a number of the last ones only.
+    forgotten: Vec<Forgotten>,
 }
 
 impl Events {
@@ -63,17 +74,18 @@ impl Events {
     /// and the device's lines are left out.
     #[must_use]
     pub fn of(guest: &str, device: &str, offset: Option<f64>) -> Self {
-        let (mut events, mut seen) = (Self::default(), BTreeSet::new());
+        let (mut events, mut seen) = (Self::default(), BTreeMap::new());
         for line in guest.lines() {
             let Some((ordinal, object, step)) = of_framework(line) else { continue };
             // An event may be printed more than once; its ordinal tells.
-            if seen.insert((step.lane.clone(), ordinal)) {
+            if seen.insert((step.lane.clone(), ordinal), step.at).is_none() {
                 if step.what.starts_with(OF_REQUESTS) {
                     events.requests.insert(object.clone());
                 }
                 events.steps.push((object, step));
             }
         }
+        events.forgotten = forgotten(&seen);
         for (tag, step) in device.lines().filter_map(|line| of_device(line, offset)) {
             let name = format!("tag {tag}");
             events.requests.insert(name.clone());
@@ -81,6 +93,12 @@ impl Events {
         }
         events.steps.sort_by(|(_, one), (_, other)| one.at.total_cmp(&other.at));
         events
+    }
+
+    /// What drivers have forgotten of a stretch of time.
+    #[must_use]
+    pub fn forgotten(&self, time: &RangeInclusive<f64>) -> Vec<Forgotten> {
+        self.forgotten.iter().filter(|forgotten| forgotten.before > *time.start()).cloned().collect()
     }
 
     /// The requests with their steps in a stretch of time, in the order of their first steps.
@@ -100,6 +118,24 @@ impl Events {
         }
         requests
     }
+}
+
+/// The drivers whose events, by ordinal, do not begin at 0 without a gap.
+fn forgotten(seen: &BTreeMap<(String, u64), f64>) -> Vec<Forgotten> {
+    let mut forgotten: Vec<Forgotten> = Vec::new();
+    let mut last: Option<(&str, u64)> = None;
+    for ((lane, ordinal), at) in seen {
+        let follows = match last {
+            Some((other, before)) if other == lane => before.checked_add(1) == Some(*ordinal),
+            _ => *ordinal == 0,
+        };
+        if !follows {
+            forgotten.retain(|known| known.lane != *lane);
+            forgotten.push(Forgotten { lane: lane.clone(), before: *at });
+        }
+        last = Some((lane, *ordinal));
+    }
+    forgotten
 }
 
 /// `… kmdf DRIVER: #N @SECONDS EVENT OBJECT KEY=VALUE … irql=I thread=T`
@@ -170,6 +206,18 @@ mod tests {
         assert_eq!(requests[0].name, "tag 7");
         assert!((requests[0].steps[0].at - 0.5).abs() < 1e-6);
         assert_eq!(requests[0].steps[0].what, "taken tag=7 opcode=4");
+    }
+
+    #[test]
+    fn what_a_driver_no_longer_knows_is_told_by_the_gap_in_its_ordinals() {
+        let line = |driver: &str, ordinal: u64| format!("kmdf {driver}: #{ordinal} @{ordinal}.5 request-queued 0x1 irql=0");
+        let numbered = |driver, ordinals: &[u64]| ordinals.iter().map(|n| line(driver, *n)).collect::<Vec<_>>().join("\n");
+        let whole = numbered("relay", &[0, 1, 2]);
+        // 4 was printed beside a violation, before the ring was.
+        let cut = numbered("relayflt", &[4, 7, 8, 9]);
+        let events = Events::of(&format!("{whole}\n{cut}"), "", None);
+        assert_eq!(events.forgotten(&(1.0..=9.0)), [Forgotten { lane: "relayflt".into(), before: 7.5 }]);
+        assert_eq!(events.forgotten(&(7.5..=9.0)), [], "all that it did since is there");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{escape, kind, milliseconds};
 use crate::bugcheck::BugCheck;
 use crate::report::Logs;
-use crate::report::timeline::{self, Request};
+use crate::report::timeline::{self, Forgotten, Request};
 use crate::run::record::{TestOutcome, TestRecord};
 
 /// The test; its time is drawn against the `longest` one.
@@ -53,7 +53,8 @@ fn attempt(test: &TestRecord, logs: &Logs<'_>) -> String {
     }
     text.push_str(&figures(test));
     text.push_str(&block("What the test logged", &test.log.join("\n"), true));
-    text.push_str(&timeline_of(&logs.requests(test)));
+    let (requests, forgotten) = logs.requests(test);
+    text.push_str(&timeline_of(&requests, &forgotten));
     text.push_str(&block("What the guest logged meanwhile", &logs.of(test), true));
     text + &block("What the device logged meanwhile", &logs.of_device(test), false)
 }
@@ -82,7 +83,7 @@ fn block(title: &str, text: &str, open: bool) -> String {
         return String::new();
     }
     if title.is_empty() {
-        return format!("<pre>{}</pre>", escape(text));
+        return format!("<pre class=\"reason\">{}</pre>", escape(text));
     }
     let (open, lines) = (if open { " open" } else { "" }, text.lines().count());
     let lines = if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
@@ -110,14 +111,19 @@ fn of_bug_check(report: &BugCheck, expected: bool) -> String {
 }
 
 /// Requests below each other, each with a bar for its life and its steps.
-fn timeline_of(requests: &[Request]) -> String {
-    let Some(first) = requests.first() else { return String::new() };
+fn timeline_of(requests: &[Request], forgotten: &[Forgotten]) -> String {
+    let gap: String = forgotten.iter().map(|gap| {
+        let driver = escape(&gap.lane);
+        format!("<p class=\"gap\">{driver} remembers its last events only: what it did before {:.3} s on the guest's clock is not shown.</p>", gap.before)
+    }).collect();
+    let Some(first) = requests.first() else { return gap };
     let start = first.span().0;
     let end = requests.iter().map(|request| request.span().1).fold(start, f64::max);
     let whole = (end - start).max(1e-9);
     let mut text = format!(
         "<details class=\"more\" open><summary>Requests through driver and device <small>{} in {:.3} ms</small></summary>\
-         <div class=\"timeline\">",
+         <div class=\"timeline\"><p class=\"gap\"><b class=\"of-driver\">driver</b> <b class=\"of-filter\">filter</b> \
+         <b class=\"of-device\">device</b></p>",
         requests.len(),
         (end - start) * 1e3
     );
@@ -154,7 +160,7 @@ fn timeline_of(requests: &[Request]) -> String {
         }
         text.push_str("</table></details>");
     }
-    text + "</div></details>"
+    text + &gap + "</div></details>"
 }
 
 /// The colour of whoever took a step.
