@@ -133,6 +133,9 @@ pub struct VirtioPci<V> {
     /// For queues in memory that the machine does not share; and the queues of which the driver is told when what was done for them is there.
     mirror: Option<Box<Mirror>>,
     untold: u64,
+    /// Whether what the driver has made available is being brought from there, and the queues of which it has notified meanwhile.
+    staging: bool,
+    notified_late: u64,
     complaints: u32,
 }
 
@@ -156,6 +159,8 @@ impl<V: VirtioDevice> VirtioPci<V> {
             notified: 0,
             mirror: None,
             untold: 0,
+            staging: false,
+            notified_late: 0,
             complaints: 0,
         }
     }
@@ -196,6 +201,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
         self.notified = 0;
         self.mirror = None;
         self.untold = 0;
+        self.staging = false;
         bus.forget_transfers();
         bus.set_pin(false);
     }
@@ -403,6 +409,7 @@ impl<V: VirtioDevice> VirtioPci<V> {
         let index = offset / NOTIFY_MULTIPLIER;
         if self.queues.get(index as usize).is_some_and(|queue| queue.enabled) {
             self.notified |= 1 << index;
+            self.notified_late |= 1 << index;
         }
     }
 

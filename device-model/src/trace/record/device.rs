@@ -187,16 +187,12 @@ impl<D: Device> Device for Recorder<D> {
     }
 
     fn next_wake(&self) -> Option<u64> {
-        self.device.next_wake().into_iter().chain(self.trace.flush_due()).min()
+        self.device.next_wake()
     }
 
     fn wake(&mut self, bus: &mut dyn Bus) {
-        let now = bus.now();
-        self.trace.flush_if_due(now);
-        if self.device.next_wake().is_some_and(|due| due <= now) {
-            drop(self.trace.enter(now, true));
-            self.with_bus(bus, |device, bus| device.wake(bus));
-        }
+        drop(self.trace.enter(bus.now(), true));
+        self.with_bus(bus, |device, bus| device.wake(bus));
     }
 
     fn config_accessed(&mut self, write: bool, offset: usize, data: &[u8], now: u64) {

@@ -23,22 +23,31 @@ use super::header::Header;
 use super::writer::{Block, BlockFile, Compression};
 use crate::memory::Memory;
 
-/// Events are on their way to the file at the latest after this device time.
-const FLUSH_AFTER: u64 = 50_000_000;
 /// What a device may do during one register read and still have it recorded behind the read.
 const MOST_HELD: usize = MAX_DATA;
 
 /// A trace being written. Clones write the same one; the last to go finishes it.
 #[derive(Clone)]
-pub struct Trace(Arc<Mutex<State>>);
+pub struct Trace {
+    state: Arc<Mutex<State>>,
+    last: Arc<Last>,
+}
+
+/// What the clones of a trace have in common. Its going is theirs.
+struct Last(Arc<Mutex<State>>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        // An error has been told by whoever met it.
+        let _ = finish(&self.0);
+    }
+}
 
 struct State {
     block: Block,
     scribe: Scribe,
     now: u64,
     own_accord: bool,
-    /// Device time of the oldest event that is not in the file.
-    dirty_since: u64,
     /// Guest memory that the device is about to write: what it wrote is there when it does the next thing.
     writing: Option<(u64, usize, Arc<Memory>)>,
     /// What the device does while it answers a read; it follows the read in the trace.
@@ -54,18 +63,18 @@ impl Trace {
     /// The output's.
     pub fn new(out: impl Write + Send + 'static, header: &Header, compression: Compression) -> std::io::Result<Self> {
         let out: Box<dyn Write + Send> = Box::new(out);
-        let state = State {
+        let state = Arc::new(Mutex::new(State {
             block: Block::new(),
             scribe: Scribe::new(BlockFile::new(out, header, compression)?),
             now: 0,
             own_accord: false,
-            dirty_since: 0,
             writing: None,
             held: None,
             held_events: 0,
             spare: Vec::new(),
-        };
-        Ok(Self(Arc::new(Mutex::new(state))))
+        }));
+        lock(&state).scribe.watch(&state);
+        Ok(Self { last: Arc::new(Last(state.clone())), state })
     }
 
     /// Append an event at a time.
@@ -85,11 +94,11 @@ impl Trace {
     /// # Errors
     /// The output's.
     pub fn finish(&self) -> std::io::Result<()> {
-        self.lock().finish()
+        finish(&self.last.0)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// A call of the device begins.
@@ -104,18 +113,25 @@ impl Trace {
     fn leave(&self) {
         self.lock().settle();
     }
+}
 
-    pub(super) fn flush_due(&self) -> Option<u64> {
-        let state = self.lock();
-        state.block.is_dirty().then(|| state.dirty_since + FLUSH_AFTER)
-    }
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    pub(super) fn flush_if_due(&self, now: u64) {
-        let mut state = self.lock();
-        if now >= state.dirty_since + FLUSH_AFTER {
-            state.flush();
-        }
-    }
+/// Write what is left and the index.
+fn finish(state: &Mutex<State>) -> std::io::Result<()> {
+    let thread = {
+        let mut state = lock(state);
+        state.settle();
+        state.scribe.dismiss()
+    };
+    // Not under the lock: the thread may be about to look for events that are not in the file.
+    thread.map(std::thread::JoinHandle::join);
+    let mut state = lock(state);
+    state.flush();
+    let State { scribe, block, .. } = &mut *state;
+    scribe.finish(block)
 }
 
 impl State {
@@ -151,7 +167,7 @@ impl State {
             self.flush();
         }
         if !self.block.is_dirty() {
-            self.dirty_since = self.now;
+            self.scribe.begin();
         }
     }
 
@@ -161,10 +177,11 @@ impl State {
         }
     }
 
-    fn finish(&mut self) -> std::io::Result<()> {
-        self.settle();
-        self.flush();
-        self.scribe.finish(&self.block)
+    /// What has been here for a while goes into the file, unless a block is on its way there.
+    fn flush_if_free(&mut self) {
+        if self.block.is_dirty() {
+            self.scribe.write_if_free(&mut self.block);
+        }
     }
 
     /// The device's last write to guest memory is done: record what it wrote.
@@ -200,12 +217,5 @@ impl State {
             }
             self.spare = held;
         }
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        // An error has been told by whoever met it.
-        let _ = self.finish();
     }
 }

@@ -170,11 +170,10 @@ impl<V: VirtioDevice> VirtioDevice for RecordingVirtio<V> {
     }
 
     fn next_wake(&self) -> Option<u64> {
-        self.device.next_wake().into_iter().chain(self.trace.flush_due()).min()
+        self.device.next_wake()
     }
 
     fn wake(&mut self, host: &mut dyn Host) {
-        self.trace.flush_if_due(host.now());
         self.with_host(host, None, |device, host| device.wake(host));
     }
 

@@ -16,6 +16,7 @@ use super::addresses::Addresses;
 use super::rules::Subject;
 use super::{Mode, Rules, Story, Verdict};
 use crate::device::{Bus, Device, Identity};
+use crate::memory::DmaError;
 
 /// A register as it is accessed: BAR, offset, bytes.
 type Register = (u8, u64, usize);
@@ -141,10 +142,15 @@ impl ReplayBus {
 
     /// Something came where recorded accesses are missing.
     fn miss(&mut self, came: &str) {
-        let first = if self.mode == Mode::Strict { self.chapter.order.front() } else { self.chapter.missing.first() };
-        if let Some(&first) = first {
-            self.diverge(Some(first), came.to_owned());
+        if let Some(awaited) = self.awaited() {
+            self.diverge(Some(awaited), came.to_owned());
         }
+    }
+
+    /// The access that is to come next.
+    fn awaited(&self) -> Option<usize> {
+        let next = if self.mode == Mode::Strict { self.chapter.order.front() } else { self.chapter.missing.first() };
+        next.copied()
     }
 
     fn diverge(&self, at: Option<usize>, came: String) {
@@ -214,9 +220,8 @@ impl ReplayBus {
             None if self.rules.ignores_register(bar, offset) => data.fill(0),
             None => {
                 data.fill(0);
-                let expected = if self.mode == Mode::Strict { self.chapter.order.front() } else { self.chapter.missing.first() };
                 let place = Describe::new(self.story.header(), None).place(bar, offset);
-                self.diverge(expected.copied(), format!("a read of {place}, {length} bytes, that the trace cannot answer here"));
+                self.diverge(self.awaited(), format!("a read of {place}, {length} bytes, that the trace cannot answer here"));
             }
         }
     }
@@ -250,9 +255,7 @@ impl ReplayBus {
                 self.act(bus);
             }
             _ => {
-                let first = if self.mode == Mode::Strict { self.chapter.order.front() } else { self.chapter.missing.first() };
-                let expected = next.or(first.copied());
-                self.diverge(expected, self.told(&What::Write { bar, offset, data }));
+                self.diverge(next.or_else(|| self.awaited()), self.told(&What::Write { bar, offset, data }));
             }
         }
     }
@@ -263,8 +266,10 @@ impl ReplayBus {
             && due <= self.now
             && !self.verdict.has_diverged()
         {
+            if !self.perform(number, bus) {
+                return;
+            }
             self.chapter.due.pop();
-            self.perform(number, bus);
         }
     }
 
@@ -274,21 +279,27 @@ impl ReplayBus {
             && first < before
             && !self.verdict.has_diverged()
         {
-            self.perform(first, bus);
+            if !self.perform(first, bus) {
+                return;
+            }
         }
     }
 
-    /// Do again what the device did, unless that is done.
-    fn perform(&mut self, number: usize, bus: &mut dyn Bus) {
-        if !self.chapter.ripe.remove(&number) {
-            return;
+    /// Do again what the device did, unless that is done. `false`: what it reads is on its way from memory that the machine does not share;
+    /// what follows waits for it.
+    fn perform(&mut self, number: usize, bus: &mut dyn Bus) -> bool {
+        if !self.chapter.ripe.contains(&number) {
+            return true;
         }
-        self.chapter.done.insert(number);
         let story = self.story.clone();
         match story.event(number).what {
             What::Interrupt { vector } => bus.raise(vector),
             What::Pin { level } => bus.set_pin(level),
-            What::DmaRead { address, data } => self.read_memory(number, address, data, bus),
+            What::DmaRead { address, data } => {
+                if !self.read_memory(number, address, data, bus) {
+                    return false;
+                }
+            }
             What::DmaWrite { address, data } => match self.addresses.pieces(address, data.len()) {
                 // Memory that the driver took away is the driver's loss, as it is with the real device.
                 Some(pieces) => {
@@ -300,24 +311,33 @@ impl ReplayBus {
             },
             _ => {}
         }
+        self.chapter.ripe.remove(&number);
+        self.chapter.done.insert(number);
+        true
     }
 
-    /// The device reads memory: does it hold what it held?
-    fn read_memory(&mut self, number: usize, address: u64, then: &[u8], bus: &mut dyn Bus) {
+    /// The device reads memory: does it hold what it held? `false` if that will be known later.
+    fn read_memory(&mut self, number: usize, address: u64, then: &[u8], bus: &mut dyn Bus) -> bool {
         let Some(pieces) = self.addresses.pieces(address, then.len()) else {
-            return self.diverge(Some(number), unknown(address));
+            self.diverge(Some(number), unknown(address));
+            return true;
         };
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize(then.len(), 0);
         let lost = pieces.into_iter().find_map(|(at, length, now)| bus.dma_read(now, &mut scratch[at..at + length]).err());
         let rules = &self.rules;
         let alike = |at: usize, then: &[u8], now: &[u8]| rules.alike(Subject::Dma, at as u64, then, now);
+        if lost == Some(DmaError::Pending) {
+            self.scratch = scratch;
+            return false;
+        }
         if let Some(lost) = lost {
             self.diverge(Some(number), format!("{lost}, and the device reads there"));
         } else if !self.addresses.alike_in_memory(address, then, &scratch, alike) {
             self.diverge(Some(number), self.told(&What::DmaRead { address, data: &scratch }));
         }
         self.scratch = scratch;
+        true
     }
 }
 

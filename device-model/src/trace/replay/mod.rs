@@ -9,6 +9,7 @@ mod addresses;
 mod bus;
 mod rules;
 mod story;
+mod tags;
 mod verdict;
 mod virtio;
 

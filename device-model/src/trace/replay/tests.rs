@@ -310,6 +310,65 @@ fn configuration_is_answered_as_it_was_and_may_be_polled_for_longer() {
 }
 
 #[test]
+fn a_poll_does_not_hear_of_a_request_before_it_is_sent() {
+    let story = record(|mut driver| {
+        assert_eq!(driver.machine.read32(BAR, CONFIG + 16), 0);
+        driver.send(1, Opcode::ECHO, 0, b"x");
+        assert_eq!(driver.machine.read32(BAR, CONFIG + 16), 1);
+        driver.stop();
+    });
+    let outcome = replay(&story, Mode::Ordered, "", |mut driver| {
+        (0..3).for_each(|_| assert_eq!(driver.machine.read32(BAR, CONFIG + 16), 0));
+        driver.send(1, Opcode::ECHO, 0, b"x");
+        assert_eq!(driver.machine.read32(BAR, CONFIG + 16), 1);
+        driver.stop();
+    });
+    assert!(!outcome.diverged, "{:?}", outcome.lines());
+}
+
+#[test]
+fn a_request_may_have_another_tag_and_so_has_its_answer() {
+    let held = |tag: u64| {
+        move |mut driver: Driver| {
+            let answer = driver.offer(&command(tag, Opcode::HOLD, 0, b"kept"));
+            driver.ring(0);
+            driver.release(tag);
+            let mut bytes = [0; 8];
+            assert!(driver.commands.used().is_some());
+            driver.machine.wires.memory.read_at(answer, &mut bytes).unwrap();
+            assert_eq!(u64::from_le_bytes(bytes), tag);
+            driver.stop();
+        }
+    };
+    let story = record(held(0x8000_0000_0000_0005));
+    let outcome = replay(&story, Mode::Ordered, "", held(0x8000_0000_0000_0009));
+    assert!(!outcome.diverged, "{:?}", outcome.lines());
+    let outcome = replay(&story, Mode::Strict, "", |mut driver| {
+        assert_eq!(driver.send(9, Opcode::HOLD, 0, b"kept"), None);
+        driver.stop();
+    });
+    assert!(outcome.diverged);
+    let outcome = replay(&story, Mode::Ordered, "", |mut driver| {
+        driver.offer(&command(9, Opcode::HOLD, 0, b"kept"));
+        driver.ring(0);
+        // Another request's tag: nobody has it.
+        driver
+            .machine
+            .wires
+            .memory
+            .write_at(
+                driver.buffers,
+                AdminCommand { tag: 99, opcode: AdminOpcode::RELEASE, reserved: 0, target: 5, argument: 1 }.as_bytes(),
+            )
+            .unwrap();
+        driver.admin.add(&[Buffer::Out(driver.buffers, 32), Buffer::In(driver.buffers + 0x800, 16)]);
+        driver.ring(2);
+        assert!(driver.admin.used().is_none());
+    });
+    assert!(outcome.diverged && outcome.came.contains("release"), "{:?}", outcome.lines());
+}
+
+#[test]
 fn a_reset_begins_the_next_chapter() {
     let twice = |mut driver: Driver| {
         driver.send(1, Opcode::ECHO, 0, b"before");

@@ -11,6 +11,7 @@ use super::super::What;
 use super::super::look::Describe;
 use super::acts::Acts;
 use super::rules::Subject;
+use super::tags::Tags;
 use super::{Mode, Rules, Story, Verdict};
 use crate::virtio::{Chain, Host, VirtioDevice};
 
@@ -39,6 +40,7 @@ pub struct ReplayVirtio {
     /// The event of giving back, by the event of taking, and the other way round.
     given_as: HashMap<usize, usize>,
     taken_as: HashMap<usize, usize>,
+    tags: Tags,
     /// Where the device asked for a reset.
     failures: BTreeSet<usize>,
     /// Chains that the device has, by the event that took them.
@@ -91,6 +93,7 @@ impl ReplayVirtio {
             acts: Acts::default(),
             given_as: HashMap::new(),
             taken_as: HashMap::new(),
+            tags: Tags::default(),
             failures: BTreeSet::new(),
             held: HashMap::new(),
             starving: None,
@@ -239,7 +242,10 @@ impl ReplayVirtio {
             scratch.clear();
         }
         match self.find(queue, &chain, &scratch) {
-            Ok(number) => {
+            Ok((number, tag)) => {
+                if let (What::Taken { tag: Some(then), .. }, Some(now)) = (self.story.event(number).what, tag) {
+                    self.tags.learn(then, now);
+                }
                 self.coming[usize::from(queue)].remove(&number);
                 self.held.insert(number, chain);
                 self.came(number);
@@ -261,26 +267,31 @@ impl ReplayVirtio {
         self.scratch = scratch;
     }
 
-    /// Number of the recorded chain that this one is; else what was expected.
-    fn find(&self, queue: u16, chain: &Chain, data: &[u8]) -> Result<usize, Option<usize>> {
+    /// Number of the recorded chain that this one is, and the tag that it has now, if it had one; else what was expected. Where the order is not
+    /// strict, a request that is nothing else may have another tag.
+    fn find(&self, queue: u16, chain: &Chain, data: &[u8]) -> Result<(usize, Option<u64>), Option<usize>> {
         let list = &self.coming[usize::from(queue)];
         let in_turn = self.coming.iter().filter_map(BTreeSet::first).min().copied();
         let window = if self.mode == Mode::Strict { 1 } else { WINDOW };
         // What begins most like it is what was expected in its place, rather than the oldest that has not come.
         let mut nearest = (0, list.first().copied());
+        let mut renamed = None;
         for &number in list.iter().take(window) {
-            let What::Taken { readable, writable, data: then, .. } = self.story.event(number).what else { continue };
-            let alike = readable == chain.readable() && writable == chain.writable();
-            let alike = alike && self.rules.alike(Subject::Queue(queue), 0, then, data);
-            if alike && (self.mode != Mode::Strict || in_turn == Some(number)) {
-                return Ok(number);
+            let What::Taken { tag, readable, writable, data: then, .. } = self.story.event(number).what else { continue };
+            let is_free = self.mode != Mode::Strict;
+            let has_room = readable == chain.readable() && writable == chain.writable() && (is_free || in_turn == Some(number));
+            let alike = |then: &[u8]| has_room && self.rules.alike(Subject::Queue(queue), 0, then, data);
+            if alike(&self.tags.now(then)) {
+                return Ok((number, tag));
             }
+            let other = tag.filter(|_| is_free && renamed.is_none()).and_then(|tag| self.tags.renamed(tag, then, data));
+            renamed = renamed.or(other.filter(|(then, _)| alike(then)).map(|(_, tag)| (number, Some(tag))));
             let common = then.iter().zip(data).take_while(|(then, now)| then == now).count();
             if common > nearest.0 {
                 nearest = (common, Some(number));
             }
         }
-        Err(if self.mode == Mode::Strict { in_turn } else { nearest.1 })
+        renamed.ok_or(if self.mode == Mode::Strict { in_turn } else { nearest.1 })
     }
 
     /// Do what is due.
@@ -312,6 +323,7 @@ impl ReplayVirtio {
             }
             What::Given { queue, written, data, .. } => {
                 if let Some(chain) = self.taken_as.get(&number).and_then(|taken| self.held.remove(taken)) {
+                    let data = self.tags.now(data);
                     let room = chain.writable().min(data.len() as u64) as usize;
                     // Memory that the driver took away is the driver's loss, as it is with the real device.
                     let _ = chain.write(host.memory(), 0, &data[..room]);
@@ -347,7 +359,11 @@ impl ReplayVirtio {
     fn answer(&mut self, shared: bool, offset: usize, data: &mut [u8]) {
         let key = (shared, offset as u64, data.len());
         data.fill(0);
-        let recorded = self.chapter.reads.get_mut(&key).and_then(VecDeque::pop_front);
+        // What tells of a request is not told before that has come: whoever polls for it polls on.
+        let next = self.chapter.reads.get(&key).and_then(VecDeque::front).copied();
+        let early = self.mode != Mode::Strict && next.is_some_and(|next| self.first_missing(next).is_some());
+        let again = early && self.answers.contains_key(&key);
+        let recorded = self.chapter.reads.get_mut(&key).filter(|_| !again).and_then(VecDeque::pop_front);
         match recorded {
             Some(number) => {
                 self.chapter.begun = true;

@@ -31,6 +31,9 @@ const DMA_READ: u16 = 11;
 /// The server writes it.
 const DMA_WRITE: u16 = 12;
 
+/// Most interrupts that are passed on: a few more than a device has.
+const MOST_WIRES: usize = 2048 + 8;
+
 /// What becomes of descriptors of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestMemory {
@@ -70,6 +73,8 @@ pub struct Tap {
     /// A mapping that the server was told of without its descriptor, before anything was known of the server.
     tried: Option<Message>,
     wires: Vec<Wire>,
+    /// It has been said that interrupts pass which are not in the trace.
+    is_short_of_wires: bool,
 }
 
 impl Tap {
@@ -90,6 +95,7 @@ impl Tap {
             withholding_works: false,
             tried: None,
             wires: Vec::new(),
+            is_short_of_wires: false,
         }
     }
 
@@ -123,7 +129,6 @@ impl Tap {
             self.pass_clients()?;
             self.server.flush()?;
             self.client.flush()?;
-            self.recording.flush_if_due();
             if self.client.is_closed {
                 return Ok(Ended::ClientGone);
             }
@@ -149,9 +154,8 @@ impl Tap {
             events: libc::POLLIN,
             revents: 0,
         }));
-        let timeout = self.recording.due_in().map_or(-1, |nanoseconds| (nanoseconds / 1_000_000 + 1).min(60_000) as i32);
         // SAFETY: the array is valid for its length.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
         match io::Error::last_os_error() {
             error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -188,7 +192,7 @@ impl Tap {
             self.recording.command(&message);
             match message.header().command {
                 command::DMA_MAP => self.withhold(&mut message),
-                command::SET_IRQS => self.rewire(&mut message)?,
+                command::SET_IRQS => self.rewire(&mut message),
                 _ => {}
             }
             self.server.push(message)?;
@@ -242,22 +246,21 @@ impl Tap {
     }
 
     /// Put a descriptor of the tap's own in the place of each that the server is to signal.
-    fn rewire(&mut self, message: &mut Message) -> io::Result<()> {
-        let Ok((request, _)) = SetIrqs::read_from_prefix(message.body()) else { return Ok(()) };
+    fn rewire(&mut self, message: &mut Message) {
+        let Ok((request, _)) = SetIrqs::read_from_prefix(message.body()) else { return };
         let SetIrqs { flags, index, start, count, .. } = request;
         let (action, data) = (flags & VFIO_IRQ_SET_ACTION_TYPE_MASK, flags & VFIO_IRQ_SET_DATA_TYPE_MASK);
         if action == VFIO_IRQ_SET_ACTION_UNMASK && index == VFIO_PCI_INTX_IRQ_INDEX {
             self.recording.pin_was_unmasked();
         }
         if action != VFIO_IRQ_SET_ACTION_TRIGGER {
-            return Ok(());
+            return;
         }
         let end = start.saturating_add(count);
         if data == VFIO_IRQ_SET_DATA_EVENTFD {
             self.wires.retain(|wire| wire.index != index || !(start..end).contains(&wire.line));
             for (line, fd) in (start..).zip(&mut message.fds) {
-                let from_server = EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)?;
-                let ours = from_server.try_clone()?;
+                let Some((from_server, ours)) = self.wire() else { continue };
                 let to_client = std::mem::replace(fd, owned(ours));
                 if make_nonblocking(to_client.as_fd()) {
                     self.wires.push(Wire { index, line, from_server, to_client });
@@ -266,7 +269,20 @@ impl Tap {
         } else if data == VFIO_IRQ_SET_DATA_NONE && count == 0 {
             self.wires.retain(|wire| wire.index != index);
         }
-        Ok(())
+    }
+
+    /// The two ends of an interrupt's wire: what is waited on, and what the server signals. Without them its own descriptor passes, and it is
+    /// not in the trace.
+    fn wire(&mut self) -> Option<(EventFd, EventFd)> {
+        let event = || EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK).and_then(|event| Ok((event.try_clone()?, event)));
+        let made =
+            if self.wires.len() < MOST_WIRES { event() } else { Err(io::Error::other("a device has 2048 vectors at most")) };
+        if let Err(error) = &made
+            && !std::mem::replace(&mut self.is_short_of_wires, true)
+        {
+            tracing::warn!(%error, wires = self.wires.len(), "the client names more interrupts than can be tapped: they pass, and are not in the trace; `ulimit -n` says how many files a process may have");
+        }
+        made.ok()
     }
 }
 

@@ -89,18 +89,6 @@ impl Recording {
         self.started.elapsed().as_nanos() as u64
     }
 
-    /// How long, in nanoseconds, until events have to be in the file.
-    pub(super) fn due_in(&self) -> Option<u64> {
-        let due = self.trace.as_ref()?.flush_due()?;
-        Some(due.saturating_sub(self.now()))
-    }
-
-    pub(super) fn flush_if_due(&self) {
-        if let Some(trace) = &self.trace {
-            trace.flush_if_due(self.now());
-        }
-    }
-
     /// Write all that is there, and the index.
     pub(super) fn finish(mut self) -> io::Result<()> {
         let mut behind = std::mem::take(&mut self.behind);

@@ -95,6 +95,23 @@ fn an_echo_goes_there_and_back_through_scattered_buffers_and_interrupts_once() {
 }
 
 #[test]
+fn a_command_that_comes_while_the_rings_are_on_their_way_is_not_forgotten() {
+    for moment in 0..20 {
+        let mut rig = Rig::new(0);
+        rig.send(Opcode::ECHO, 0, b"first");
+        rig.notify(0);
+        rig.machine.settle(moment);
+        let bytes = command(8, Opcode::ECHO, 0, b"second");
+        rig.memory.write_at(OUT + 0x4000, &bytes).unwrap();
+        rig.queues[0].add(&[Buffer::Out(OUT + 0x4000, bytes.len() as u32), Buffer::In(IN + 0x4000, 0x1000)]);
+        rig.kick(0);
+
+        let answers = [rig.queues[0].used(), rig.queues[0].used()].map(|used| used.map(|used| used.1));
+        assert_eq!(answers, [Some(21), Some(22)], "after {moment} calls");
+    }
+}
+
+#[test]
 fn what_the_driver_is_told_of_is_there_when_it_is_told() {
     let mut rig = Rig::new(0);
     let head = rig.send(Opcode::ECHO, 0, &[7; 3000]);

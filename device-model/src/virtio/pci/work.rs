@@ -59,11 +59,16 @@ impl<V: VirtioDevice> VirtioPci<V> {
     }
 
     fn work_on(&mut self, mirror: &mut Mirror, bus: &mut dyn Bus) -> Result<(), DmaError> {
+        if !std::mem::replace(&mut self.staging, true) {
+            self.notified_late = 0;
+        }
         let limits = mirror.stage(&self.queues, bus)?;
+        self.staging = false;
         let round = self.round(&mirror.memory(), Some(limits), bus.now());
         mirror.collect(&self.queues);
-        // A driver that made chains available meanwhile may not have notified: look once more.
-        self.notified = round.again | round.taken;
+        // What was made available while the rings were on their way here is not among it: look once more. So where chains were taken: a
+        // driver that sees the device at work need not notify.
+        self.notified = round.again | round.taken | self.notified_late;
         self.untold = round.interrupts;
         if round.broken {
             self.need_reset(bus);
