@@ -327,6 +327,24 @@ fn a_poll_does_not_hear_of_a_request_before_it_is_sent() {
 }
 
 #[test]
+fn a_driver_that_polls_less_hears_nothing_old() {
+    let polled = |polls: usize| {
+        move |mut driver: Driver| {
+            driver.send(1, Opcode::ECHO, 0, b"x");
+            (0..polls).for_each(|_| assert_eq!(driver.machine.read32(BAR, CONFIG + 16), 1));
+            driver.send(2, Opcode::ECHO, 0, b"y");
+            assert_eq!(driver.machine.read32(BAR, CONFIG + 16), 2);
+            driver.stop();
+        }
+    };
+    let story = record(polled(5));
+    for polls in [1, 5, 9] {
+        let outcome = replay(&story, Mode::Ordered, "", polled(polls));
+        assert!(!outcome.diverged, "{polls}: {:?}", outcome.lines());
+    }
+}
+
+#[test]
 fn a_request_may_have_another_tag_and_so_has_its_answer() {
     let held = |tag: u64| {
         move |mut driver: Driver| {

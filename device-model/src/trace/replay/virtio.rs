@@ -67,6 +67,8 @@ struct Chapter {
     reads: HashMap<Read, VecDeque<usize>>,
     writes: VecDeque<usize>,
     start: Option<usize>,
+    /// What has happened again.
+    past: BTreeSet<usize>,
 }
 
 impl ReplayVirtio {
@@ -208,6 +210,7 @@ impl ReplayVirtio {
     /// An event of the driver has come again.
     fn came(&mut self, number: usize) {
         self.chapter.begun = true;
+        self.chapter.past.insert(number);
         self.verdict.came();
         self.acts.happened(number, self.now);
     }
@@ -302,6 +305,7 @@ impl ReplayVirtio {
             if !self.perform(number, host) {
                 return;
             }
+            self.chapter.past.insert(number);
             self.acts.happened(number, self.now);
         }
     }
@@ -356,13 +360,23 @@ impl ReplayVirtio {
         }
     }
 
+    /// Whether the driver polls for longer than it did: what tells of a request is not told before that has come. Where it polls for less long,
+    /// what was told before the last thing that has happened is told no more.
+    fn must_repeat(&mut self, key: Read) -> bool {
+        let horizon = self.first_missing(usize::MAX).unwrap_or(usize::MAX);
+        let floor = self.chapter.past.range(..horizon).next_back().copied().unwrap_or(0);
+        let Some(list) = self.chapter.reads.get_mut(&key) else { return false };
+        let stale = list.partition_point(|read| *read < floor);
+        if let Some(last) = list.drain(..stale).next_back() {
+            self.answers.insert(key, self.story.event(last).what.data().to_vec());
+        }
+        list.front().is_none_or(|next| *next > horizon) && self.answers.contains_key(&key)
+    }
+
     fn answer(&mut self, shared: bool, offset: usize, data: &mut [u8]) {
         let key = (shared, offset as u64, data.len());
         data.fill(0);
-        // What tells of a request is not told before that has come: whoever polls for it polls on.
-        let next = self.chapter.reads.get(&key).and_then(VecDeque::front).copied();
-        let early = self.mode != Mode::Strict && next.is_some_and(|next| self.first_missing(next).is_some());
-        let again = early && self.answers.contains_key(&key);
+        let again = self.mode != Mode::Strict && self.must_repeat(key);
         let recorded = self.chapter.reads.get_mut(&key).filter(|_| !again).and_then(VecDeque::pop_front);
         match recorded {
             Some(number) => {
