@@ -109,7 +109,9 @@ impl Recording {
     }
 
     fn write(&mut self, event: &Event<'_>) {
-        let looks_only = matches!(event.what, What::ConfigRead { .. });
+        // A client writes configuration space, too, while it finds out what the device is: QEMU asks for interrupts after that.
+        let looks_only =
+            matches!(event.what, What::ConfigRead { .. } | What::ConfigWrite { .. } | What::Power { .. } | What::Reset);
         if self.out.is_some()
             && (!looks_only || self.before.bytes.len() > MOST_HELD)
             && let Err(error) = self.begin()
