@@ -174,8 +174,11 @@ impl Apt {
     /// A broken environment.
     pub fn download(&self, package: &str, interrupt: &Interrupt) -> Outcome<PathBuf> {
         let what = format!("{package} cannot be downloaded");
+        let begin = format!("{package}_");
         self.run("apt-get", &["download", package], &what, interrupt)?;
-        self.packages_in(&self.folder)?.pop().ok_or_else(|| Problem::environment(what).because("APT said it was done").so(REMEDY))
+        let is_it = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin));
+        let found = self.packages_in(&self.folder)?.into_iter().find(is_it);
+        found.ok_or_else(|| Problem::environment(what).because("APT said it was done").so(REMEDY))
     }
 
     /// Downloads packages and everything they depend on, in one transaction; once for each [`Apt`].

@@ -1,5 +1,5 @@
 //! Other people's tools that some tests and commands need: a signature checker, a C compiler and linkers, a debugger, makers of
-//! disk images, a browser. `rig run` needs none of them.
+//! disk images, a browser, Wine. `rig run` needs none of them.
 //!
 //! A tool on PATH is used if it is new enough. Else it is fetched with everything it depends on: tools that share most of their
 //! packages are one `Set`, one APT transaction and one folder of the set-up folder, `tools-llvm` for instance, in which a
@@ -49,10 +49,14 @@ pub enum Tool {
     Genisoimage,
     /// The browser, without a window. As root it needs `--no-sandbox`.
     Chromium,
+    /// Runs Windows' programs: those that need no more of Windows than kernel, files and serial lines.
+    Wine,
+    /// Stands behind every program that Wine runs in a prefix, and ends them.
+    Wineserver,
 }
 
 /// Every tool, and thus all that tests need.
-pub const ALL: [Tool; 9] = [
+pub const ALL: [Tool; 11] = [
     Tool::Osslsigncode,
     Tool::Clang,
     Tool::LdLld,
@@ -62,6 +66,8 @@ pub const ALL: [Tool; 9] = [
     Tool::WimlibImagex,
     Tool::Genisoimage,
     Tool::Chromium,
+    Tool::Wine,
+    Tool::Wineserver,
 ];
 
 /// Tools that are fetched together.
@@ -69,6 +75,8 @@ pub const ALL: [Tool; 9] = [
 struct Set {
     name: &'static str,
     packages: &'static [&'static str],
+    /// Without what they depend on beyond that.
+    alone: bool,
     suites: Suites,
     size: &'static str,
     /// Folders of what was unpacked that the tools do without.
@@ -78,6 +86,7 @@ struct Set {
 static LLVM: Set = Set {
     name: "llvm",
     packages: &["clang", "lld", "lldb"],
+    alone: false,
     suites: Suites::Stable,
     size: "112 MB",
     needless: &["usr/include", "usr/lib/gcc", "usr/lib/linux", "usr/lib/llvm-19/lib/clang/19/lib"],
@@ -85,6 +94,7 @@ static LLVM: Set = Set {
 static IMAGES: Set = Set {
     name: "images",
     packages: &["osslsigncode", "mtools", "wimtools", "genisoimage"],
+    alone: false,
     suites: Suites::Stable,
     size: "7 MB",
     needless: &["usr/include"],
@@ -94,9 +104,19 @@ static IMAGES: Set = Set {
 static BROWSER: Set = Set {
     name: "browser",
     packages: &["chromium-headless-shell"],
+    alone: false,
     suites: Suites::OfThisMachine,
     size: "160 MB",
     needless: &["usr/include"],
+};
+/// Wine starts itself again, too. Most of what it depends on is sound, printers, cameras, which none of our programs has.
+static WINE: Set = Set {
+    name: "wine",
+    packages: &["wine64", "libwine", "libunwind8", "liblzma5", "libz-mingw-w64"],
+    alone: true,
+    suites: Suites::OfThisMachine,
+    size: "101 MB",
+    needless: &["usr/lib/x86_64-linux-gnu/wine/i386-windows", "usr/i686-w64-mingw32", "usr/share/wine/fonts"],
 };
 /// How the packages of the machine's own C library begin. Beside another loader it would not run.
 const C_LIBRARY: &str = "libc6_";
@@ -115,6 +135,8 @@ impl Tool {
             Self::WimlibImagex => "wimlib-imagex",
             Self::Genisoimage => "genisoimage",
             Self::Chromium => "chromium",
+            Self::Wine => "wine",
+            Self::Wineserver => "wineserver",
         }
     }
 
@@ -128,6 +150,7 @@ impl Tool {
             Self::Mtools => 4,
             Self::WimlibImagex | Self::Genisoimage => 1,
             Self::Chromium => 110,
+            Self::Wine | Self::Wineserver => 8,
         }
     }
 
@@ -136,6 +159,7 @@ impl Tool {
             Self::Clang | Self::LdLld | Self::LldLink | Self::Lldb => &LLVM,
             Self::Osslsigncode | Self::Mtools | Self::WimlibImagex | Self::Genisoimage => &IMAGES,
             Self::Chromium => &BROWSER,
+            Self::Wine | Self::Wineserver => &WINE,
         }
     }
 
@@ -153,6 +177,12 @@ impl Tool {
                 "exec \"$root/usr/lib/chromium/chromium-headless-shell\" \"$@\"\n"
             )
             .to_owned(),
+            Self::Wine | Self::Wineserver => format!(
+                "export LD_LIBRARY_PATH=\"$libraries\" WINEDLLPATH=\"$libraries/wine\"\n\
+                 export WINELOADER=\"$root/usr/lib/wine/wine64\" WINESERVER=\"$root/usr/lib/wine/wineserver\"\n\
+                 exec \"{}\" \"$@\"\n",
+                if self == Self::Wine { "$WINELOADER" } else { "$WINESERVER" }
+            ),
             _ => format!(
                 "exec \"$root/usr/lib64/ld-linux-x86-64.so.2\" --library-path \"$libraries\" \"$root/usr/bin/{}\"{options} \"$@\"\n",
                 self.name()
@@ -266,7 +296,11 @@ fn fetch(set: &Set, workshop: &Workshop<'_>, interrupt: &Interrupt) -> Outcome<(
     let name = folder_of(set);
     let unfinished = workshop.begin(&name)?;
     let apt = Apt::prepare(&unfinished.join("apt"), set.suites, interrupt)?;
-    let mut packages = apt.download_all(set.packages, interrupt)?;
+    let mut packages = if set.alone {
+        set.packages.iter().map(|package| apt.download(package, interrupt)).collect::<Outcome<Vec<_>>>()?
+    } else {
+        apt.download_all(set.packages, interrupt)?
+    };
     let digests = digests(&packages)?;
     if set.suites == Suites::OfThisMachine {
         packages.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(C_LIBRARY)));
@@ -299,6 +333,9 @@ fn install(tool: Tool, folder: &Path, interrupt: &Interrupt) -> Outcome<String> 
         let fonts = folder.join("fonts.conf");
         fs::write(&fonts, FONTS).at("write", &fonts)?;
     }
+    if tool == Tool::Wine {
+        put_wine_together(&folder.join("root"))?;
+    }
     let program = folder.join(tool.name());
     fs::write(&program, tool.launcher()).at("write", &program)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).at("make executable", &program)?;
@@ -308,6 +345,19 @@ fn install(tool: Tool, folder: &Path, interrupt: &Interrupt) -> Outcome<String> 
             Problem::environment(format!("the fetched {} does not run here", tool.name())).because(why).so("install it yourself")
         }
     })
+}
+
+/// What an installation of Wine's packages does: a library of another package is put where Wine looks. And its server is started directly,
+/// not by a script that knows where it would be installed.
+fn put_wine_together(root: &Path) -> Outcome<()> {
+    let library = root.join("usr/lib/x86_64-linux-gnu/wine/x86_64-windows/zlib1.dll");
+    let from = root.join("usr/x86_64-w64-mingw32/lib/zlib1.dll");
+    fs::copy(&from, &library).at("copy", &from)?;
+    let server = root.join("usr/lib/wine/wineserver64");
+    if server.is_file() {
+        fs::rename(&server, server.with_file_name("wineserver")).at("rename", &server)?;
+    }
+    Ok(())
 }
 
 /// Why a program is not the tool.

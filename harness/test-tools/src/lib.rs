@@ -14,7 +14,7 @@ pub const FOLDER: &str = "tools-";
 /// Where set-up puts them unless it is told otherwise.
 const SETUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/rig/setup");
 
-/// The program of a tool (`osslsigncode`, `clang`, `ld.lld`, `lld-link`, `lldb`, `mtools`, `wimlib-imagex`, `genisoimage`, `chromium`). Without one the
+/// The program of a tool (`osslsigncode`, `clang`, `ld.lld`, `lld-link`, `lldb`, `mtools`, `wimlib-imagex`, `genisoimage`, `chromium`, `wine`, `wineserver`). Without one the
 /// reason is printed and the test should return.
 ///
 /// # Panics
