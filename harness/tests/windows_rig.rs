@@ -50,7 +50,7 @@ fn needs() -> Option<&'static Needs> {
                 eprintln!("SKIP: there is no UEFI firmware; `cargo rig doctor --fetch` fetches it");
                 return None;
             }
-            let program = common::guest_program("stand-in", Linked::Firmware { entry: "stand_in_start" });
+            let program = common::guest_program("stand-in", "stand-in", Linked::Firmware { entry: "stand_in_start" });
             Some(Needs { wimlib, genisoimage, program: fs::read(program).unwrap(), ntlet: ntlet() })
         })
         .as_ref()

@@ -51,9 +51,9 @@ pub(crate) fn qemu_program() -> PathBuf {
     found.expect("no QEMU for these tests: run them through `cargo rig test`, or set RIG_QEMU")
 }
 
-/// Builds the program `name` of the crate of that name for a guest, as `rig` builds such programs, and returns where it is.
-pub(crate) fn guest_program(name: &str, linked: Linked) -> PathBuf {
-    built_for_guest(&["-p", name, "--bin", name], WINDOWS, &linked.rustc_arguments()).join(name).with_extension("exe")
+/// Builds the program `name` of a crate for a guest, as `rig` builds such programs, and returns where it is.
+pub(crate) fn guest_program(package: &str, name: &str, linked: Linked) -> PathBuf {
+    built_for_guest(&["-p", package, "--bin", name], WINDOWS, &linked.rustc_arguments()).join(name).with_extension("exe")
 }
 
 /// Builds the driver of a crate with some of its features, and returns where it is. Every build of that crate leaves it there.
