@@ -292,14 +292,25 @@ impl ReplayBus {
             return true;
         }
         let story = self.story.clone();
-        match story.event(number).what {
+        let done = match story.event(number).what {
+            What::DmaRead { address, data } => self.read_memory(number, address, data, bus),
+            what => {
+                self.act_on(number, what, bus);
+                true
+            }
+        };
+        if done {
+            self.chapter.ripe.remove(&number);
+            self.chapter.done.insert(number);
+        }
+        done
+    }
+
+    /// What the device does and need not wait for.
+    fn act_on(&mut self, number: usize, what: What<'_>, bus: &mut dyn Bus) {
+        match what {
             What::Interrupt { vector } => bus.raise(vector),
             What::Pin { level } => bus.set_pin(level),
-            What::DmaRead { address, data } => {
-                if !self.read_memory(number, address, data, bus) {
-                    return false;
-                }
-            }
             What::DmaWrite { address, data } => match self.addresses.pieces(address, data.len()) {
                 // Memory that the driver took away is the driver's loss, as it is with the real device.
                 Some(pieces) => {
@@ -311,9 +322,6 @@ impl ReplayBus {
             },
             _ => {}
         }
-        self.chapter.ripe.remove(&number);
-        self.chapter.done.insert(number);
-        true
     }
 
     /// The device reads memory: does it hold what it held? `false` if that will be known later.
