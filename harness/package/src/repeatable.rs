@@ -1,5 +1,5 @@
 //! Making a link repeatable. The linker gives driver and symbols an id and times that it computes from the symbols and from what it was called with;
-//! here they follow from the driver alone.
+//! here they follow from the driver alone. Hashes of cargo's in the names of objects are blanked.
 
 use object::LittleEndian as LE;
 use object::pe::IMAGE_DIRECTORY_ENTRY_DEBUG;
@@ -21,6 +21,9 @@ const CODEVIEW: u32 = 2;
 const MOST_ENTRIES: usize = 16;
 /// Length of the id that driver and symbols share.
 const ID: usize = 16;
+/// Length of the hash in the name of an object.
+const CARGO_HASH: usize = 16;
+
 /// Gives driver and symbols an id and times that follow from the driver. The checksum is left wrong: signing corrects it.
 ///
 /// # Errors
@@ -55,6 +58,7 @@ pub(crate) fn settle(driver: &mut [u8], symbols: &mut [u8]) -> Result<(), Malfor
         return Ok(());
     };
     driver[place..place + ID].copy_from_slice(id);
+    blank_cargo_hashes(symbols);
     rename(symbols, &old, id, time)
 }
 
@@ -79,6 +83,17 @@ fn debug_entries(driver: &[u8]) -> Result<Vec<usize>, Malformed> {
     if entries.last().is_some_and(|last| driver.len() < last + ENTRY) { Err(outside()) } else { Ok(entries) }
 }
 
+/// Cargo adds a hash to the names of objects that says, among other things, in which folder they were made: `relay-0123456789abcdef.…`. Nothing looks
+/// them up by name.
+fn blank_cargo_hashes(symbols: &mut [u8]) {
+    for start in 0..symbols.len().saturating_sub(CARGO_HASH + 1) {
+        let [b'-', hash @ .., b'.'] = &mut symbols[start..start + CARGO_HASH + 2] else { continue };
+        if hash.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            hash.fill(b'0');
+        }
+    }
+}
+
 /// Replaces the id in the symbols, and the time that stands before it with a counter in between.
 fn rename(symbols: &mut [u8], old: &[u8], id: &[u8], time: &[u8]) -> Result<(), Malformed> {
     let places: Vec<usize> = symbols.windows(ID).enumerate().filter(|(_, bytes)| *bytes == old).map(|(place, _)| place).collect();
@@ -95,6 +110,16 @@ fn rename(symbols: &mut [u8], old: &[u8], id: &[u8], time: &[u8]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_hash_in_the_name_of_an_object_is_blanked() {
+        let mut symbols =
+            *b"relay-a889b978408cb240.relay.6fa65438c1bf531a-cgu.0 x-0123456789abcde. y-0123456789ABCDEF. -fedcba9876543210.";
+        blank_cargo_hashes(&mut symbols);
+        let expected =
+            b"relay-0000000000000000.relay.6fa65438c1bf531a-cgu.0 x-0123456789abcde. y-0123456789ABCDEF. -0000000000000000.";
+        assert_eq!(symbols, *expected);
+    }
 
     #[test]
     fn symbols_of_another_driver_are_refused() {

@@ -290,6 +290,7 @@ impl<'a> Builder<'a> {
         let toolchain = Toolchain::find(host.places, host.interrupt)?;
         let source = toolchain.fetch_std_source(host.places, host.interrupt)?;
         names::link_library(host.places, source.path())?;
+        names.write_compiler(host.places, host.root)?;
         Ok(Self { host, toolchain, source, names })
     }
 
@@ -347,7 +348,7 @@ impl<'a> Builder<'a> {
     fn guest_cargo(&self, command: &str, what: &[&str], target: &str) -> Tool {
         let tool = self.host.cargo(command).args(what);
         let settings = if target == WINDOWS {
-            GuestCargo::windows(self.host.places, self.host.root, &self.names)
+            GuestCargo::windows(self.host.places, &self.names)
         } else {
             GuestCargo::bare(self.host.places, &self.source)
         };
@@ -375,12 +376,14 @@ impl GuestCargo {
             return Ok(Self::bare(places, &StdSource::Toolchain(library.to_path_buf())));
         }
         names::link_library(places, library)?;
-        Ok(Self::windows(places, &places.root, &SourceNames::of(places)))
+        let names = SourceNames::of(places);
+        names.write_compiler(places, &places.root)?;
+        Ok(Self::windows(places, &names))
     }
 
-    fn windows(places: &Places, root: &Path, names: &SourceNames) -> Self {
+    fn windows(places: &Places, names: &SourceNames) -> Self {
         let mut settings = Self::for_target(places, WINDOWS);
-        settings.arguments.extend(names.cargo_arguments(root).map(OsString::from));
+        settings.environment.push(("RUSTC_WRAPPER", names.compiler(places).into_os_string()));
         settings.environment.push((SOURCE_VARIABLE, names::library(places).into_os_string()));
         settings.environment.push(("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", "rust-lld".into()));
         settings

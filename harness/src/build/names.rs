@@ -1,12 +1,12 @@
 //! Names of source folders in what is built for Windows: the same on every machine, so that the same sources make the same bytes, wherever
 //! repository, registry and toolchain lie. Debuggers are told what the names stand for.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use toml::Value;
-
-use super::WINDOWS;
 use crate::error::{AtPath as _, Outcome};
+use crate::files::write_whole;
 use crate::places::Places;
 
 /// This repository.
@@ -18,7 +18,11 @@ const LIBRARY: &str = "/rust/library";
 
 /// Folders of this machine and their names. When several hold a file, the last one counts.
 #[derive(Clone, Debug)]
-pub struct SourceNames(Vec<(PathBuf, String)>);
+pub struct SourceNames {
+    /// Who builds with them: this repository, or a project.
+    whose: String,
+    pairs: Vec<(PathBuf, String)>,
+}
 
 impl SourceNames {
     /// The names for what this repository builds.
@@ -27,32 +31,63 @@ impl SourceNames {
         let mut names = vec![(places.root.clone(), REPOSITORY.to_owned())];
         names.extend(cargo_home().map(|home| (home, CARGO.to_owned())));
         names.push((library(places), LIBRARY.to_owned()));
-        Self(names)
+        Self { whose: "wdfrig".to_owned(), pairs: names }
     }
 
     /// As well as a project's own, which is called as its driver is.
     #[must_use]
     pub fn with_project(mut self, root: &Path, driver: &str) -> Self {
-        self.0.push((root.to_path_buf(), format!("/{driver}")));
+        self.pairs.push((root.to_path_buf(), format!("/{driver}")));
+        driver.clone_into(&mut self.whose);
         self
     }
 
     /// Folders and names.
     pub fn iter(&self) -> impl Iterator<Item = (&Path, &str)> {
-        self.0.iter().map(|(folder, name)| (folder.as_path(), name.as_str()))
+        self.pairs.iter().map(|(folder, name)| (folder.as_path(), name.as_str()))
     }
 
-    /// What cargo is told when it works in the workspace `root`: an option and its value. It calls files below that folder by their paths from
-    /// there, so that a folder in it has two names.
+    /// The compiler as cargo is to call it, see [`write_compiler`](Self::write_compiler).
     #[must_use]
-    pub fn cargo_arguments(&self, root: &Path) -> [String; 2] {
-        let mut flags = Vec::new();
-        for (folder, name) in self.iter() {
-            let below = folder.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
-            let remap = |folder: &Path| Value::from(format!("--remap-path-prefix={}={name}", folder.display()));
-            flags.extend([Some(folder), below].into_iter().flatten().map(remap));
+    pub fn compiler(&self, places: &Places) -> PathBuf {
+        places.guest_target().join(format!("rustc-of-{}", self.whose))
+    }
+
+    /// Writes the [compiler](Self::compiler) for the workspace `root`: a script that calls rustc with names instead of folders. Cargo does not see these
+    /// arguments: it would take them for a reason to build everything anew, and to give crates other ids. Its ids depend on where the workspace and
+    /// the toolchain lie, and the order of functions in a file depends on the ids; so they too are replaced by what is the same everywhere.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_compiler(&self, places: &Places, root: &Path) -> Outcome<()> {
+        let path = self.compiler(places);
+        let script = self.script(root);
+        if std::fs::read_to_string(&path).is_ok_and(|present| present == script) {
+            return Ok(());
         }
-        ["--config".to_owned(), format!("target.{WINDOWS}.rustflags={}", Value::Array(flags))]
+        write_whole(&path, script.as_bytes()).at("write", &path)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).at("mark as a program", &path)
+    }
+
+    fn script(&self, root: &Path) -> String {
+        let mut remaps = String::new();
+        for (folder, name) in self.iter() {
+            // Cargo calls files below the workspace by their paths from there, so that a folder in it has two names.
+            let below = folder.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
+            for folder in [Some(folder), below].into_iter().flatten() {
+                let remap = format!("--remap-path-prefix={}={name}", folder.display());
+                remaps += &format!(" {}", shlex::try_quote(&remap).unwrap_or_default());
+            }
+        }
+        format!(
+            "#!/bin/sh\n\
+             for word do\n    \
+                 shift\n    \
+                 case $word in metadata=*) word=metadata=$CARGO_PKG_NAME-$CARGO_PKG_VERSION-$CARGO_CRATE_NAME ;; esac\n    \
+                 set -- \"$@\" \"$word\"\n\
+             done\n\
+             exec \"$@\"{remaps}\n"
+        )
     }
 
     /// The folder of this machine that bytes name, if they do.
@@ -66,8 +101,8 @@ impl SourceNames {
     }
 }
 
-/// The standard library's source as it is built from: a link in the guests' target folder. Cargo's own names for its crates depend on where
-/// they lie from here, and that is not to be different from one machine to the next.
+/// The standard library's source as it is built from: a link in the guests' target folder, so that its folder has a name before anybody has asked for
+/// the toolchain.
 #[must_use]
 pub fn library(places: &Places) -> PathBuf {
     places.guest_target().join("library")
@@ -106,18 +141,23 @@ mod tests {
     use super::*;
 
     fn names() -> SourceNames {
-        SourceNames(vec![("/home/me/a \"clone\"".into(), REPOSITORY.to_owned()), ("/home/me/.cargo".into(), CARGO.to_owned())])
+        let pairs = vec![("/home/me/a \"clone\"".into(), REPOSITORY.to_owned()), ("/home/me/.cargo".into(), CARGO.to_owned())];
+        SourceNames { whose: String::new(), pairs }
     }
 
     #[test]
-    fn cargo_understands_the_names_whatever_the_folders_are_called() {
-        let [option, value] = names().cargo_arguments(Path::new("/home/me"));
-        assert_eq!(option, "--config");
-        let config: toml::Table = value.parse().unwrap();
-        let flags = config["target"][WINDOWS]["rustflags"].as_array().unwrap();
-        let flags: Vec<&str> = flags.iter().filter_map(Value::as_str).collect();
-        let expected = ["/home/me/a \"clone\"=/wdfrig", "a \"clone\"=/wdfrig", "/home/me/.cargo=/cargo", ".cargo=/cargo"];
-        assert_eq!(flags, expected.map(|remap| format!("--remap-path-prefix={remap}")));
+    fn the_compiler_is_called_with_names_whatever_the_folders_are_called_and_with_ids_that_are_the_same_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("rustc");
+        std::fs::write(&script, names().script(Path::new("/home/me"))).unwrap();
+        let mut shell = std::process::Command::new("sh");
+        shell.arg(&script).args(["printf", "%s\\n", "-C", "metadata=1234", "a b.rs"]);
+        shell.env("CARGO_PKG_NAME", "wdf-sys").env("CARGO_PKG_VERSION", "0.1.0").env("CARGO_CRATE_NAME", "wdf_sys");
+        let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        let remaps = ["/home/me/a \"clone\"=/wdfrig", "a \"clone\"=/wdfrig", "/home/me/.cargo=/cargo", ".cargo=/cargo"];
+        let expected = ["-C", "metadata=wdf-sys-0.1.0-wdf_sys", "a b.rs"].map(str::to_owned).into_iter();
+        let expected = expected.chain(remaps.map(|remap| format!("--remap-path-prefix={remap}")));
+        assert!(said.lines().eq(expected), "{said}");
     }
 
     #[test]
