@@ -5,7 +5,7 @@ use protocol::hardware::Event;
 use protocol::io;
 use wdf::{
     CancelHandle, Completed, Created, Device, Fifo, File, FileRef, Memory, NTSTATUS, NewDevice, OnCompletion, PoolArray,
-    QueueEvents, Result, SendOptions, SpinLock,
+    QueueEvents, Result, SendOptions, SpinLock, Turn,
 };
 
 use crate::files;
@@ -41,6 +41,8 @@ struct State {
     stopped: bool,
     /// Whether someone is sending readers: who comes back meanwhile is sent by them, not on top of their send.
     sending: bool,
+    /// Whoever brings events and clients together.
+    delivery: Turn,
 }
 
 impl State {
@@ -83,7 +85,13 @@ impl Readers {
         Ok(Self {
             handles: PoolArray::try_new(READERS, handle)?,
             buffers: PoolArray::try_new(READERS, |_| Memory::new(size_of::<Event>()))?,
-            state: SpinLock::new(State { places, events: Fifo::new(BACKLOG)?, stopped: true, sending: false })?,
+            state: SpinLock::new(State {
+                places,
+                events: Fifo::new(BACKLOG)?,
+                stopped: true,
+                sending: false,
+                delivery: Turn::new(),
+            })?,
         })
     }
 }
@@ -183,8 +191,22 @@ impl OnCompletion for Reader {
     }
 }
 
-/// Brings events and clients together, as long as there are both.
+/// Brings events and clients together, as long as there are both. One at a time does so: two would take clients in one order and events in
+/// the other.
 pub(crate) fn deliver(device: Device<'_, Filter>) {
+    if !device.readers.state.lock().delivery.take() {
+        return;
+    }
+    loop {
+        deliver_what_there_is(device);
+        if device.readers.state.lock().delivery.give_up() {
+            break;
+        }
+    }
+    send(device);
+}
+
+fn deliver_what_there_is(device: Device<'_, Filter>) {
     while !device.readers.state.lock().events.is_empty() {
         let Ok(mut request) = device.waiting_readers.retrieve() else { break };
         let event = device.readers.state.lock().events.pop();
@@ -203,7 +225,6 @@ pub(crate) fn deliver(device: Device<'_, Filter>) {
             }
         }
     }
-    send(device);
 }
 
 /// A file is closed: its clients that wait for an event go.

@@ -4,7 +4,7 @@
 //! run out, and the device counts what it loses.
 
 use protocol::hardware::{Event, QUEUE_EVENT};
-use wdf::{Fifo, File, FileRef, NTSTATUS, QueueEvents, Result};
+use wdf::{Fifo, File, FileRef, NTSTATUS, QueueEvents, Result, Turn};
 
 use crate::files;
 use crate::memory::EVENT_RING;
@@ -29,11 +29,13 @@ impl QueueEvents for Events {
 pub(crate) struct Backlog {
     events: Fifo<Event>,
     posted: Posted,
+    /// Whoever brings events and readers together.
+    delivery: Turn,
 }
 
 impl Backlog {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { events: Fifo::new(BACKLOG)?, posted: Posted(0) })
+        Ok(Self { events: Fifo::new(BACKLOG)?, posted: Posted(0), delivery: Turn::new() })
     }
 
     /// The device was reset and has no buffers any more. Events that came before stay.
@@ -114,8 +116,22 @@ pub(crate) fn arrived(relay: &Relay) {
     deliver(relay);
 }
 
-/// Brings events and readers together, as long as there are both.
+/// Brings events and readers together, as long as there are both. One at a time does so: two would take readers in one order and events in
+/// the other, or complete them so.
 pub(crate) fn deliver(relay: &Relay) {
+    if !relay.state.lock().backlog.delivery.take() {
+        return;
+    }
+    loop {
+        deliver_what_there_is(relay);
+        if relay.state.lock().backlog.delivery.give_up() {
+            break;
+        }
+    }
+    post(relay);
+}
+
+fn deliver_what_there_is(relay: &Relay) {
     while !relay.state.lock().backlog.events.is_empty() {
         let Ok(mut request) = relay.readers.retrieve() else { break };
         let event = relay.state.lock().backlog.events.pop();
@@ -134,7 +150,6 @@ pub(crate) fn deliver(relay: &Relay) {
             }
         }
     }
-    post(relay);
 }
 
 /// A file is closed: its readers go.

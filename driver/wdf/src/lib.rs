@@ -44,6 +44,7 @@ mod target;
 pub mod time;
 mod timer;
 mod trampoline;
+mod turn;
 mod user_buffers;
 mod work_item;
 
@@ -67,6 +68,7 @@ pub use request::{IoControl, Refused, Request, RequestId};
 pub use stop::{StopAction, Stopping};
 pub use target::{RemoteTarget, SendOptions, SentIo, Target};
 pub use timer::{Dispatch, Dpc, Timer};
+pub use turn::Turn;
 pub use wdf_sys::wdf::WDF_REQUEST_TYPE;
 pub use wdf_sys::{GUID, NTSTATUS};
 pub use work_item::{Work, WorkItem};
