@@ -103,7 +103,7 @@ const GOOD: Case = Case {
             "foreign: framework driver unloaded",
             "foreign: PnP driver started",
             "foreign: what samples use: 42 checks, 0 wrong",
-            "foreign: more that drivers use: 33 checks, 0 wrong",
+            "foreign: more that drivers use: 41 checks, 0 wrong",
             "foreign: told of the program and of a driver: 3f, 0",
             "foreign: PnP driver removed",
         ]),
@@ -297,7 +297,9 @@ const MORE: &str = "DbgPrint ExAllocatePool2 ExFreePoolWithTag ObfDereferenceObj
     PsGetProcessId RtlCreateSecurityDescriptor RtlSetDaclSecurityDescriptor RtlGetDaclSecurityDescriptor RtlLengthSid RtlCreateAcl \
     RtlAddAccessAllowedAce ObOpenObjectByPointer ZwSetSecurityObject ZwQuerySecurityObject IoCheckShareAccess ZwCreateFile \
     ZwDeviceIoControlFile ZwQueryInformationFile ZwSetInformationFile ZwFlushBuffersFile IoGetConfigurationInformation \
-    IoGetInitialStack IoWithinStackLimits";
+    IoGetInitialStack IoWithinStackLimits RtlDuplicateUnicodeString RtlCreateUnicodeString RtlFreeUnicodeString ZwCreateEvent \
+    ZwSetEvent ZwResetEvent ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject KeSetSystemGroupAffinityThread \
+    KeRevertToUserGroupAffinityThread";
 const PROGRAM_IMPORTS: &str = "NtTerminateProcess NtCreateFile NtDeviceIoControlFile NtCancelIoFileEx NtWaitForSingleObject NtClose \
     NtDisplayString NtOpenFile NtReadFile NtWriteFile NtCancelIoFile NtCancelSynchronousIoFile \
     NtQueryInformationFile NtSetInformationFile NtCreateIoCompletion NtSetIoCompletion NtRemoveIoCompletion \

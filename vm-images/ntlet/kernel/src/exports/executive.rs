@@ -180,6 +180,12 @@ exports! { LISTS =
         "KeAcquireGuardedMutexUnsafe" = ExAcquireFastMutexUnsafe, "KeReleaseGuardedMutexUnsafe" = ExReleaseFastMutexUnsafe,
     }
     named strings { "RtlInitString" = RtlInitAnsiString }
+    plain exports::runtime_objects {
+        RtlDuplicateUnicodeString RtlCreateUnicodeString RtlPrefixString RtlWalkFrameChain ZwSetEvent ZwResetEvent ZwClearEvent
+        ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject KeQueryMaximumGroupCount KeSetSystemGroupAffinityThread
+        KeRevertToUserGroupAffinityThread ExEnterCriticalRegionAndAcquireFastMutexUnsafe
+        ExReleaseFastMutexUnsafeAndLeaveCriticalRegion
+    }
     plain tables::splay {
         RtlSplay RtlDelete RtlDeleteNoSplay RtlSubtreeSuccessor RtlSubtreePredecessor RtlRealSuccessor RtlRealPredecessor
         RtlInitializeGenericTable RtlInsertElementGenericTable RtlInsertElementGenericTableFull RtlDeleteElementGenericTable

@@ -8,6 +8,7 @@ mod executive;
 mod io;
 pub mod runtime;
 mod runtime_more;
+mod runtime_objects;
 mod runtime_rest;
 mod version;
 pub(crate) mod wmilib;

@@ -12,6 +12,7 @@ typedef struct { ULONGLONG Words[5]; } SECURITY_DESCRIPTOR;
 typedef struct { UCHAR AclRevision, Sbz1; USHORT AclSize, AceCount, Sbz2; } ACL;
 typedef struct { ULONG OpenCount, Readers, Writers, Deleters, SharedRead, SharedWrite, SharedDelete; } SHARE_ACCESS;
 typedef struct { SIZE_T Size; ULONG Flags; HANDLE ParentProcessId, CreatingThreadId[2]; PVOID FileObject; const UNICODE_STRING *ImageFileName, *CommandLine; NTSTATUS CreationStatus; } PS_CREATE_NOTIFY_INFO;
+typedef struct { ULONGLONG Mask; USHORT Group, Reserved[3]; } GROUP_AFFINITY;
 typedef struct { ULONG Properties; PVOID ImageBase; ULONG ImageSelector; SIZE_T ImageSize; ULONG ImageSectionNumber; } IMAGE_INFO;
 
 typedef int COMPARE(PVOID, PVOID, PVOID);
@@ -53,6 +54,16 @@ IMPORT NTSTATUS ZwQueryInformationFile(HANDLE, IO_STATUS_BLOCK *, PVOID, ULONG, 
 IMPORT NTSTATUS ZwSetInformationFile(HANDLE, IO_STATUS_BLOCK *, PVOID, ULONG, int);
 IMPORT NTSTATUS ZwFlushBuffersFile(HANDLE, IO_STATUS_BLOCK *);
 IMPORT ULONG *IoGetConfigurationInformation(void);
+IMPORT NTSTATUS RtlDuplicateUnicodeString(ULONG, const UNICODE_STRING *, UNICODE_STRING *);
+IMPORT BOOLEAN RtlCreateUnicodeString(UNICODE_STRING *, const WCHAR *);
+IMPORT void RtlFreeUnicodeString(UNICODE_STRING *);
+IMPORT NTSTATUS ZwCreateEvent(HANDLE *, ULONG, OBJECT_ATTRIBUTES *, int, BOOLEAN);
+IMPORT NTSTATUS ZwSetEvent(HANDLE, LONG *);
+IMPORT NTSTATUS ZwResetEvent(HANDLE, LONG *);
+IMPORT NTSTATUS ZwOpenSymbolicLinkObject(HANDLE *, ULONG, OBJECT_ATTRIBUTES *);
+IMPORT NTSTATUS ZwQuerySymbolicLinkObject(HANDLE, UNICODE_STRING *, ULONG *);
+IMPORT void KeSetSystemGroupAffinityThread(GROUP_AFFINITY *, GROUP_AFFINITY *);
+IMPORT void KeRevertToUserGroupAffinityThread(GROUP_AFFINITY *);
 IMPORT PVOID IoGetInitialStack(void);
 IMPORT ULONG IoWithinStackLimits(ULONG_PTR, SIZE_T);
 
@@ -170,6 +181,36 @@ static void check_files(void)
     check(IoWithinStackLimits((ULONG_PTR)&name, sizeof name) && !IoWithinStackLimits((ULONG_PTR)file_object, 8) && (ULONG_PTR)IoGetInitialStack() > (ULONG_PTR)&name, "the stack");
 }
 
+/* Copies of strings, events and links by handle, processors by group. */
+
+static void check_rest(void)
+{
+    static WCHAR room[32];
+    UNICODE_STRING from, copy, target = { 0, 10, room };
+    OBJECT_ATTRIBUTES attributes = { sizeof attributes, NULL, &from, 0x240, NULL, NULL };
+    GROUP_AFFINITY first = { 1, 0 }, before = { 7, 7 };
+    HANDLE handle;
+    LONG state = 7;
+    ULONG length = 0;
+    RtlInitUnicodeString(&from, L"copy me");
+    check(RtlDuplicateUnicodeString(1, &from, &copy) == 0 && copy.Length == 14 && copy.MaximumLength == 16 && copy.Buffer != from.Buffer && copy.Buffer[6] == 'e' && copy.Buffer[7] == 0, "a copy of a string");
+    RtlFreeUnicodeString(&copy);
+    check(RtlCreateUnicodeString(&copy, L"made") && copy.Length == 8 && copy.Buffer[3] == 'e', "a string that is made");
+    RtlFreeUnicodeString(&copy);
+    check(NT_SUCCESS(ZwCreateEvent(&handle, 0x1F0003, NULL, 0, FALSE)), "an event by handle");
+    check(ZwSetEvent(handle, &state) == 0 && state == 0 && ZwResetEvent(handle, &state) == 0 && state == 1, "is set and reset");
+    ZwClose(handle);
+    RtlInitUnicodeString(&from, L"\\??\\Foreign");
+    check(NT_SUCCESS(ZwOpenSymbolicLinkObject(&handle, 1, &attributes)), "a link by handle");
+    check(ZwQuerySymbolicLinkObject(handle, &target, &length) == (NTSTATUS)0xC0000023 && length == 30, "how long its target is");
+    target.MaximumLength = sizeof room;
+    check(ZwQuerySymbolicLinkObject(handle, &target, NULL) == 0 && target.Length == 30 && target.Buffer[14] == 'n', "its target");
+    ZwClose(handle);
+    KeSetSystemGroupAffinityThread(&first, &before);
+    check(before.Mask == 0 && before.Group == 0, "a thread on one processor");
+    KeRevertToUserGroupAffinityThread(&before);
+}
+
 /* What is told of the program: its process, its thread, its image, and their ends; and of a driver that is loaded later. */
 
 static HANDLE Program;
@@ -213,6 +254,7 @@ NTSTATUS DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
     check_tables();
     check_security(driver);
     check_files();
+    check_rest();
     check_notifications();
     DbgPrint("foreign: more that drivers use: %u checks, %u wrong\n", Checks, Failed);
     driver->DriverUnload = unload;
