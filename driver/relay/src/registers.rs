@@ -157,9 +157,12 @@ impl Registers {
     /// # Errors
     /// As [`reset`](Self::reset), when the moment is over.
     pub(crate) fn reset_patiently(&self, passive: Passive<'_>) -> Result<()> {
+        let mut was_told_again = false;
         for _ in 0..RESET_STEPS {
             match self.reset(passive) {
                 Err(NTSTATUS::DEVICE_NOT_CONNECTED) => wdf::time::sleep(RESET_STEP, passive),
+                // It may have been away when it was told, and back when it was looked at: then it has not heard of the reset.
+                Err(NTSTATUS::IO_TIMEOUT) if !was_told_again => was_told_again = true,
                 outcome => return outcome,
             }
         }

@@ -120,3 +120,21 @@ fn a_register_that_always_reads_all_ones_takes_no_request_with_it() {
         live();
     }
 }
+
+#[test]
+fn a_reset_that_the_device_did_not_hear_is_said_again() {
+    /// Acknowledged, driver, features, going.
+    const RUNNING: u8 = 0x0f;
+    bus::begin(None, None);
+    scarcity::begin(None);
+    let device = Device::add();
+    bus::lose_the_last_write(RUNNING);
+    assert_eq!(device.power_on(), NTSTATUS::SUCCESS);
+    let echo = device.send(io::ECHO, b"hello", 5);
+    answer(&device);
+    assert!(matches!(echo.outcome(), Some((NTSTATUS::SUCCESS, bytes)) if bytes == b"hello"));
+    assert_eq!(device.power_off(), NTSTATUS::SUCCESS);
+    assert_eq!(device.release(), NTSTATUS::SUCCESS);
+    device.destroy();
+    assert_eq!(scarcity::left_behind(), 0);
+}

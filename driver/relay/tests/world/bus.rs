@@ -13,6 +13,8 @@ struct Bus {
     gone_from: Option<usize>,
     /// This register, by its offset, does not answer.
     mute: Option<usize>,
+    /// The next register that is read still has what it had before it was written last: this.
+    unheard: Option<u8>,
 }
 
 thread_local! {
@@ -22,7 +24,12 @@ thread_local! {
 /// Everything answers until read `gone_from`, except the register at offset `mute`.
 pub(crate) fn begin(gone_from: Option<usize>, mute: Option<usize>) {
     wdf::mmio::bus::answered_by(answers);
-    BUS.set(Bus { reads: Vec::new(), gone_from, mute });
+    BUS.set(Bus { gone_from, mute, ..Bus::default() });
+}
+
+/// The device was away when the register that is read next was written, and is back: the register has still this value.
+pub(crate) fn lose_the_last_write(value: u8) {
+    BUS.with_borrow_mut(|bus| bus.unheard = Some(value));
 }
 
 /// Addresses of the registers that were read since [`begin`], in order.
@@ -33,6 +40,10 @@ pub(crate) fn reads() -> Vec<usize> {
 fn answers(address: usize) -> bool {
     BUS.with_borrow_mut(|bus| {
         bus.reads.push(address);
+        if let Some(value) = bus.unheard.take() {
+            // SAFETY: the address of a register, which is plain memory here and about to be read.
+            unsafe { std::ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(value) };
+        }
         bus.gone_from.is_none_or(|gone| bus.reads.len() <= gone) && bus.mute != Some(address % BAR_BYTES)
     })
 }
