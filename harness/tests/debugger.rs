@@ -180,6 +180,7 @@ fn a_debugger_stops_steps_and_crashes_a_real_guest_and_reads_the_dump() {
     client.switch_processor(1 - stop.change.processor).unwrap();
     let other = client.wait_for_stop(soon()).unwrap();
     assert_eq!(other.change.processor, 1 - stop.change.processor);
+    assert_eq!(other.code(), kd::wire::STATUS_WAKE_SYSTEM_DEBUGGER);
     assert_eq!(client.context().unwrap().rip, other.change.rip);
     processors_are_found_as_debuggers_find_them(&mut client, &data, other.change.processor);
 
@@ -339,7 +340,8 @@ fn the_exact_commands_of_debuggers_are_said_and_what_cannot_be_is_refused_by_nam
         (&["--kd", "net"][..], 2, "no KDNET"),
         (&["--kd", "serial", "--launch", "lldb"], 2, "lldb does not speak KD"),
         (&["--port", port], 2, "cannot be used"),
-        (&["--kd", "net", "--rig", "windows"], 3, "boots no Windows"),
+        (&["--kd", "net", "--rig", "windows"], 2, "images have no network"),
+        (&["--rig", "windows"], 2, "which Windows?"),
         (&["--accel", "tcg", "device::no_such_test"], 2, "the suites have no test device::no_such_test"),
     ] {
         let refused = common::finish(common::rig(&mark).env("RIG_QEMU", common::qemu_program()).arg("debug").args(words));
@@ -421,5 +423,20 @@ fn a_kd_host_sees_the_bug_check_before_the_guests_own_report_and_the_run_goes_on
     }
     let guest = std::fs::read_to_string(boot.join("guest.log")).unwrap();
     assert!(guest.contains("cpu0]") && guest.contains("10d"), "{guest}");
+    common::assert_nothing_lives(&mark);
+}
+
+/// A test that is not over in time: the KD host breaks in and sees what the processors are at.
+#[test]
+fn a_kd_host_sees_what_the_processors_of_a_guest_are_at_that_does_not_answer() {
+    let mark = common::mark("kd-hang");
+    let mut command = common::rig(&mark);
+    command.env("RIG_QEMU", common::qemu_program()).args(["run", "--accel", "tcg", "--kd-host", "--timeout", "1", "--filter"]);
+    let run = common::finish(command.arg("device::a_lost_answer_fails_its_request_in_bounded_time"));
+    assert_eq!(run.exit, Some(4), "{run}");
+    let outcome = run.record()["tests"][0]["outcome"].to_string();
+    for part in ["processor 0 at ", "processor 1 at ", "break_with_status"] {
+        assert!(outcome.contains(part), "{part}: {outcome}");
+    }
     common::assert_nothing_lives(&mark);
 }

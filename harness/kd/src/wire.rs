@@ -66,6 +66,10 @@ pub const DBG_CONTINUE: u32 = 0x0001_0002;
 pub const DBG_EXCEPTION_NOT_HANDLED: u32 = 0x8001_0001;
 /// `STATUS_BREAKPOINT`.
 pub const STATUS_BREAKPOINT: u32 = 0x8000_0003;
+/// `STATUS_WAKE_SYSTEM_DEBUGGER`: how a processor is shown that the debugger has switched to.
+pub const STATUS_WAKE_SYSTEM_DEBUGGER: u32 = 0x8000_0007;
+/// `STATUS_NO_SUCH_DEVICE`: a model-specific register that there is not.
+pub const NO_SUCH_DEVICE: u32 = 0xc000_000e;
 /// `STATUS_SINGLE_STEP`.
 pub const STATUS_SINGLE_STEP: u32 = 0x8000_0004;
 

@@ -9,12 +9,14 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use kd::context::{Context, RSP};
 use kd::data::{DebuggerData, ListEntry, field};
+use kd::packet::BREAK_IN;
 use kd::wire::{Exception, STATUS_BREAKPOINT};
 
 use super::line::Line;
@@ -36,6 +38,12 @@ const STACK: usize = 8 << 10;
 const PIECE: usize = 1 << 10;
 /// Most frames that are named.
 const MOST_FRAMES: usize = 32;
+/// The same of each processor of a guest that hangs, and of how many.
+const STACK_OF_A_HANG: usize = 2 << 10;
+const FRAMES_OF_A_HANG: usize = 12;
+const MOST_PROCESSORS: u32 = 64;
+/// How often it is looked whether the target has stopped.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Most lines of the host's log.
 const MOST_LINES: usize = 10_000;
 /// The kernel's name in every list of modules, and that of ntlet's symbols.
@@ -56,6 +64,8 @@ pub enum AtEnd {
 pub struct Host {
     line: UnixStream,
     seen: Arc<Mutex<Option<Box<BugCheck>>>>,
+    looked: Arc<Mutex<Option<Vec<String>>>>,
+    has_met: Arc<AtomicBool>,
     bell: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
@@ -71,7 +81,8 @@ impl Host {
         line.set_nonblocking(false)?;
         let (bell, ringer) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
-        let seen = Arc::new(Mutex::new(None));
+        let has_met = Arc::new(AtomicBool::new(false));
+        let (seen, looked) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let watch = Watch {
             client: Client::new(Line::new(line.try_clone()?)),
             text: Some(text),
@@ -79,12 +90,32 @@ impl Host {
             lines: 0,
             symbols,
             seen: Arc::clone(&seen),
+            looked: Arc::clone(&looked),
+            has_met: Arc::clone(&has_met),
             has_reported: false,
             at_end,
             ringer,
         };
         let thread = std::thread::Builder::new().name("kd-host".to_owned()).spawn(move || watch.run())?;
-        Ok(Self { line, seen, bell, thread: Some(thread) })
+        Ok(Self { line, seen, looked, has_met, bell, thread: Some(thread) })
+    }
+
+    /// Breaks in, sees what each processor is at, and lets the target go on. Nothing, when it does not stop within `patience`, or has never
+    /// spoken KD.
+    #[must_use]
+    pub fn look(&self, patience: Duration) -> Vec<String> {
+        lock(&self.looked).take();
+        let deadline = Instant::now() + patience;
+        if !self.has_met.load(Ordering::Relaxed) || (&self.line).write_all(&[BREAK_IN]).is_err() {
+            return Vec::new();
+        }
+        while Instant::now() < deadline {
+            if let Some(lines) = lock(&self.looked).take() {
+                return lines;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Vec::new()
     }
 
     /// The bug check that was seen, once.
@@ -114,7 +145,7 @@ impl Drop for Host {
     }
 }
 
-fn lock(seen: &Mutex<Option<Box<BugCheck>>>) -> MutexGuard<'_, Option<Box<BugCheck>>> {
+fn lock<T>(seen: &Mutex<T>) -> MutexGuard<'_, T> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -126,6 +157,9 @@ struct Watch {
     lines: usize,
     symbols: Symbols,
     seen: Arc<Mutex<Option<Box<BugCheck>>>>,
+    looked: Arc<Mutex<Option<Vec<String>>>>,
+    /// The target has spoken KD.
+    has_met: Arc<AtomicBool>,
     has_reported: bool,
     at_end: AtEnd,
     ringer: UnixStream,
@@ -136,6 +170,9 @@ impl Watch {
         loop {
             let heard = self.client.listen(Instant::now() + PULSE);
             self.pass_text();
+            if matches!(heard, Ok(Heard::Stop(_) | Heard::Other)) {
+                self.has_met.store(true, Ordering::Relaxed);
+            }
             match heard {
                 Ok(Heard::Stop(stop)) => {
                     // A target that cannot be read goes on all the same, if it can.
@@ -204,7 +241,7 @@ impl Watch {
                 let (code, at, processor) = (exception.record.code, stop.change.rip, stop.change.processor);
                 self.note(&format!("exception {code:#010x} at {at:#x} on processor {processor}, {chance} chance"));
                 if self.is_break_with_status(exception)? {
-                    return self.look_for_bug_check();
+                    return self.look_for_bug_check(stop.change.processor_count);
                 }
             }
         }
@@ -228,21 +265,22 @@ impl Watch {
     }
 
     /// Takes what there is of a bug check at its first stop. Whether this is its last one, and the target is to start again.
-    fn look_for_bug_check(&mut self) -> Result<bool, KdError> {
+    /// Without one somebody has broken in.
+    fn look_for_bug_check(&mut self, processors: u32) -> Result<bool, KdError> {
         let data = self.debugger_data()?;
         let [code, a, b, c, d]: [u64; 5] = self.client.structure(data.get(field::BUG_CHECK_DATA))?;
         let code = u32::try_from(code).unwrap_or(0);
         // The target stops twice, and sets no code when somebody breaks in.
         if code == 0 {
-            return Ok(false);
+            return self.look_around(&data, processors).map(|()| false);
         }
         if std::mem::replace(&mut self.has_reported, true) {
             return Ok(self.at_end == AtEnd::Restart);
         }
         let context = self.client.context()?;
         let modules = self.client.modules()?;
-        let is_ntlet = self.client.read_virtual(data.get(field::BUILD_LAB), NTLET.len()).is_ok_and(|lab| lab == NTLET.as_bytes());
-        let frames = self.frames(&context, &modules);
+        let is_ntlet = self.is_ntlet(&data);
+        let frames = self.frames(&context, &modules, STACK);
         let named = |address: u64, is_return: bool| self.place(&modules, is_ntlet, address, is_return);
         let report = Box::new(BugCheck {
             code,
@@ -263,10 +301,30 @@ impl Watch {
         Ok(false)
     }
 
+    /// What each processor is at.
+    fn look_around(&mut self, data: &DebuggerData, processors: u32) -> Result<(), KdError> {
+        let (modules, is_ntlet) = (self.client.modules()?, self.is_ntlet(data));
+        let mut lines = Vec::new();
+        for processor in 0..processors.min(MOST_PROCESSORS) {
+            let context = self.client.context_of(processor as u16)?;
+            lines.push(format!("processor {processor} at {}", self.place(&modules, is_ntlet, context.rip, false)));
+            let frames = self.frames(&context, &modules, STACK_OF_A_HANG);
+            let named = frames.iter().take(FRAMES_OF_A_HANG).map(|frame| self.place(&modules, is_ntlet, *frame, true));
+            lines.extend(named.enumerate().map(|(number, place)| format!("  #{number} {place}")));
+        }
+        lines.iter().for_each(|line| self.note(line));
+        *lock(&self.looked) = Some(lines);
+        Ok(())
+    }
+
+    fn is_ntlet(&mut self, data: &DebuggerData) -> bool {
+        self.client.read_virtual(data.get(field::BUILD_LAB), NTLET.len()).is_ok_and(|lab| lab == NTLET.as_bytes())
+    }
+
     /// Return addresses on the stack, as far as it can be read.
-    fn frames(&mut self, context: &Context, modules: &[TargetModule]) -> Vec<u64> {
+    fn frames(&mut self, context: &Context, modules: &[TargetModule], most: usize) -> Vec<u64> {
         let mut stack = Vec::new();
-        while stack.len() < STACK {
+        while stack.len() < most {
             let at = context.general[RSP].wrapping_add(stack.len() as u64);
             let length = PIECE - at as usize % PIECE;
             match self.client.read_virtual(at, length) {

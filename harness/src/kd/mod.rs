@@ -136,12 +136,22 @@ impl Client {
     pub fn connect(&mut self, patience: Duration) -> Result<Stop, KdError> {
         const AGAIN: Duration = Duration::from_millis(500);
         let deadline = Instant::now() + patience;
-        loop {
+        let mut is_first = true;
+        let mut stop = loop {
             self.line.reset()?;
             self.line.break_in()?;
             match self.wait_for_stop((Instant::now() + AGAIN).min(deadline)) {
-                Err(KdError::Silence(_)) if Instant::now() < deadline => {}
-                other => return other,
+                Err(KdError::Silence(_)) if Instant::now() < deadline => is_first = false,
+                Ok(stop) if is_first => return Ok(stop),
+                other => break other?,
+            }
+        };
+        // A target that is slow has not dealt with all that it was asked: it begins anew once more for each, and answers nothing else then.
+        loop {
+            match self.wait_for_stop(Instant::now() + AGAIN) {
+                Ok(newer) => stop = newer,
+                Err(KdError::Silence(_)) => return Ok(stop),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -337,7 +347,15 @@ impl Client {
     /// # Errors
     /// See [`KdError`].
     pub fn context(&mut self) -> Result<Context, KdError> {
-        let (_, data) = self.ask(&self.request(api::GET_CONTEXT, &0u32), &[])?;
+        self.context_of(self.processor)
+    }
+
+    /// Registers of another one that stands still.
+    ///
+    /// # Errors
+    /// There is none of that number; see [`KdError`].
+    pub fn context_of(&mut self, processor: u16) -> Result<Context, KdError> {
+        let (_, data) = self.ask(&Manipulate::new(api::GET_CONTEXT, processor, &0u32), &[])?;
         Context::read_from_prefix(&data).map(|(context, _)| context).map_err(|_| KdError::Nonsense("a context that is too short"))
     }
 

@@ -4,7 +4,8 @@ use kd::context::{Context, ProcessorState, SpecialRegisters};
 use kd::packet::MOST_DATA;
 use kd::wire::{
     Breakpoints as BreakpointList, ContextPart, Continue2, DBG_EXCEPTION_NOT_HANDLED, FILL_PHYSICAL, FILL_VIRTUAL, Fill,
-    Manipulate, Memory, ModelSpecific, NO_MORE_ENTRIES, Port, Query, SUCCESS, Search, UNSUCCESSFUL, WriteBreakpoint, api, take,
+    Manipulate, Memory, ModelSpecific, NO_MORE_ENTRIES, NO_SUCH_DEVICE, Port, Query, SUCCESS, Search, UNSUCCESSFUL,
+    WriteBreakpoint, api, take,
 };
 use kd::zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -58,7 +59,7 @@ impl Desk {
     pub(super) fn carry_out(&mut self, machine: &dyn DebugMachine, own: u32, packet: &[u8]) -> Outcome {
         let Ok((mut request, data)) = Manipulate::read_from_prefix(packet) else { return Outcome::Nothing };
         let done = match request.api {
-            api::READ_VIRTUAL_MEMORY | api::READ_PHYSICAL_MEMORY => self.read(machine, &mut request),
+            api::READ_VIRTUAL_MEMORY | api::READ_PHYSICAL_MEMORY => return self.read(machine, request),
             api::WRITE_VIRTUAL_MEMORY | api::WRITE_PHYSICAL_MEMORY => write(machine, &mut request, data),
             api::GET_CONTEXT => self.get_context(&request),
             api::SET_CONTEXT => self.set_context(&request, data),
@@ -92,20 +93,27 @@ impl Desk {
             | api::CLEAR_SPECIAL_CALLS => return Outcome::Nothing,
             _ => None,
         };
-        request.status = if done.is_some() { SUCCESS } else { UNSUCCESSFUL };
+        request.status = match (done, request.api) {
+            (Some(_), _) => SUCCESS,
+            (None, api::READ_MODEL_SPECIFIC_REGISTER | api::WRITE_MODEL_SPECIFIC_REGISTER) => NO_SUCH_DEVICE,
+            (None, _) => UNSUCCESSFUL,
+        };
         Outcome::Reply(request, done.unwrap_or(0))
     }
 
-    fn read(&mut self, machine: &dyn DebugMachine, request: &mut Manipulate) -> Option<usize> {
+    /// As much as an answer holds. What is there is sent even if it is not all: only the status says so, as on Windows.
+    fn read(&mut self, machine: &dyn DebugMachine, mut request: Manipulate) -> Outcome {
         let mut memory: Memory = request.get();
-        let room = &mut self.reply[..(memory.count as usize).min(MOST_REPLY)];
+        let wanted = (memory.count as usize).min(MOST_REPLY);
+        let room = &mut self.reply[..wanted];
         let length = match request.api {
             api::READ_VIRTUAL_MEMORY => machine.read_virtual(memory.address, room),
             _ => machine.read_physical(memory.address, room),
         };
         memory.done = length as u32;
         request.put(&memory);
-        (length != 0 || memory.count == 0).then_some(length)
+        request.status = if length == wanted { SUCCESS } else { UNSUCCESSFUL };
+        Outcome::Reply(request, length)
     }
 
     fn put(&mut self, bytes: &[u8]) -> usize {
@@ -453,6 +461,20 @@ mod tests {
         assert_eq!(machine.0.lock().unwrap()[..9], *b"\0abcabca\0");
         assert_eq!(fill(BASE + SIZE as u64 - 4, 100), (UNSUCCESSFUL, 4));
         assert_eq!(fill(0, 1), (UNSUCCESSFUL, 0));
+    }
+
+    #[test]
+    fn a_read_that_runs_into_nothing_brings_what_there_is_and_says_that_it_is_not_all() {
+        let read = |address: u64, count: u32| {
+            let wanted = Memory { address, count, done: 0 };
+            let request = Manipulate::new(api::READ_VIRTUAL_MEMORY, 0, &wanted);
+            let (reply, length) = ask(&mut desk(), &Machine::new(), &request, &[]);
+            (reply.status, reply.get::<Memory>().done, length)
+        };
+        assert_eq!(read(BASE, 8), (SUCCESS, 8, 8));
+        assert_eq!(read(BASE + SIZE as u64 - 4, 8), (UNSUCCESSFUL, 4, 4));
+        assert_eq!(read(0, 8), (UNSUCCESSFUL, 0, 0));
+        assert_eq!(read(BASE, u32::MAX), (SUCCESS, MOST_REPLY as u32, MOST_REPLY));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use kd::packet::kind;
 use kd::wire::{
     ControlReport, Exception, ExceptionRecord, LoadSymbols, Manipulate, REPORT_SEGMENTS, REPORT_STANDARD_CS, STATE_EXCEPTION,
-    STATE_LOAD_SYMBOLS, STATUS_BREAKPOINT, StateChange,
+    STATE_LOAD_SYMBOLS, STATUS_WAKE_SYSTEM_DEBUGGER, StateChange,
 };
 use kd::zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -122,9 +122,9 @@ fn describe(
     match why {
         Stop::Exception(record, is_first_chance) => {
             change.state = STATE_EXCEPTION;
-            let other = ExceptionRecord::new(STATUS_BREAKPOINT, change.rip);
-            let record = if shown == own { **record } else { other };
-            let exception = Exception { record, first_chance: u32::from(*is_first_chance), padding: 0 };
+            let other = ExceptionRecord::new(STATUS_WAKE_SYSTEM_DEBUGGER, change.rip);
+            let (record, first_chance) = if shown == own { (**record, *is_first_chance) } else { (other, true) };
+            let exception = Exception { record, first_chance: u32::from(first_chance), padding: 0 };
             change.detail.copy_from_slice(exception.as_bytes());
         }
         Stop::Module(module, is_going) => {
