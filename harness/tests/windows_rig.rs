@@ -198,6 +198,7 @@ fn an_image_is_installed_sealed_and_runs_suites_with_every_outcome() {
     runs_end_in_every_way(&name);
     real_suites_run_on_the_relay_hardware(&name);
     bug_checks_come_with_what_the_debugger_saw_and_a_dump(&name);
+    a_hang_comes_with_what_its_processors_were_at_and_a_dump(&name);
     a_debugger_holds_the_machine_and_sees_drivers_come(&name);
     image.verify().expect("no run writes into the image");
     the_commands_find_the_image_see_damage_and_remove_it(&name, &image);
@@ -272,6 +273,20 @@ fn bug_checks_come_with_what_the_debugger_saw_and_a_dump(name: &Name) {
     assert!(folders.iter().map(agent).all(|log| log.contains("1 file(s) copied")), "the dumps came over the disk");
 }
 
+/// A test that is not over in time: the debugger breaks in, then a non-maskable interrupt ends the system, which leaves its dump.
+fn a_hang_comes_with_what_its_processors_were_at_and_a_dump(name: &Name) {
+    const NMI_HARDWARE_FAILURE: u32 = 0x80;
+    let test = "device::a_lost_answer_fails_its_request_in_bounded_time";
+    let said = run(name, &["--filter", test, "--timeout", "1"]);
+    assert_eq!(said.exit, Some(4), "{said}");
+    let outcome = said.record()["tests"][0]["outcome"].to_string();
+    assert!(outcome.contains("hang") && outcome.contains("processor 0 at ") && outcome.contains("processor 1 at "), "{outcome}");
+    let boots = fs::read_dir(said.folder()).unwrap().flatten().map(|entry| entry.path().join("dump.dmp"));
+    let dumps: Vec<PathBuf> = boots.filter(|dump| dump.is_file()).collect();
+    let [dump] = dumps.as_slice() else { panic!("{dumps:?}: {said}") };
+    assert_eq!(Dump::open(dump).unwrap().header.bug_check, NMI_HARDWARE_FAILURE);
+}
+
 /// `rig debug` of an image: nothing runs before the debugger is there; then it is told of every driver, while the test runs.
 fn a_debugger_holds_the_machine_and_sees_drivers_come(name: &Name) {
     let mut command = common::rig(&name.0);
@@ -298,6 +313,7 @@ fn a_debugger_holds_the_machine_and_sees_drivers_come(name: &Name) {
     }
     let rest: Vec<String> = said.collect();
     assert!(rest.iter().any(|line| line.contains("PASS  device::echo_of_a_page")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("windbg -k com:ipport=") && line.contains("package")), "{rest:?}");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:?}");
     for driver in ["ntoskrnl.exe", "relay.sys", "relayflt.sys", "probe.sys"] {
         assert!(modules.iter().any(|path| path.ends_with(driver)), "{driver}: {modules:?}");

@@ -77,13 +77,13 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
     };
     let image = Image::find(&name, places)?;
     let (artifacts, lock) = build::everything(places, interrupt)?;
-    let (payload, symbols, own) = match Project::here()? {
+    let (payload, symbols, modules, own) = match Project::here()? {
         Some(project) => {
             drop(lock);
             let (made, _lock) = build::project(&project, places, interrupt)?;
             let mut files = Vec::new();
-            for (name, path) in made.payload {
-                files.push((name, build::read(&path)?));
+            for (name, path) in &made.payload {
+                files.push((name.clone(), build::read(path)?));
             }
             // Only Windows asks who signed a package.
             let service = project.service();
@@ -91,10 +91,11 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
                 let content = build::read(&places.rig().join(format!("package-{service}")).join(&name))?;
                 files.push((name, content));
             }
-            (payload::of_files(files)?, made.symbols, of_projects(&made.model, &artifacts, arguments))
+            (payload::of_files(files)?, made.symbols, made.payload, of_projects(&made.model, &artifacts, arguments))
         }
         None => {
-            (payload::own(&artifacts, &places.setup.join(KEYS))?, artifacts.symbols(), relay(&artifacts.device_model, arguments))
+            let payload = payload::own(&artifacts, &places.setup.join(KEYS))?;
+            (payload, artifacts.symbols(), modules_of(&artifacts), relay(&artifacts.device_model, arguments))
         }
     };
     let mut hashes: BTreeMap<String, String> =
@@ -114,7 +115,7 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
         archive: None,
         append: String::new(),
         symbols: Symbols::new(symbols),
-        modules: Vec::new(),
+        modules,
         model: model.or(own),
         check: None,
         memory: Some(image.manifest.memory_mib),
@@ -122,6 +123,11 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
         windows: Some(Installed { pc, preparation }),
         hashes,
     })
+}
+
+/// Our own PE files, by the names they have in the guest.
+fn modules_of(artifacts: &Artifacts) -> Vec<(String, PathBuf)> {
+    artifacts.payload().into_iter().map(|(name, path)| (name.to_owned(), path)).collect()
 }
 
 /// ntlet with our driver and suite.
@@ -135,7 +141,7 @@ fn own(model: Option<Model>, arguments: &Arguments, places: &Places, interrupt: 
     hashes.insert("ntlet".to_owned(), sha256(&build::read(&artifacts.image)?));
     let mut symbols = artifacts.symbols();
     symbols.extend_from_slice(&arguments.symbols);
-    let modules = artifacts.payload().into_iter().map(|(name, path)| (name.to_owned(), path)).collect();
+    let modules = modules_of(&artifacts);
     Ok(Guest {
         archive: Some(packed(&files)?),
         append: "suite=suite.exe".to_owned(),

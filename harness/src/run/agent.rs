@@ -100,7 +100,9 @@ pub(super) struct Agent {
     /// How long the machine may take to start again.
     restart: Duration,
     /// The machine has started again after a bug check, and its dump can be fetched.
-    pub(super) dump_waits: bool,
+    dump_waits: bool,
+    /// The debugger has seen a bug check, whose dump comes when the machine starts again.
+    dump_comes: bool,
     /// What was said, for the boot's folder.
     log: Option<File>,
 }
@@ -276,8 +278,13 @@ impl Session<'_> {
     /// waits for the machine to start again.
     pub(super) fn seen_by_debugger(&mut self, seen: Box<BugCheck>) -> Cause {
         self.note(&format!("the debugger has seen a bug check: {:#x}", seen.code));
-        self.agent.lent = false;
+        (self.agent.lent, self.agent.dump_comes) = (false, true);
         Cause::BugCheck(seen)
+    }
+
+    /// Whether the guest has left a dump, or is about to.
+    pub(super) const fn has_dump(&self) -> bool {
+        self.agent.dump_waits || self.agent.dump_comes
     }
 
     /// Waits until the machine has written its dump and started again.

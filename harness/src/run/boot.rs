@@ -40,6 +40,8 @@ const MODEL_FAREWELL: Duration = Duration::from_secs(2);
 /// How long a guest may take to let go of the device before it is put back, and how long nobody listens to it meanwhile.
 const LEAVE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(10);
+/// How long a guest that hangs may take to stop for the debugger and be looked at.
+const LOOK: Duration = Duration::from_secs(20);
 /// How long after one process has ended another may need to notice, before the first is blamed.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
@@ -227,6 +229,12 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub const fn memory(&self) -> &GuestMemory {
         &self.memory
+    }
+
+    /// What each processor of a guest is at that a debugger looks on at; nothing, if there is none or it is not answered.
+    #[must_use]
+    pub fn look(&self) -> Vec<String> {
+        self.kd_host.as_ref().map(|host| host.look(LOOK)).unwrap_or_default()
     }
 
     /// The disk on which an installed guest leaves what is fetched from it.

@@ -568,7 +568,7 @@ impl Guest<'_, '_> {
         let is_expected = match cause {
             Cause::BugCheck(report) => expected.is_some_and(|expected| expected.matches(report.code, &report.parameters)),
             // A Windows that hung was made to leave one.
-            Cause::Hang { .. } if self.session.agent.dump_waits => false,
+            Cause::Hang { .. } if self.session.has_dump() => false,
             _ => return,
         };
         if is_expected && !self.run.request.dump || self.run.dumps.fetch_add(1, Ordering::Relaxed) >= MOST_DUMPS {

@@ -232,7 +232,10 @@ impl<'a> Session<'a> {
                 Some(Said::Figure(figure)) if self.notes.figures.len() < MOST_FIGURES => self.notes.figures.push(figure),
                 Some(_) => {}
                 None => {
-                    let hang = self.hang(test, patience);
+                    let mut hang = self.hang(test, patience);
+                    if let Cause::Hang { log, .. } = &mut hang {
+                        log.extend(self.boot.look());
+                    }
                     return Err(if self.is_lent() { self.stop_hanging(hang) } else { hang });
                 }
             }

@@ -352,7 +352,10 @@ fn install(tool: Tool, folder: &Path, interrupt: &Interrupt) -> Outcome<String> 
 fn put_wine_together(root: &Path) -> Outcome<()> {
     let library = root.join("usr/lib/x86_64-linux-gnu/wine/x86_64-windows/zlib1.dll");
     let from = root.join("usr/x86_64-w64-mingw32/lib/zlib1.dll");
-    fs::copy(&from, &library).at("copy", &from)?;
+    // Not every release's Wine wants it.
+    if from.is_file() {
+        fs::copy(&from, &library).at("copy", &from)?;
+    }
     let server = root.join("usr/lib/wine/wineserver64");
     if server.is_file() {
         fs::rename(&server, server.with_file_name("wineserver")).at("rename", &server)?;

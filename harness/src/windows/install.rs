@@ -374,7 +374,9 @@ fn seal(order: &Order<'_>, state: State) -> Outcome<()> {
         .at("rename", &last)?;
     let mut files: Vec<String> = (0..=state.legs).map(disk).collect();
     files.extend([store::FIRMWARE, store::VARIABLES].map(str::to_owned));
-    let tools = [("rig", env!("CARGO_PKG_VERSION").to_owned()), ("qemu", order.qemu.version.clone())];
+    let program = sha256_of(&order.qemu.program).at("read", &order.qemu.program)?;
+    let tools =
+        [("rig", env!("CARGO_PKG_VERSION").to_owned()), ("qemu", order.qemu.version.clone()), ("qemu program, SHA-256", program)];
     let manifest = Manifest {
         format: 0,
         edition: order.edition.name.clone(),
