@@ -28,6 +28,8 @@ const INSTALL: Duration = Duration::from_secs(300);
 const COPY: Duration = Duration::from_secs(600);
 /// Name of the dump's copy.
 const LEFT: &str = "MEMORY.DMP";
+/// Longest time from the suite's goodbye to the agent's word that its program has ended.
+const PROGRAM_END: Duration = Duration::from_secs(120);
 /// Longest time for everything about the way down.
 const SHUTDOWN: Duration = Duration::from_secs(300);
 /// Pause between two hellos, until one is answered.
@@ -235,12 +237,12 @@ impl Session<'_> {
     /// After the suite has said goodbye: the agent takes the line again, and the machine goes off.
     pub(super) fn leave(&mut self) -> Result<(), Cause> {
         self.agent.lent = false;
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + PROGRAM_END;
         loop {
             match self.heard(deadline)? {
                 Some(AgentSaid::Ended(_)) => return self.shut_down(),
                 Some(_) => {}
-                None => return Err(self.hang("the suite's program to end", ANSWER)),
+                None => return Err(self.hang("the suite's program to end", PROGRAM_END)),
             }
         }
     }
