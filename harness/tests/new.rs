@@ -13,6 +13,16 @@ fn rig_in(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
+/// Runs the hardware's own tests, with what is built of the device model's crates already.
+fn test_model(project: &Path) -> (Option<i32>, String) {
+    let target = Path::new(env!("CARGO_BIN_EXE_rig")).ancestors().nth(2).unwrap();
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(project).args(["test", "-p", "thermometer-model"]).env("CARGO_TARGET_DIR", target);
+    let output = cargo.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.code(), text)
+}
+
 #[test]
 fn a_new_project_builds_runs_and_packs_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -23,6 +33,10 @@ fn a_new_project_builds_runs_and_packs_at_once() {
     let (code, text) = rig_in(&project, &["run", "--accel", "tcg"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("thermometer::squares") && text.contains("5 passed"), "{text}");
+
+    let (code, text) = test_model(&project);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("a_number_is_squared_and_the_device_interrupts ... ok"), "{text}");
 
     let (code, text) = rig_in(&project, &["package", "--out", "package"]);
     assert_eq!(code, Some(0), "{text}");

@@ -96,12 +96,10 @@ impl Device for Gadget {
 mod tests {
     use super::*;
     use device_model::pci::Function;
-    use device_model::testing::Machine;
+    use device_model::testing::{Machine, Registers as _};
 
     fn machine() -> Machine {
-        let mut machine = Machine::new(Function::new(Box::new(Gadget::default())).unwrap(), 0x10_0000);
-        machine.set_command(0x0006);
-        machine
+        Machine::new(Function::new(Box::new(Gadget::default())).unwrap(), 0x10_0000)
     }
 
     #[test]
@@ -109,6 +107,7 @@ mod tests {
         let mut machine = machine();
         machine.write(0, OPERAND as u64, &12_u32.to_le_bytes());
         assert_eq!(machine.read32(0, STATUS as u64), BUSY);
+        machine.wires.now = DURATION;
         assert!(machine.settle(10));
         assert_eq!(machine.read32(0, RESULT as u64), 144);
         assert_eq!(machine.read32(0, STATUS as u64), DONE);
@@ -122,6 +121,7 @@ mod tests {
         let mut machine = machine();
         machine.write(0, OPERAND as u64, &12_u32.to_le_bytes());
         machine.write(0, STATUS as u64, &BUSY.to_le_bytes());
+        machine.wires.now = DURATION;
         assert!(machine.settle(10));
         assert_eq!(machine.read32(0, STATUS as u64), 0);
     }
