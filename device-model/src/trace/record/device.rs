@@ -59,7 +59,7 @@ impl<D: Device> Recorder<D> {
         Self { device, trace, dma: Dma::Recorded, watched: None }
     }
 
-    /// Record all but DMA: for a virtio device that is recorded by [`RecordingVirtio`] too.
+    /// Record all but DMA: for a virtio device that is recorded by [`RecordingVirtio`](super::RecordingVirtio) too.
     pub fn beside_chains(device: D, trace: Trace) -> Self {
         Self { device, trace, dma: Dma::Elsewhere, watched: None }
     }
