@@ -99,6 +99,8 @@ impl RelayDevice {
 
     fn administration(&mut self, host: &mut dyn Host) {
         while let Some(chain) = self.pop(QUEUE_ADMIN, host) {
+            // An abort may not overtake its command, which the driver has queued before, but maybe not told of yet.
+            self.commands(host);
             let now = host.now();
             let (done, ended) = self.relay.admin(chain, host.memory(), now);
             if let Some(ended) = ended {

@@ -213,6 +213,22 @@ fn a_held_command_is_aborted_by_its_tag_through_the_admin_queue() {
 }
 
 #[test]
+fn an_abort_does_not_overtake_a_command_of_which_the_driver_has_not_told_yet() {
+    let (mut machine, [mut commands, _, mut admin]) = started(0);
+    write(&machine, OUT, &command(9, Opcode::HOLD, 0, b""));
+    let head = commands.add(&[Buffer::Out(OUT, 32), Buffer::In(IN, 16)]);
+    let abort = AdminCommand { tag: 1, opcode: AdminOpcode::ABORT, reserved: 0, target: 9, argument: 0 };
+    write(&machine, OUT + 0x100, abort.as_bytes());
+    admin.add(&[Buffer::Out(OUT + 0x100, 32), Buffer::In(IN + 0x100, 16)]);
+
+    kick(&mut machine, 2);
+
+    assert_eq!(commands.used(), Some((head, 16)));
+    kick(&mut machine, 0);
+    assert_eq!(machine.read32(BAR, CONFIG + 12), 0, "nothing is held");
+}
+
+#[test]
 fn a_delayed_command_comes_when_its_time_has_come() {
     let (mut machine, [mut commands, ..]) = started(0);
     write(&machine, OUT, &command(9, Opcode::DELAY, 250, b""));
