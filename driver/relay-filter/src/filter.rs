@@ -15,6 +15,8 @@ use crate::readers::{self, Readers, WaitingReaders};
 pub(crate) struct Filter {
     pub(crate) carriers: Carriers,
     pub(crate) readers: Readers,
+    /// I/O controls as they come.
+    incoming: Queue<Incoming>,
     /// Clients that wait for a carrier.
     pub(crate) waiting: Queue<Waiting>,
     /// Clients that wait for an event.
@@ -24,17 +26,26 @@ pub(crate) struct Filter {
 wdf::context!(Filter);
 
 impl Filter {
+    /// The context of a new device, with the requests of its own, and no queues yet.
     pub(crate) fn new(device: &NewDevice<Self>) -> Result<Self> {
-        let incoming = QueueBuilder::parallel().power_managed(false).on_device_control().create(device, Incoming)?;
-        incoming.dispatch(device, WDF_REQUEST_TYPE::WdfRequestTypeDeviceControl)?;
-        let waiting = QueueBuilder::manual().power_managed(true).on_stop().create(device, Waiting)?;
-        waiting.notify_ready()?;
         Ok(Self {
             carriers: Carriers::new(device)?,
             readers: Readers::new(device)?,
-            waiting,
-            waiting_readers: QueueBuilder::manual().power_managed(false).create(device, WaitingReaders)?,
+            incoming: Queue::unmade(),
+            waiting: Queue::unmade(),
+            waiting_readers: Queue::unmade(),
         })
+    }
+
+    /// Makes the queues.
+    pub(crate) fn make(device: Device<'_, Self>, passive: Passive<'_>) -> Result<()> {
+        let incoming = QueueBuilder::parallel().power_managed(false).on_device_control();
+        incoming.create(device, |filter| &filter.incoming, Incoming)?;
+        device.incoming.dispatch(WDF_REQUEST_TYPE::WdfRequestTypeDeviceControl, passive)?;
+        let waiting = QueueBuilder::manual().power_managed(true).on_stop();
+        waiting.create(device, |filter| &filter.waiting, Waiting)?;
+        device.waiting.notify_ready()?;
+        QueueBuilder::manual().power_managed(false).create(device, |filter| &filter.waiting_readers, WaitingReaders)
     }
 }
 

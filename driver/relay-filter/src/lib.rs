@@ -29,7 +29,7 @@ impl Driver for RelayFilterDriver {
     fn device_add(mut init: DeviceInit<'_>, passive: Passive<'_>) -> Result<()> {
         init.filter();
         init.watch_files::<files::File>();
-        init.create(passive, |device, _| filter::Filter::new(device))?;
-        Ok(())
+        let device = init.create(passive, |device, _| filter::Filter::new(device))?;
+        filter::Filter::make(device, passive)
     }
 }

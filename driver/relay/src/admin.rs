@@ -120,8 +120,8 @@ fn write(relay: &Relay, ticket: Ticket, command: &AdminCommand) -> Result<()> {
 fn offer(relay: &Relay, state: &mut State, ticket: Ticket) -> bool {
     let (readable, writable) = relay.memory.admin(ticket.index());
     let (readable, writable) = (readable.span(size_of::<AdminCommand>()), writable.span(size_of::<AdminReply>()));
-    state.admin.ring.offer_pair(ticket.head(), readable, writable);
-    state.admin.ring.wants_doorbell()
+    state.admin.ring.offer_pair(&relay.memory.admin_ring, ticket.head(), readable, writable);
+    state.admin.ring.wants_doorbell(&relay.memory.admin_ring)
 }
 
 /// Aborts the commands that nobody waits for any more, as many as there is room for; the rest when the device answers.
@@ -153,7 +153,7 @@ pub(crate) fn answered(relay: &Relay) {
     loop {
         let landing = {
             let mut state = relay.state.lock();
-            match state.admin.ring.take_used() {
+            match state.admin.ring.take_used(&relay.memory.admin_ring) {
                 Ok(None) => break,
                 Ok(Some(used)) => (state.admin.slots.land(used.head), used.written),
                 Err(_) => (Landing::Wrong, 0),

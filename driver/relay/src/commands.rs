@@ -141,8 +141,8 @@ fn launch(relay: &Relay, plan: &Plan, ticket: Ticket, mut flight: Flight) -> Res
     let writable = writable.span(size_of::<Reply>() + plan.slot_room());
     flight.due = watchdog::due(&state, plan);
     state.commands.slots.launch(ticket, flight);
-    state.commands.ring.offer_pair(ticket.head(), readable, writable);
-    Ok(state.commands.ring.wants_doorbell())
+    state.commands.ring.offer_pair(&relay.memory.command_ring, ticket.head(), readable, writable);
+    Ok(state.commands.ring.wants_doorbell(&relay.memory.command_ring))
 }
 
 fn may_launch(phase: Phase, flight: &Flight) -> Result<(), Refusal> {
@@ -188,7 +188,7 @@ fn collect(relay: &Relay, batch: &mut [Option<Answer>; BATCH]) -> (bool, usize) 
     let mut state = relay.state.lock();
     let lane = &mut state.commands;
     for (taken, place) in batch.iter_mut().enumerate() {
-        let used = match lane.ring.take_used() {
+        let used = match lane.ring.take_used(&relay.memory.command_ring) {
             Ok(Some(used)) => used,
             Ok(None) => return (true, taken),
             Err(_) => return (false, taken),

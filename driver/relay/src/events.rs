@@ -9,7 +9,6 @@ use wdf::{Fifo, File, FileRef, NTSTATUS, QueueEvents, Result, Turn};
 use crate::files;
 use crate::memory::EVENT_RING;
 use crate::relay::{Phase, Relay};
-use crate::ring::Ring;
 
 /// Events that wait for readers.
 const BACKLOG: usize = 256;
@@ -79,10 +78,10 @@ pub(crate) fn post(relay: &Relay) {
         let state = &mut *state;
         while let Some(index) = state.backlog.posted.next(state.events.size(), state.backlog.events.room()) {
             let buffer = relay.memory.event(usize::from(index)).span(size_of::<Event>());
-            state.events.offer_writable(index, buffer);
+            state.events.offer_writable(&relay.memory.event_ring, index, buffer);
             doorbell = true;
         }
-        doorbell = doorbell && Ring::wants_doorbell(&state.events);
+        doorbell = doorbell && state.events.wants_doorbell(&relay.memory.event_ring);
     }
     if doorbell {
         relay.ring_doorbell(QUEUE_EVENT);
@@ -93,7 +92,7 @@ pub(crate) fn post(relay: &Relay) {
 pub(crate) fn arrived(relay: &Relay) {
     let sound = loop {
         let mut state = relay.state.lock();
-        let used = match state.events.take_used() {
+        let used = match state.events.take_used(&relay.memory.event_ring) {
             Ok(None) => break true,
             Ok(Some(used)) => used,
             Err(_) => break false,

@@ -52,7 +52,8 @@ impl Driver for RelayDriver {
         init.files::<files::File>();
         init.lock_user_buffers();
         init.allow_self_target();
-        let device = init.create(passive, |device, _| Relay::new(device))?;
+        let device = init.create(passive, |_, _| Relay::new())?;
+        Relay::make(device, passive)?;
         device.create_interface(&GUID::new(INTERFACE_CLASS), passive)?;
         name(device, passive)
     }

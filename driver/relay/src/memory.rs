@@ -5,7 +5,7 @@
 
 use protocol::hardware::{AdminCommand, AdminReply, CommandHeader, Event, MAX_PAYLOAD, Reply};
 use wdf::dma::{CommonBuffer, DmaEnabler};
-use wdf::{Bytes, BytesMut, NTSTATUS, NewDevice, Result};
+use wdf::{Bytes, BytesMut, Device, NTSTATUS, Passive, Result};
 
 use crate::plan::SMALL;
 use crate::relay::Relay;
@@ -31,40 +31,33 @@ const ADMIN_STRIDE: usize = 64;
 const EVENT_STRIDE: usize = 32;
 const _: () = assert!(size_of::<AdminCommand>() + size_of::<AdminReply>() <= ADMIN_STRIDE && size_of::<Event>() <= EVENT_STRIDE);
 
-/// The memory of all slots and event buffers.
+/// The memory of all slots and event buffers, and of the three rings.
 pub(crate) struct Memory {
     small: CommonBuffer,
     bulk: [(CommonBuffer, CommonBuffer); BULK_SLOTS],
     admin: CommonBuffer,
     events: CommonBuffer,
-}
-
-/// The memory of the three rings.
-pub(crate) struct RingBuffers {
-    pub(crate) command: CommonBuffer,
-    pub(crate) event: CommonBuffer,
-    pub(crate) admin: CommonBuffer,
+    pub(crate) command_ring: CommonBuffer,
+    pub(crate) event_ring: CommonBuffer,
+    pub(crate) admin_ring: CommonBuffer,
 }
 
 /// Allocates everything.
 ///
 /// # Errors
 /// `STATUS_INSUFFICIENT_RESOURCES` when there is not enough contiguous memory: 1 MiB at a time, 5 MiB together.
-pub(crate) fn allocate(device: &NewDevice<Relay>) -> Result<(Memory, RingBuffers)> {
-    let enabler = DmaEnabler::new(device, BULK_READABLE)?;
-    let bulk = || Ok((enabler.common_buffer(BULK_READABLE)?, enabler.common_buffer(BULK_WRITABLE)?));
-    let memory = Memory {
-        small: enabler.common_buffer(SMALL_STRIDE * (COMMAND_SLOTS - BULK_SLOTS))?,
-        bulk: [bulk()?, bulk()?],
-        admin: enabler.common_buffer(ADMIN_STRIDE * ADMIN_SLOTS)?,
-        events: enabler.common_buffer(EVENT_STRIDE * EVENT_RING as usize)?,
-    };
-    let rings = RingBuffers {
-        command: enabler.common_buffer(ring::bytes(COMMAND_RING))?,
-        event: enabler.common_buffer(ring::bytes(EVENT_RING))?,
-        admin: enabler.common_buffer(ring::bytes(ADMIN_RING))?,
-    };
-    Ok((memory, rings))
+pub(crate) fn allocate(device: Device<'_, Relay>, passive: Passive<'_>) -> Result<()> {
+    let enabler = DmaEnabler::new(device, BULK_READABLE, passive)?;
+    enabler.common_buffer(|relay| &relay.memory.small, SMALL_STRIDE * (COMMAND_SLOTS - BULK_SLOTS))?;
+    for slot in 0..BULK_SLOTS {
+        enabler.common_buffer(|relay| &relay.memory.bulk[slot].0, BULK_READABLE)?;
+        enabler.common_buffer(|relay| &relay.memory.bulk[slot].1, BULK_WRITABLE)?;
+    }
+    enabler.common_buffer(|relay| &relay.memory.admin, ADMIN_STRIDE * ADMIN_SLOTS)?;
+    enabler.common_buffer(|relay| &relay.memory.events, EVENT_STRIDE * EVENT_RING as usize)?;
+    enabler.common_buffer(|relay| &relay.memory.command_ring, ring::bytes(COMMAND_RING))?;
+    enabler.common_buffer(|relay| &relay.memory.event_ring, ring::bytes(EVENT_RING))?;
+    enabler.common_buffer(|relay| &relay.memory.admin_ring, ring::bytes(ADMIN_RING))
 }
 
 /// A stretch of a common buffer.
@@ -92,6 +85,19 @@ impl<'a> Stretch<'a> {
 }
 
 impl Memory {
+    /// Nothing yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            small: CommonBuffer::unmade(),
+            bulk: [const { (CommonBuffer::unmade(), CommonBuffer::unmade()) }; BULK_SLOTS],
+            admin: CommonBuffer::unmade(),
+            events: CommonBuffer::unmade(),
+            command_ring: CommonBuffer::unmade(),
+            event_ring: CommonBuffer::unmade(),
+            admin_ring: CommonBuffer::unmade(),
+        }
+    }
+
     /// What the device reads and what it writes, of command slot `index`.
     pub(crate) fn command(&self, index: usize) -> Result<(Stretch<'_>, Stretch<'_>)> {
         if let Some((readable, writable)) = self.bulk.get(index) {

@@ -8,8 +8,8 @@ use wdf::dma::CommonBuffer;
 use wdf::pci::ConfigSpace;
 use wdf::resources::{Resource, Resources};
 use wdf::{
-    Cancelable, Device, DeviceEvents, File, FileRef, Interrupt, NTSTATUS, NewDevice, Passive, PoolArray, PowerState, Published,
-    Queue, QueueBuilder, Request, Result, SpinLock, Timer, WaitLock, Work, WorkItem,
+    Cancelable, Device, DeviceEvents, File, FileRef, Interrupt, NTSTATUS, Passive, PoolArray, PowerState, Published, Queue,
+    QueueBuilder, Request, Result, SpinLock, Timer, WaitLock, Work, WorkItem,
 };
 
 use crate::admin::Admin;
@@ -50,7 +50,7 @@ impl Flight {
 
 /// One virtqueue with the requests in it.
 pub(crate) struct Lane {
-    pub(crate) ring: Ring<CommonBuffer>,
+    pub(crate) ring: Ring,
     pub(crate) slots: Slots<PoolArray<Slot<Flight>>>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct State {
     pub(crate) looks: u64,
     pub(crate) commands: Lane,
     pub(crate) admin: Lane,
-    pub(crate) events: Ring<CommonBuffer>,
+    pub(crate) events: Ring,
     pub(crate) backlog: Backlog,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Relay {
     power: WaitLock<bool>,
     recovery: WorkItem<Recovery>,
     watchdog: Timer<Watchdog>,
-    _interrupts: [Interrupt<Vector>; 4],
+    interrupts: [Interrupt<Vector>; 4],
 }
 
 wdf::context!(Relay);
@@ -138,42 +138,61 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 impl Relay {
-    /// Makes everything that lives as long as the device object.
+    /// The context of a new device, for which nothing is made yet.
     ///
     /// Not inlined: the context is large, and the places that it is moved through would not fit into one frame of a kernel stack.
     #[inline(never)]
-    pub(crate) fn new(device: &NewDevice<Self>) -> Result<Self> {
-        let (memory, rings) = memory::allocate(device)?;
-        let lane =
-            |buffer, slots| Ok(Lane { ring: Ring::new(buffer), slots: Slots::new(PoolArray::new(slots, |_| Slot::new())?) });
+    pub(crate) fn new() -> Result<Self> {
+        let lane = |slots| Ok(Lane { ring: Ring::new(), slots: Slots::new(PoolArray::new(slots, |_| Slot::new())?) });
         let state = State {
             phase: Phase::Off,
             looks: 0,
-            commands: lane(rings.command, COMMAND_SLOTS)?,
-            admin: lane(rings.admin, ADMIN_SLOTS)?,
-            events: Ring::new(rings.event),
+            commands: lane(COMMAND_SLOTS)?,
+            admin: lane(ADMIN_SLOTS)?,
+            events: Ring::new(),
             backlog: Backlog::new()?,
         };
-        let vector = |index| Interrupt::create(device, Vector { index });
         Ok(Self {
             registers: Published::new(),
             state: SpinLock::new(state)?,
-            memory,
-            sorted: QueueBuilder::parallel().default_queue().on_device_control().create(device, crate::sort::Sort)?,
-            small: QueueBuilder::parallel_up_to(MOST_COMMANDS).on_device_control().on_stop().create(device, Commands)?,
-            bulk: QueueBuilder::sequential().on_device_control().on_stop().create(device, Commands)?,
-            admin: QueueBuilder::parallel_up_to(MOST_ADMINS).on_device_control().on_stop().create(device, Admin)?,
-            readers: QueueBuilder::manual().power_managed(false).create(device, Events)?,
-            self_tests: QueueBuilder::sequential().power_managed(false).on_device_control().create(device, SelfTests)?,
+            memory: Memory::new(),
+            sorted: Queue::unmade(),
+            small: Queue::unmade(),
+            bulk: Queue::unmade(),
+            admin: Queue::unmade(),
+            readers: Queue::unmade(),
+            self_tests: Queue::unmade(),
             self_test: SelfTest::new()?,
             counters: Counters::default(),
             signalling: AtomicU8::new(Signalling::Line as u8),
             next_tag: AtomicU64::new(0),
             power: WaitLock::new(false)?,
-            recovery: WorkItem::create(device)?,
-            watchdog: Timer::create(device, Some(watchdog::PERIOD))?,
-            _interrupts: [vector(0)?, vector(1)?, vector(2)?, vector(3)?],
+            recovery: WorkItem::unmade(),
+            watchdog: Timer::unmade(),
+            interrupts: [const { Interrupt::unmade() }; 4],
         })
+    }
+
+    /// Makes everything that lives as long as the device object.
+    pub(crate) fn make(device: Device<'_, Self>, passive: Passive<'_>) -> Result<()> {
+        memory::allocate(device, passive)?;
+        let presents = QueueBuilder::parallel().default_queue().on_device_control();
+        presents.create(device, |relay| &relay.sorted, crate::sort::Sort)?;
+        let small = QueueBuilder::parallel_up_to(MOST_COMMANDS).on_device_control().on_stop();
+        small.create(device, |relay| &relay.small, Commands)?;
+        let bulk = QueueBuilder::sequential().on_device_control().on_stop();
+        bulk.create(device, |relay| &relay.bulk, Commands)?;
+        let admin = QueueBuilder::parallel_up_to(MOST_ADMINS).on_device_control().on_stop();
+        admin.create(device, |relay| &relay.admin, Admin)?;
+        QueueBuilder::manual().power_managed(false).create(device, |relay| &relay.readers, Events)?;
+        let self_tests = QueueBuilder::sequential().power_managed(false).on_device_control();
+        self_tests.create(device, |relay| &relay.self_tests, SelfTests)?;
+        WorkItem::<Recovery>::create(device, |relay| &relay.recovery)?;
+        Timer::<Watchdog>::create(device, |relay| &relay.watchdog, Some(watchdog::PERIOD))?;
+        for index in 0..4 {
+            Interrupt::create(device, |relay| &relay.interrupts[usize::from(index)], Vector { index }, passive)?;
+        }
+        Ok(())
     }
 
     /// Completes a request: with a byte count, or with an error.
@@ -258,9 +277,10 @@ impl Relay {
             state.commands.slots.device_reset();
             state.admin.slots.device_reset();
             state.backlog.device_reset();
-            set_up(&registers, &mut state.commands.ring, QUEUE_COMMAND, COMMAND_RING, command)?;
-            set_up(&registers, &mut state.events, QUEUE_EVENT, EVENT_RING, event)?;
-            set_up(&registers, &mut state.admin.ring, QUEUE_ADMIN, ADMIN_RING, admin)?;
+            let Memory { command_ring, event_ring, admin_ring, .. } = &self.memory;
+            set_up(&registers, (&mut state.commands.ring, command_ring), QUEUE_COMMAND, COMMAND_RING, command)?;
+            set_up(&registers, (&mut state.events, event_ring), QUEUE_EVENT, EVENT_RING, event)?;
+            set_up(&registers, (&mut state.admin.ring, admin_ring), QUEUE_ADMIN, ADMIN_RING, admin)?;
         }
         let relay = registers.config()?;
         if relay.magic != CONFIG_MAGIC || relay.version != CONFIG_VERSION {
@@ -290,15 +310,15 @@ impl Relay {
     }
 }
 
-/// Restarts a ring and tells the device of it.
-fn set_up(registers: &Registers, ring: &mut Ring<CommonBuffer>, queue: u16, most: u16, vector: u16) -> Result<()> {
+/// Restarts a ring in its memory and tells the device of it.
+fn set_up(registers: &Registers, (ring, memory): (&mut Ring, &CommonBuffer), queue: u16, most: u16, vector: u16) -> Result<()> {
     let largest = registers.largest(queue);
     // The device says a power of two; what is smaller than this, or no power of two, is no answer at all.
     if !largest.is_power_of_two() || largest < 8 {
         return Err(NTSTATUS::DEVICE_CONFIGURATION_ERROR);
     }
-    ring.restart(largest.min(most));
-    registers.set_up(queue, ring.size(), ring.addresses(ring.memory().logical_address()), vector)
+    ring.restart(memory, largest.min(most));
+    registers.set_up(queue, ring.size(), ring.addresses(memory.logical_address()), vector)
 }
 
 impl DeviceEvents for Relay {

@@ -65,10 +65,9 @@ pub(crate) struct Addresses {
     pub(crate) used: u64,
 }
 
-/// The driver's side of one virtqueue.
+/// The driver's side of one virtqueue. Its memory is given to each call, always the same, of at least [`bytes`] of the largest size.
 #[derive(Debug)]
-pub(crate) struct Ring<M> {
-    memory: M,
+pub(crate) struct Ring {
     size: u16,
     /// Next entry of the available ring, counted without end.
     available: u16,
@@ -76,24 +75,20 @@ pub(crate) struct Ring<M> {
     used: u16,
 }
 
-impl<M: RingMemory> Ring<M> {
-    /// A ring over memory of at least [`bytes`]`(capacity)`; it has no descriptors until [`restart`](Self::restart).
-    pub(crate) const fn new(memory: M) -> Self {
-        Self { memory, size: 0, available: 0, used: 0 }
+impl Ring {
+    /// A ring that has no descriptors until [`restart`](Self::restart).
+    pub(crate) const fn new() -> Self {
+        Self { size: 0, available: 0, used: 0 }
     }
 
     /// Begins anew with `size` descriptors, a power of two, after the device was reset.
-    pub(crate) fn restart(&mut self, size: u16) {
+    pub(crate) fn restart(&mut self, memory: &impl RingMemory, size: u16) {
         self.size = size;
         self.available = 0;
         self.used = 0;
         for offset in (0..bytes(size)).step_by(2) {
-            self.memory.store16(offset, 0);
+            memory.store16(offset, 0);
         }
-    }
-
-    pub(crate) fn memory(&self) -> &M {
-        &self.memory
     }
 
     pub(crate) const fn size(&self) -> u16 {
@@ -109,50 +104,41 @@ impl<M: RingMemory> Ring<M> {
     }
 
     /// Gives the device a chain of two: `readable`, then `writable`, in descriptors `head` and `head + 1`, which are not the device's now.
-    pub(crate) fn offer_pair(&mut self, head: u16, readable: Span, writable: Span) {
-        self.describe(head, readable, NEXT, head + 1);
-        self.describe(head + 1, writable, WRITE, 0);
-        self.offer(head);
+    pub(crate) fn offer_pair(&mut self, memory: &impl RingMemory, head: u16, readable: Span, writable: Span) {
+        describe(memory, head, readable, NEXT, head + 1);
+        describe(memory, head + 1, writable, WRITE, 0);
+        self.offer(memory, head);
     }
 
     /// Gives the device one writable buffer, in descriptor `head`, which is not the device's now.
-    pub(crate) fn offer_writable(&mut self, head: u16, writable: Span) {
-        self.describe(head, writable, WRITE, 0);
-        self.offer(head);
+    pub(crate) fn offer_writable(&mut self, memory: &impl RingMemory, head: u16, writable: Span) {
+        describe(memory, head, writable, WRITE, 0);
+        self.offer(memory, head);
     }
 
-    fn describe(&self, index: u16, span: Span, flags: u16, next: u16) {
-        let at = DESCRIPTOR_BYTES * usize::from(index);
-        self.memory.store32(at, span.address as u32);
-        self.memory.store32(at + 4, (span.address >> 32) as u32);
-        self.memory.store32(at + 8, span.length);
-        self.memory.store16(at + 12, flags);
-        self.memory.store16(at + 14, next);
-    }
-
-    fn offer(&mut self, head: u16) {
+    fn offer(&mut self, memory: &impl RingMemory, head: u16) {
         let ring = available_offset(self.size);
-        self.memory.store16(ring + 4 + 2 * usize::from(self.available % self.size), head);
+        memory.store16(ring + 4 + 2 * usize::from(self.available % self.size), head);
         self.available = self.available.wrapping_add(1);
         // The chain and its entry must be there before the index that shows them.
         fence(Ordering::Release);
-        self.memory.store16(ring + 2, self.available);
+        memory.store16(ring + 2, self.available);
     }
 
     /// Whether the device wants to hear the doorbell. Ask after offering.
-    pub(crate) fn wants_doorbell(&self) -> bool {
+    pub(crate) fn wants_doorbell(&self, memory: &impl RingMemory) -> bool {
         // The index must be out before the flag is read, or both sides may think that the other one will look.
         fence(Ordering::SeqCst);
-        self.memory.load16(used_offset(self.size)) & NO_NOTIFY == 0
+        memory.load16(used_offset(self.size)) & NO_NOTIFY == 0
     }
 
     /// The next chain that the device gave back.
-    pub(crate) fn take_used(&mut self) -> Result<Option<Used>, Violation> {
+    pub(crate) fn take_used(&mut self, memory: &impl RingMemory) -> Result<Option<Used>, Violation> {
         if self.size == 0 {
             return Ok(None);
         }
         let ring = used_offset(self.size);
-        let ready = self.memory.load16(ring + 2).wrapping_sub(self.used);
+        let ready = memory.load16(ring + 2).wrapping_sub(self.used);
         if ready == 0 {
             return Ok(None);
         }
@@ -162,13 +148,22 @@ impl<M: RingMemory> Ring<M> {
         // The entry is read after the index that shows it.
         fence(Ordering::Acquire);
         let entry = ring + 4 + 8 * usize::from(self.used % self.size);
-        let (id, written) = (self.memory.load32(entry), self.memory.load32(entry + 4));
+        let (id, written) = (memory.load32(entry), memory.load32(entry + 4));
         self.used = self.used.wrapping_add(1);
         match u16::try_from(id) {
             Ok(head) if head < self.size => Ok(Some(Used { head, written })),
             _ => Err(Violation::NoSuchDescriptor),
         }
     }
+}
+
+fn describe(memory: &impl RingMemory, index: u16, span: Span, flags: u16, next: u16) {
+    let at = DESCRIPTOR_BYTES * usize::from(index);
+    memory.store32(at, span.address as u32);
+    memory.store32(at + 4, (span.address >> 32) as u32);
+    memory.store32(at + 8, span.length);
+    memory.store16(at + 12, flags);
+    memory.store16(at + 14, next);
 }
 
 impl RingMemory for wdf::dma::CommonBuffer {

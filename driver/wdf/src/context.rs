@@ -6,14 +6,15 @@
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use wdf_sys::WDFOBJECT;
 use wdf_sys::wdf::functions::WdfObjectGetTypedContextWorker;
 use wdf_sys::wdf::{WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO};
 use zerocopy::FromZeros;
 
+use crate::place::Place;
 use crate::trampoline;
 
 /// A value that can live inside framework objects. Implement it with [`context!`](macro@crate::context).
@@ -78,6 +79,8 @@ const FULL: u8 = 2;
 #[repr(C)]
 pub(crate) struct Slot<T> {
     state: AtomicU8,
+    /// Where a device's context keeps the object; null for objects that no context keeps.
+    place: AtomicPtr<Place>,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -112,6 +115,23 @@ impl<T> Slot<T> {
         self.get()
     }
 
+    /// The object is kept at `place`, in the context of its device.
+    pub(crate) fn keep_at(&self, place: &Place) {
+        self.place.store(core::ptr::from_ref(place).cast_mut(), Ordering::Release);
+    }
+
+    /// Empties the place where the object is kept.
+    ///
+    /// # Safety
+    /// The object is being deleted, its device has not been destroyed yet.
+    pub(crate) unsafe fn leave_place(&self) {
+        let place = self.place.swap(null_mut(), Ordering::AcqRel);
+        // SAFETY: the place is in the context of the object's device, which is there (the caller's promise).
+        if let Some(place) = unsafe { place.as_ref() } {
+            place.clear();
+        }
+    }
+
     /// Drops the value, if it is there.
     ///
     /// # Safety
@@ -131,6 +151,11 @@ pub(crate) fn attributes<T: Context>() -> WDF_OBJECT_ATTRIBUTES {
         ContextTypeInfo: &raw const T::context_type().info,
         ..WDF_OBJECT_ATTRIBUTES::new()
     }
+}
+
+/// As [`attributes`], of an object that a device's context keeps at a [`Place`].
+pub(crate) fn kept_attributes<T: Context>() -> WDF_OBJECT_ATTRIBUTES {
+    WDF_OBJECT_ATTRIBUTES { EvtCleanupCallback: Some(trampoline::cleanup::<T>), ..attributes::<T>() }
 }
 
 /// The slot for a `T` in an object, when the object was created with one.

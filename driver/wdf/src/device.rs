@@ -181,8 +181,8 @@ impl<'a> DeviceInit<'a> {
         unsafe { WdfDeviceInitSetFileObjectConfig(self.raw, &raw mut config, &raw mut attributes) };
     }
 
-    /// Makes the device. `build` makes its context, and on the way everything that belongs to the device: queues, interrupts, DMA. No
-    /// callback of the device runs before `EvtDriverDeviceAdd` has returned.
+    /// Makes the device. `build` makes its context, in which the places of what belongs to the device are empty: queues, interrupts, timers, DMA memory
+    /// are made next, by what this gives. No callback of the device runs before `EvtDriverDeviceAdd` has returned.
     ///
     /// # Errors
     /// What the framework or `build` says; the framework then deletes what was made.
@@ -235,7 +235,7 @@ fn pnp_power_callbacks<D: DeviceEvents>() -> WDF_PNPPOWER_EVENT_CALLBACKS {
     }
 }
 
-/// A device whose context is not made yet: queues, interrupts and the like can be, and their callbacks will find the context.
+/// A device whose context is not made yet.
 pub struct NewDevice<D> {
     handle: WDFDEVICE,
     context: PhantomData<fn() -> D>,

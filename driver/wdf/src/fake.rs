@@ -13,6 +13,8 @@ use wdf_sys::wdf::{
 };
 use wdf_sys::{NTSTATUS, WDFOBJECT, WDFREQUEST};
 
+mod belongings;
+
 /// What is known of one object.
 #[derive(Debug, Default)]
 struct Object {
@@ -21,8 +23,11 @@ struct Object {
     references: i32,
     /// Addresses of the contexts by their types, allocated when they are first asked for.
     contexts: HashMap<usize, usize>,
-    /// Called when the object is deleted: what its attributes asked for.
+    /// Called when the object is deleted, in this order: what its attributes asked for.
+    cleanup: Vec<Destroy>,
     destroy: Vec<Destroy>,
+    /// What belongs to it.
+    children: Vec<usize>,
 }
 
 type Destroy = unsafe extern "win64" fn(WDFOBJECT);
@@ -53,8 +58,11 @@ fn make(attributes: *const WDF_OBJECT_ATTRIBUTES, place: *mut Handle) -> i32 {
 
 fn keep_destroy(object: Handle, attributes: *const WDF_OBJECT_ATTRIBUTES) {
     // SAFETY: the crate passes valid attributes, or none.
-    let destroy = unsafe { attributes.as_ref() }.and_then(|attributes| attributes.EvtDestroyCallback);
-    with(object as usize, |object| object.destroy.extend(destroy));
+    let Some(attributes) = (unsafe { attributes.as_ref() }) else { return };
+    with(object as usize, |object| {
+        object.cleanup.extend(attributes.EvtCleanupCallback);
+        object.destroy.extend(attributes.EvtDestroyCallback);
+    });
 }
 
 /// Has `function` answer `status` for this object.
@@ -116,10 +124,42 @@ extern "win64" fn cancel_sent(_: Globals, request: Handle) -> u8 {
 
 extern "win64" fn delete(_: Globals, object: Handle) {
     record(object, "Delete", "");
+    clean_up(object);
+    destroy(object);
+}
+
+/// What the framework does first with an object that is deleted, after it has done so with what belongs to the object.
+fn clean_up(object: Handle) {
+    with(object as usize, |object| object.children.clone()).into_iter().for_each(|child| clean_up(child as Handle));
+    for cleanup in with(object as usize, |object| core::mem::take(&mut object.cleanup)) {
+        // SAFETY: what the crate asked to be called with this object.
+        unsafe { cleanup(WDFOBJECT(object)) };
+    }
+}
+
+/// What it does last.
+fn destroy(object: Handle) {
+    with(object as usize, |object| core::mem::take(&mut object.children)).into_iter().for_each(|child| destroy(child as Handle));
     for destroy in with(object as usize, |object| core::mem::take(&mut object.destroy)) {
         // SAFETY: what the crate asked to be called with this object.
         unsafe { destroy(WDFOBJECT(object)) };
     }
+}
+
+/// The framework deletes an object, and what belongs to it.
+pub(crate) fn delete_tree(object: WDFREQUEST) {
+    clean_up(object.0);
+    destroy(object.0);
+}
+
+/// What belongs to an object.
+pub(crate) fn children(object: WDFREQUEST) -> Vec<WDFREQUEST> {
+    with(object.0 as usize, |object| object.children.iter().map(|child| WDFREQUEST(*child as Handle)).collect())
+}
+
+/// As the device's attributes would have it.
+pub(crate) fn destroy_with(object: WDFREQUEST, callback: Destroy) {
+    with(object.0 as usize, |object| object.destroy.push(callback));
 }
 
 extern "win64" fn create_request(
@@ -401,5 +441,6 @@ fn install() {
     ] {
         table[at] = function;
     }
+    belongings::install(&mut table);
     wdf_sys::bind::FUNCTIONS.store(Box::leak(table.into_boxed_slice()).as_mut_ptr(), Ordering::Release);
 }

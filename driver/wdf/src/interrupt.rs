@@ -7,7 +7,9 @@ use wdf_sys::wdf::{WDF_INTERRUPT_CONFIG, WDF_INTERRUPT_INFO};
 use wdf_sys::{FALSE, WDFINTERRUPT};
 
 use crate::context::{self, Context};
-use crate::device::{Device, DeviceEvents, NewDevice};
+use crate::device::{Device, DeviceEvents};
+use crate::irql::Passive;
+use crate::place::{Place, Vacancy};
 use crate::{Result, trampoline};
 
 /// What an interrupt is told. `Self` is the interrupt object's context.
@@ -44,32 +46,30 @@ impl InService<'_> {
     }
 }
 
-/// An interrupt object. The framework gives interrupt resources to a device's interrupt objects in the order in which these were made;
-/// an object for which there is no resource stays silent.
+/// An interrupt object, kept in its device's context. The framework gives interrupt resources to a device's interrupt objects in the order in which
+/// these were made; an object for which there is no resource stays silent.
 #[derive(Debug)]
 pub struct Interrupt<I> {
-    handle: WDFINTERRUPT,
+    place: Place,
     context: PhantomData<fn() -> I>,
 }
-
-// SAFETY: an interrupt's handle is good on any thread.
-unsafe impl<I> Send for Interrupt<I> {}
-// SAFETY: as above.
-unsafe impl<I> Sync for Interrupt<I> {}
 
 /// An interrupt whose service routine does not run, for as long as this lives.
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct InterruptGuard<'a> {
-    handle: WDFINTERRUPT,
+    /// None where there is no interrupt to hold off.
+    handle: Option<WDFINTERRUPT>,
     /// Not `Send`: the processor that acquired the lock releases it.
     holder: PhantomData<(&'a (), *mut ())>,
 }
 
 impl Drop for InterruptGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: acquired in `Interrupt::lock`, on this processor.
-        unsafe { WdfInterruptReleaseLock(self.handle) };
+        if let Some(interrupt) = self.handle {
+            // SAFETY: acquired in `Interrupt::lock`, on this processor; the guard borrows the interrupt's place.
+            unsafe { WdfInterruptReleaseLock(interrupt) };
+        }
     }
 }
 
@@ -85,41 +85,62 @@ pub struct InterruptInfo {
 }
 
 impl<I: InterruptEvents> Interrupt<I> {
-    /// Creates an interrupt object with `context` in it.
+    /// An interrupt object that is not made yet: there is nothing to hold off or to know until [`create`](Self::create).
+    #[must_use]
+    pub const fn unmade() -> Self {
+        Self { place: Place::empty(), context: PhantomData }
+    }
+
+    /// Makes the interrupt object that the device's context keeps `at` a field of its own, with `context` in it.
     ///
     /// # Errors
-    /// What the framework says.
-    pub fn create(device: &NewDevice<I::Device>, context: I) -> Result<Self> {
+    /// As [`Timer::create`](crate::Timer::create).
+    pub fn create(
+        device: Device<'_, I::Device>,
+        at: impl Fn(&I::Device) -> &Self,
+        context: I,
+        passive: Passive<'_>,
+    ) -> Result<()> {
+        passive.check();
+        let (_, vacancy) = Vacancy::find(device, at, |interrupt| &interrupt.place)?;
         let mut config = WDF_INTERRUPT_CONFIG::new(Some(trampoline::isr::<I>), Some(trampoline::interrupt_dpc::<I>));
-        let mut attributes = context::attributes::<I>();
+        let mut attributes = context::kept_attributes::<I>();
         let mut handle = WDFINTERRUPT::NULL;
-        // SAFETY: the device is valid; both structures are copied. The interrupt is the device's child.
+        // SAFETY: the device is valid; both structures are copied; at PASSIVE_LEVEL. The interrupt is the device's child.
         unsafe { WdfInterruptCreate(device.handle(), &raw mut config, &raw mut attributes, &raw mut handle) }.ok()?;
-        // SAFETY: the interrupt was just created with room for an `I`.
-        unsafe { context::install(handle.object(), context) }?;
-        Ok(Self { handle, context: PhantomData })
+        // SAFETY: just created with these attributes, as a child of the device.
+        unsafe { vacancy.fill(handle.object(), context, handle.0) }
     }
 
     /// An interrupt of the tests' table.
     #[cfg(test)]
     pub(crate) const fn fake(handle: WDFINTERRUPT) -> Self {
-        Self { handle, context: PhantomData }
+        Self { place: Place::holding(handle.0), context: PhantomData }
+    }
+
+    fn handle(&self) -> Option<WDFINTERRUPT> {
+        self.place.get().map(|handle| WDFINTERRUPT(handle.as_ptr()))
     }
 
     /// Keeps the service routine from running until the result is dropped: for what it shares with other callbacks. Raises the IRQL to
     /// the device's, at which hardly anything may be called but registers read and written.
     pub fn lock(&self) -> InterruptGuard<'_> {
-        // SAFETY: the interrupt is valid as long as its device.
-        unsafe { WdfInterruptAcquireLock(self.handle) };
-        InterruptGuard { handle: self.handle, holder: PhantomData }
+        let handle = self.handle();
+        if let Some(interrupt) = handle {
+            // SAFETY: the interrupt is in its place.
+            unsafe { WdfInterruptAcquireLock(interrupt) };
+        }
+        InterruptGuard { handle, holder: PhantomData }
     }
 
     /// What it is connected to; known from `prepare_hardware` on.
     #[must_use]
     pub fn info(&self) -> InterruptInfo {
         let mut info = WDF_INTERRUPT_INFO::new();
-        // SAFETY: the interrupt is valid as long as its device.
-        unsafe { WdfInterruptGetInfo(self.handle, &raw mut info) };
+        if let Some(interrupt) = self.handle() {
+            // SAFETY: the interrupt is in its place.
+            unsafe { WdfInterruptGetInfo(interrupt, &raw mut info) };
+        }
         InterruptInfo { message_signaled: info.MessageSignaled != FALSE, message: info.MessageNumber, vector: info.Vector }
     }
 }
@@ -127,7 +148,7 @@ impl<I: InterruptEvents> Interrupt<I> {
 /// The interrupt's context and its device, from a handle that a callback was given.
 ///
 /// # Safety
-/// `handle` is a valid interrupt for `'a`, created by [`Interrupt::<I>::create`].
+/// `handle` is a valid interrupt for `'a`, created by `Interrupt::<I>::create`.
 pub(crate) unsafe fn parts<'a, I: InterruptEvents>(handle: WDFINTERRUPT) -> Option<(&'a I, Device<'a, I::Device>)> {
     // SAFETY: the caller's promise.
     let context = unsafe { context::get::<I>(handle.object()) };

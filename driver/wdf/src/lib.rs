@@ -1,9 +1,10 @@
 //! Safe KMDF: who owns a request, and in what state it is, is its type.
 //!
 //! A driver implements [`Driver`] and is started by [`driver_entry!`]. In `device_add` it makes a device ([`DeviceInit::create`]) whose context is
-//! a Rust value of its own; on the way it makes the queues ([`QueueBuilder`]), interrupts, timers, work items and DMA memory that belong to the
-//! device. Callbacks are trait methods on the contexts: [`DeviceEvents`], [`OnDeviceControl`] and its like, [`OnCancel`], [`OnCompletion`],
-//! [`InterruptEvents`]. A context is put into its object once and dropped once, when the object is destroyed.
+//! a Rust value of its own, and then what belongs to the device: queues ([`QueueBuilder`]), interrupts, timers, work items, DMA memory. Each is kept in
+//! a field of the context, from where it cannot be taken out, so that nobody can use it after its device. Callbacks are trait methods on the contexts:
+//! [`DeviceEvents`], [`OnDeviceControl`] and its like, [`OnCancel`], [`OnCompletion`], [`InterruptEvents`]. A context is put into its object once and
+//! dropped once, when the object is destroyed.
 //!
 //! A presented [`Request`] becomes [`Cancelable`], and a request again through [`TakenBack`]; forwarding, sending and completing take it. The driver's own
 //! requests go [`Created`], [`Formatted`], sent, [`Completed`], and round again. [`rules`] lists the rules of the framework's documentation and what
@@ -32,6 +33,7 @@ pub mod mmio;
 mod object;
 pub mod panic;
 pub mod pci;
+mod place;
 pub mod pool;
 mod published;
 mod queue;

@@ -3,13 +3,16 @@
 use core::marker::PhantomData;
 
 use wdf_sys::wdf::functions::*;
-use wdf_sys::wdf::{WDF_IO_QUEUE_CONFIG, WDF_IO_QUEUE_DISPATCH_TYPE, WDF_IO_QUEUE_STATE, WDF_REQUEST_TYPE, WDF_TRI_STATE};
+use wdf_sys::wdf::{
+    PFN_WDF_IO_QUEUE_STATE, WDF_IO_QUEUE_CONFIG, WDF_IO_QUEUE_DISPATCH_TYPE, WDF_IO_QUEUE_STATE, WDF_REQUEST_TYPE, WDF_TRI_STATE,
+};
 use wdf_sys::{TRUE, WDFQUEUE, WDFREQUEST};
 
 use crate::context::{self, Context};
-use crate::device::{Device, DeviceEvents, NewDevice};
+use crate::device::{Device, DeviceEvents};
 use crate::file::File;
 use crate::irql::Passive;
+use crate::place::{Place, Vacancy};
 use crate::request::{IoControl, Request};
 use crate::stop::Stopping;
 use crate::{NTSTATUS, Result, trampoline};
@@ -75,6 +78,9 @@ pub trait OnQuiet: 'static {
     fn quiet(queue: &Self::Queue, device: Device<'_, <Self::Queue as QueueEvents>::Device>);
 }
 
+/// A call that changes what a queue does, and may tell when that is done.
+type Change = unsafe fn(WDFQUEUE, PFN_WDF_IO_QUEUE_STATE, *mut core::ffi::c_void);
+
 /// Describes a queue that is about to be made.
 pub struct QueueBuilder<Q> {
     config: WDF_IO_QUEUE_CONFIG,
@@ -133,18 +139,18 @@ impl<Q: QueueEvents> QueueBuilder<Q> {
         self
     }
 
-    /// Creates the queue, with `context` in it.
+    /// Makes the queue that the device's context keeps `at` a field of its own, with `context` in it.
     ///
     /// # Errors
-    /// What the framework says.
-    pub fn create(mut self, device: &NewDevice<Q::Device>, context: Q) -> Result<Queue<Q>> {
-        let mut attributes = context::attributes::<Q>();
+    /// As [`Timer::create`](crate::Timer::create).
+    pub fn create(mut self, device: Device<'_, Q::Device>, at: impl Fn(&Q::Device) -> &Queue<Q>, context: Q) -> Result<()> {
+        let (_, vacancy) = Vacancy::find(device, at, |queue| &queue.place)?;
+        let mut attributes = context::kept_attributes::<Q>();
         let mut handle = WDFQUEUE::NULL;
         // SAFETY: the device is valid; both structures are copied. The queue is the device's child.
         unsafe { WdfIoQueueCreate(device.handle(), &raw mut self.config, &raw mut attributes, &raw mut handle) }.ok()?;
-        // SAFETY: the queue was just created with room for a `Q`.
-        unsafe { context::install(handle.object(), context) }?;
-        Ok(Queue { handle, context: PhantomData })
+        // SAFETY: just created with these attributes, as a child of the device.
+        unsafe { vacancy.fill(handle.object(), context, handle.0) }
     }
 }
 
@@ -179,17 +185,12 @@ callbacks! {
     on_canceled_on_queue: OnCanceledOnQueue => EvtIoCanceledOnQueue = canceled_on_queue;
 }
 
-/// A queue. It belongs to its device and goes with it; keep it in the device's context.
+/// A queue. It is kept in its device's context.
 #[derive(Debug)]
 pub struct Queue<Q> {
-    handle: WDFQUEUE,
+    place: Place,
     context: PhantomData<fn() -> Q>,
 }
-
-// SAFETY: a queue's handle is good on any thread.
-unsafe impl<Q> Send for Queue<Q> {}
-// SAFETY: as above; the framework synchronises.
-unsafe impl<Q> Sync for Queue<Q> {}
 
 /// How full a queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,114 +217,129 @@ impl QueueState {
 }
 
 impl<Q: QueueEvents> Queue<Q> {
+    /// A queue that is not made yet: it takes and has no requests until [`QueueBuilder::create`].
+    #[must_use]
+    pub const fn unmade() -> Self {
+        Self { place: Place::empty(), context: PhantomData }
+    }
+
     /// A queue of the tests' table.
     #[cfg(test)]
     pub(crate) const fn fake(handle: WDFQUEUE) -> Self {
-        Self { handle, context: PhantomData }
+        Self { place: Place::holding(handle.0), context: PhantomData }
     }
 
-    pub(crate) const fn handle(&self) -> WDFQUEUE {
-        self.handle
+    /// The queue, which is valid while `self` is borrowed.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_STATE` when it is not made yet, or gone.
+    pub(crate) fn handle(&self) -> Result<WDFQUEUE> {
+        self.place.require().map(|handle| WDFQUEUE(handle.as_ptr()))
     }
 
     /// Requests of type `kind` come to this queue before any other.
     ///
     /// # Errors
     /// What the framework says.
-    pub fn dispatch(&self, device: &NewDevice<Q::Device>, kind: WDF_REQUEST_TYPE) -> Result<()> {
-        // SAFETY: both are valid.
-        unsafe { WdfDeviceConfigureRequestDispatching(device.handle(), self.handle, kind) }.ok()
+    pub fn dispatch(&self, kind: WDF_REQUEST_TYPE, passive: Passive<'_>) -> Result<()> {
+        passive.check();
+        let queue = self.handle()?;
+        // SAFETY: the queue is valid, and its device with it; at PASSIVE_LEVEL.
+        unsafe { WdfDeviceConfigureRequestDispatching(WdfIoQueueGetDevice(queue), queue, kind) }.ok()
     }
 
     /// How full the queue is, and what it does.
     #[must_use]
     pub fn state(&self) -> QueueState {
         let (mut queued, mut presented) = (0, 0);
-        // SAFETY: the queue is valid as long as its device.
-        let flags = unsafe { WdfIoQueueGetState(self.handle, &raw mut queued, &raw mut presented) };
+        let nothing = WDF_IO_QUEUE_STATE(0);
+        // SAFETY: the queue is valid.
+        let flags =
+            self.handle().map_or(nothing, |queue| unsafe { WdfIoQueueGetState(queue, &raw mut queued, &raw mut presented) });
         QueueState { flags, queued, presented }
     }
 
     /// Takes and presents requests (again).
     pub fn start(&self) {
-        // SAFETY: as in `state`.
-        unsafe { WdfIoQueueStart(self.handle) };
+        if let Ok(queue) = self.handle() {
+            // SAFETY: the queue is valid.
+            unsafe { WdfIoQueueStart(queue) };
+        }
+    }
+
+    fn change(&self, change: Change, then: PFN_WDF_IO_QUEUE_STATE) {
+        if let Ok(queue) = self.handle() {
+            // SAFETY: the queue is valid; the trampoline, if there is one, finds what it needs from the queue.
+            unsafe { change(queue, then, core::ptr::null_mut()) };
+        }
+    }
+
+    fn change_synchronously(&self, change: unsafe fn(WDFQUEUE), passive: Passive<'_>) {
+        passive.check();
+        if let Ok(queue) = self.handle() {
+            // SAFETY: the queue is valid; at PASSIVE_LEVEL.
+            unsafe { change(queue) };
+        }
     }
 
     /// Stops presenting; requests are still taken. Does not wait for those that the driver holds.
     pub fn stop(&self) {
-        // SAFETY: as in `state`; no callback.
-        unsafe { WdfIoQueueStop(self.handle, None, core::ptr::null_mut()) };
+        self.change(WdfIoQueueStop, None);
     }
 
     /// As [`stop`](Self::stop); `N` is told when the driver holds no request of the queue.
     pub fn stop_then<N: OnQuiet<Queue = Q>>(&self) {
-        // SAFETY: as in `state`; the trampoline finds what it needs from the queue.
-        unsafe { WdfIoQueueStop(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
+        self.change(WdfIoQueueStop, Some(trampoline::queue_quiet::<N>));
     }
 
     /// Stops presenting, and waits until the driver holds no request of the queue.
     pub fn stop_synchronously(&self, passive: Passive<'_>) {
-        passive.check();
-        // SAFETY: as in `state`; at PASSIVE_LEVEL.
-        unsafe { WdfIoQueueStopSynchronously(self.handle) };
+        self.change_synchronously(WdfIoQueueStopSynchronously, passive);
     }
 
     /// Takes no more requests; presents those that are there.
     pub fn drain(&self) {
-        // SAFETY: as in `state`; no callback.
-        unsafe { WdfIoQueueDrain(self.handle, None, core::ptr::null_mut()) };
+        self.change(WdfIoQueueDrain, None);
     }
 
     /// As [`drain`](Self::drain); `N` is told when the last request has been completed.
     pub fn drain_then<N: OnQuiet<Queue = Q>>(&self) {
-        // SAFETY: as in `stop_then`.
-        unsafe { WdfIoQueueDrain(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
+        self.change(WdfIoQueueDrain, Some(trampoline::queue_quiet::<N>));
     }
 
     /// As [`drain`](Self::drain), and waits until the last request has been completed.
     pub fn drain_synchronously(&self, passive: Passive<'_>) {
-        passive.check();
-        // SAFETY: as in `state`; at PASSIVE_LEVEL.
-        unsafe { WdfIoQueueDrainSynchronously(self.handle) };
+        self.change_synchronously(WdfIoQueueDrainSynchronously, passive);
     }
 
     /// Takes no more requests; cancels those that are there, and the cancelable ones that the driver holds.
     pub fn purge(&self) {
-        // SAFETY: as in `state`; no callback.
-        unsafe { WdfIoQueuePurge(self.handle, None, core::ptr::null_mut()) };
+        self.change(WdfIoQueuePurge, None);
     }
 
     /// As [`purge`](Self::purge); `N` is told when the last request has been completed.
     pub fn purge_then<N: OnQuiet<Queue = Q>>(&self) {
-        // SAFETY: as in `stop_then`.
-        unsafe { WdfIoQueuePurge(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
+        self.change(WdfIoQueuePurge, Some(trampoline::queue_quiet::<N>));
     }
 
     /// As [`purge`](Self::purge), and waits until the last request has been completed.
     pub fn purge_synchronously(&self, passive: Passive<'_>) {
-        passive.check();
-        // SAFETY: as in `state`; at PASSIVE_LEVEL.
-        unsafe { WdfIoQueuePurgeSynchronously(self.handle) };
+        self.change_synchronously(WdfIoQueuePurgeSynchronously, passive);
     }
 
     /// Cancels what is there and stops presenting, but takes new requests.
     pub fn stop_and_purge(&self) {
-        // SAFETY: as in `state`; no callback.
-        unsafe { WdfIoQueueStopAndPurge(self.handle, None, core::ptr::null_mut()) };
+        self.change(WdfIoQueueStopAndPurge, None);
     }
 
     /// As [`stop_and_purge`](Self::stop_and_purge); `N` is told when the driver holds no request of the queue.
     pub fn stop_and_purge_then<N: OnQuiet<Queue = Q>>(&self) {
-        // SAFETY: as in `stop_then`.
-        unsafe { WdfIoQueueStopAndPurge(self.handle, Some(trampoline::queue_quiet::<N>), core::ptr::null_mut()) };
+        self.change(WdfIoQueueStopAndPurge, Some(trampoline::queue_quiet::<N>));
     }
 
     /// As [`stop_and_purge`](Self::stop_and_purge), and waits until the driver holds no request of the queue.
     pub fn stop_and_purge_synchronously(&self, passive: Passive<'_>) {
-        passive.check();
-        // SAFETY: as in `state`; at PASSIVE_LEVEL.
-        unsafe { WdfIoQueueStopAndPurgeSynchronously(self.handle) };
+        self.change_synchronously(WdfIoQueueStopAndPurgeSynchronously, passive);
     }
 
     /// Takes the first request out of a manual or sequential queue.
@@ -332,8 +348,9 @@ impl<Q: QueueEvents> Queue<Q> {
     /// `STATUS_NO_MORE_ENTRIES` when there is none, `STATUS_WDF_PAUSED` when the queue is stopped or has no power.
     pub fn retrieve(&self) -> Result<Request> {
         let mut request = WDFREQUEST::NULL;
-        // SAFETY: as in `state`.
-        unsafe { WdfIoQueueRetrieveNextRequest(self.handle, &raw mut request) }.ok()?;
+        let queue = self.handle()?;
+        // SAFETY: the queue is valid.
+        unsafe { WdfIoQueueRetrieveNextRequest(queue, &raw mut request) }.ok()?;
         // SAFETY: the framework just gave us the request.
         Ok(unsafe { Request::presented(request) })
     }
@@ -344,8 +361,9 @@ impl<Q: QueueEvents> Queue<Q> {
     /// As [`retrieve`](Self::retrieve).
     pub fn retrieve_of(&self, file: File<'_>) -> Result<Request> {
         let mut request = WDFREQUEST::NULL;
-        // SAFETY: as in `state`; something keeps the file object.
-        unsafe { WdfIoQueueRetrieveRequestByFileObject(self.handle, file.handle(), &raw mut request) }.ok()?;
+        let queue = self.handle()?;
+        // SAFETY: the queue is valid; something keeps the file object.
+        unsafe { WdfIoQueueRetrieveRequestByFileObject(queue, file.handle(), &raw mut request) }.ok()?;
         // SAFETY: the framework just gave us the request.
         Ok(unsafe { Request::presented(request) })
     }
@@ -357,8 +375,7 @@ impl<Q: OnQueueReady> Queue<Q> {
     /// # Errors
     /// `STATUS_INVALID_DEVICE_REQUEST` when it was asked for already.
     pub fn notify_ready(&self) -> Result<()> {
-        // SAFETY: as in `state`; the trampoline finds what it needs from the queue.
-        unsafe { WdfIoQueueReadyNotify(self.handle, Some(trampoline::queue_ready::<Q>), core::ptr::null_mut()) }.ok()
+        self.notify(Some(trampoline::queue_ready::<Q>))
     }
 
     /// [`OnQueueReady`] is not told any more.
@@ -366,8 +383,13 @@ impl<Q: OnQueueReady> Queue<Q> {
     /// # Errors
     /// `STATUS_INVALID_DEVICE_REQUEST` when the queue is not stopped.
     pub fn stop_notifying(&self) -> Result<()> {
-        // SAFETY: as in `state`; no callback.
-        unsafe { WdfIoQueueReadyNotify(self.handle, None, core::ptr::null_mut()) }.ok()
+        self.notify(None)
+    }
+
+    fn notify(&self, ready: PFN_WDF_IO_QUEUE_STATE) -> Result<()> {
+        let queue = self.handle()?;
+        // SAFETY: the queue is valid; the trampoline, if there is one, finds what it needs from the queue.
+        unsafe { WdfIoQueueReadyNotify(queue, ready, core::ptr::null_mut()) }.ok()
     }
 }
 

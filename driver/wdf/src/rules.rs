@@ -4,18 +4,20 @@
 //! | --- | --- |
 //! | [DriverCreate](#drivercreate) | `driver_entry!` makes the driver object; there is no other way to start. Refused by the compiler. |
 //! | [RequestCompleted, RequestCompletedLocal](#requestcompleted-requestcompletedlocal) | Completing takes the request. Refused by the compiler; a request that is dropped is completed (tested in `request::tests`). |
-//! | [DeferredRequestCompleted](#deferredrequestcompleted) | A deferred request is a value that somebody holds; dropping it completes it (tested in `request::tests`). |
+//! | [DeferredRequestCompleted](#deferredrequestcompleted) | A deferred request is a value that somebody holds, of which there is no copy. Refused by the compiler; dropping it completes it (tested in `request::tests`). |
 //! | [InvalidReqAccess, InvalidReqAccessLocal](#invalidreqaccess-invalidreqaccesslocal) | Forwarding, sending, requeueing, completing take the request. Refused by the compiler. |
 //! | [MarkCancOnCancReqLocal](#markcanconcancreqlocal) | A request that is cancelable has another type, which cannot be made cancelable. Refused by the compiler. |
 //! | [ReqNotCanceledLocal](#reqnotcanceledlocal) | A cancelable request can only be taken back, and the result says who owns it. Refused by the compiler. |
 //! | [StopAckWithinEvtIoStop](#stopackwithinevtiostop) | The notice that can acknowledge lives as long as the callback. Refused by the compiler. |
 //! | [KmdfIrql, KmdfIrql2](#kmdfirql-kmdfirql2) | Calls that may wait take a proof of PASSIVE_LEVEL. Refused by the compiler; a spin lock held at the same time is caught by a check of debug builds (tested in `irql::tests`). |
 //! | [Reuse, send, cancel](#driver-created-requests) | Each state of a driver-created request has a type of its own. Refused by the compiler. |
+//! | [Objects of a device](#objects-of-a-device) | They are kept in the device's context, which nothing can be taken out of, and where nothing can be put that is not the device's (tested in `place::tests`). Refused by the compiler. |
 //! | [Lifetimes and threads](#lifetimes-and-threads) | What is given for the time of a callback cannot be kept, what is not for several threads cannot be shared. Refused by the compiler. |
 //!
 //! What neither types nor checks reach is the author's to see to:
-//! - queues, timers, DPCs, work items, interrupts, common buffers and remote targets belong to their device, and are of no use after it: they are kept
-//!   in its context, and a context's own `Drop` leaves them alone (`release_hardware` and `self_managed_cleanup` are where to stop them);
+//! - queues, timers, DPCs, work items, interrupts, common buffers and remote targets go with their device. They are kept in its context, where the
+//!   framework's cleanup empties their places; what is asked of an empty place is not done, in a context's own `Drop` too. A callback that still runs while
+//!   its device is being deleted may be in the middle of asking: `release_hardware` and `self_managed_cleanup` are where to stop what runs by itself;
 //! - two locks are released in the order opposite to that in which they were taken, and at the IRQL of an interrupt no other lock is taken;
 //! - what is forgotten with `core::mem::forget` is not completed, released or given back.
 //!
@@ -468,6 +470,99 @@
 //! fn send(device: Device<'_, D>, request: Formatted<C>) -> CancelHandle {
 //!     let _ = request.send(device.target(), SendOptions::default());
 //!     request.cancel_handle()
+//! }
+//! ```
+//! # Objects of a device
+//!
+//! What belongs to a device is made in its context, and used from there.
+//! ```no_run
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! struct Home { queue: Queue<Calls>, timer: Timer<Tick> }
+//! context!(Home);
+//! impl DeviceEvents for Home {}
+//! # struct Calls; context!(Calls); impl QueueEvents for Calls { type Device = Home; }
+//! # struct Tick; impl Dispatch for Tick { type Device = Home; fn run(_: Device<'_, Home>) {} }
+//! fn make(device: Device<'_, Home>) -> Result<()> {
+//!     QueueBuilder::manual().create(device, |home| &home.queue, Calls)?;
+//!     Timer::<Tick>::create(device, |home| &home.timer, None)?;
+//!     device.queue.start();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! ```compile_fail,E0507
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! struct Home { queue: Queue<Calls>, timer: Timer<Tick> }
+//! context!(Home);
+//! impl DeviceEvents for Home {}
+//! # struct Calls; context!(Calls); impl QueueEvents for Calls { type Device = Home; }
+//! # struct Tick; impl Dispatch for Tick { type Device = Home; fn run(_: Device<'_, Home>) {} }
+//! fn take(device: Device<'_, Home>) -> Queue<Calls> {
+//!     device.context().queue
+//! }
+//! ```
+//! Nobody keeps a way to it for longer than the callback.
+//!
+//! ```compile_fail,E0521
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! struct Home { queue: Queue<Calls>, timer: Timer<Tick> }
+//! context!(Home);
+//! impl DeviceEvents for Home {}
+//! # struct Calls; context!(Calls); impl QueueEvents for Calls { type Device = Home; }
+//! # struct Tick; impl Dispatch for Tick { type Device = Home; fn run(_: Device<'_, Home>) {} }
+//! fn keep(device: Device<'_, Home>) {
+//!     fn keep_for_later(queue: &'static Queue<Calls>) {}
+//!     keep_for_later(&device.context().queue);
+//! }
+//! ```
+//! A place behind a lock could be emptied by whoever has the lock: it is none.
+//!
+//! ```compile_fail,E0515
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! struct Locked { timer: SpinLock<Timer<Later>> }
+//! context!(Locked);
+//! impl DeviceEvents for Locked {}
+//! # struct Later; impl Dispatch for Later { type Device = Locked; fn run(_: Device<'_, Locked>) {} }
+//! fn make(device: Device<'_, Locked>) -> Result<()> {
+//!     Timer::<Later>::create(device, |home| &*home.timer.lock(), None)
+//! }
+//! ```
+//! There is no copy of one.
+//!
+//! ```compile_fail,E0277
+//! # use wdf::*;
+//! # struct D; context!(D); impl DeviceEvents for D {}
+//! # struct Q; context!(Q); impl QueueEvents for Q { type Device = D; }
+//! # struct H; impl OnCancel for H { type Device = D; fn canceled(_: Device<'_, D>, request: Canceled, _: u64) { request.complete() } }
+//! # struct C; context!(C);
+//! # impl OnCompletion for C { type Device = D; fn completed(_: Device<'_, D>, _: Completed<C>, _: Result<usize>) {} }
+//! struct Home { queue: Queue<Calls>, timer: Timer<Tick> }
+//! context!(Home);
+//! impl DeviceEvents for Home {}
+//! # struct Calls; context!(Calls); impl QueueEvents for Calls { type Device = Home; }
+//! # struct Tick; impl Dispatch for Tick { type Device = Home; fn run(_: Device<'_, Home>) {} }
+//! fn copy(device: Device<'_, Home>) -> Timer<Tick> {
+//!     Timer::clone(&device.context().timer)
 //! }
 //! ```
 //! # Lifetimes and threads

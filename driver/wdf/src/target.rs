@@ -1,6 +1,7 @@
 //! I/O targets: where requests are sent.
 
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
 use wdf_sys::wdf::functions::*;
@@ -9,8 +10,9 @@ use wdf_sys::{WDFDEVICE, WDFIOTARGET};
 
 use crate::device::{Device, DeviceEvents, NewDevice};
 use crate::irql::Passive;
+use crate::place::{Kept, Place, Vacancy};
 use crate::queue::{Queue, QueueEvents};
-use crate::{NTSTATUS, Result, string};
+use crate::{NTSTATUS, Result, context, string};
 
 /// An I/O target, for as long as its owner is there.
 #[derive(Clone, Copy, Debug)]
@@ -148,72 +150,89 @@ impl Target<'_> {
     /// # Errors
     /// What the framework says.
     pub fn assign_queue<Q: QueueEvents>(self, queue: &Queue<Q>) -> Result<()> {
+        let queue = queue.handle()?;
         // SAFETY: both are valid; that they belong to one device, the framework checks.
-        unsafe { WdfIoTargetSelfAssignDefaultIoQueue(self.handle, queue.handle()) }.ok()
+        unsafe { WdfIoTargetSelfAssignDefaultIoQueue(self.handle, queue) }.ok()
     }
 }
 
-/// Another device, opened by name. It belongs to the device that opened it, and is closed with that, or by [`close`](Self::close).
+/// Another device, opened by name once. It is kept in the context of the device that opens it, and is closed with that, or by [`close`](Self::close).
 #[derive(Debug)]
 pub struct RemoteTarget {
-    handle: WDFIOTARGET,
+    place: Place,
+    /// It has been opened, or is being opened.
+    opened: AtomicBool,
 }
 
-// SAFETY: a target's handle is good on any thread.
-unsafe impl Send for RemoteTarget {}
-// SAFETY: as above; the framework synchronises.
-unsafe impl Sync for RemoteTarget {}
-
 impl RemoteTarget {
+    /// A target that is not made yet: nothing can be sent to it until [`create`](Self::create) and [`open`](Self::open).
+    #[must_use]
+    pub const fn unmade() -> Self {
+        Self { place: Place::empty(), opened: AtomicBool::new(false) }
+    }
+
+    /// Makes the target that the device's context keeps `at` a field of its own. It is not open yet.
+    ///
+    /// # Errors
+    /// As [`Timer::create`](crate::Timer::create).
+    pub fn create<D: DeviceEvents>(device: Device<'_, D>, at: impl Fn(&D) -> &Self) -> Result<()> {
+        let (_, vacancy) = Vacancy::find(device, at, |target| &target.place)?;
+        let mut handle = WDFIOTARGET::NULL;
+        let mut attributes = context::kept_attributes::<Kept>();
+        // SAFETY: the device is valid; the attributes are copied. The target is the device's child.
+        unsafe { WdfIoTargetCreate(device.handle(), &raw mut attributes, &raw mut handle) }.ok()?;
+        // SAFETY: just created with these attributes, as a child of the device.
+        unsafe { vacancy.fill(handle.object(), Kept, handle.0) }
+    }
+
+    fn handle(&self) -> Result<WDFIOTARGET> {
+        self.place.require().map(|handle| WDFIOTARGET(handle.as_ptr()))
+    }
+
     /// Opens `name` for `access` (an access mask such as `GENERIC_READ`).
     ///
     /// # Errors
-    /// What the framework or the device says.
-    pub fn open<D: DeviceEvents>(device: Device<'_, D>, name: &[u16], access: u32, passive: Passive<'_>) -> Result<Self> {
+    /// What the framework or the device says. `STATUS_INVALID_DEVICE_STATE` for a target that was opened before, also when it has been closed since:
+    /// a request may have been formatted for what it was.
+    pub fn open(&self, name: &[u16], access: u32, passive: Passive<'_>) -> Result<()> {
         passive.check();
-        let mut handle = WDFIOTARGET::NULL;
-        let mut attributes = WDF_OBJECT_ATTRIBUTES::new();
-        // SAFETY: the device is valid.
-        unsafe { WdfIoTargetCreate(device.handle(), &raw mut attributes, &raw mut handle) }.ok()?;
-        let target = Self { handle };
-        match target.open_name(name, access) {
-            Ok(()) => Ok(target),
-            Err(status) => {
-                target.close(passive);
-                Err(status)
-            }
-        }
-    }
-
-    fn open_name(&self, name: &[u16], access: u32) -> Result<()> {
+        let target = self.handle()?;
         let mut parameters = WDF_IO_TARGET_OPEN_PARAMS::new(WDF_IO_TARGET_OPEN_TYPE::WdfIoTargetOpenByName);
         parameters.TargetDeviceName = string::counted(name)?;
         parameters.DesiredAccess = access;
         parameters.CreateDisposition = wdf_sys::wdm::constants::FILE_OPEN;
-        // SAFETY: the target was just created; at PASSIVE_LEVEL, says the caller; the name is copied.
-        unsafe { WdfIoTargetOpen(self.handle, &raw mut parameters) }.ok()
+        if self.opened.swap(true, Ordering::AcqRel) {
+            return Err(NTSTATUS::INVALID_DEVICE_STATE);
+        }
+        // SAFETY: the target is valid, and not open; at PASSIVE_LEVEL; the name is copied.
+        let opened = unsafe { WdfIoTargetOpen(target, &raw mut parameters) }.ok();
+        if opened.is_err() {
+            self.opened.store(false, Ordering::Release);
+        }
+        opened
     }
 
     /// A target of the tests' table.
     #[cfg(test)]
     pub(crate) const fn fake(handle: WDFIOTARGET) -> Self {
-        Self { handle }
+        Self { place: Place::holding(handle.0), opened: AtomicBool::new(true) }
     }
 
-    /// The target, to send to.
-    #[must_use]
-    pub const fn target(&self) -> Target<'_> {
-        Target { handle: self.handle, is_remote: true, owner: PhantomData }
+    /// The target, to send to; what is not open fails what it is sent.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_STATE` when it is not made yet, or gone.
+    pub fn target(&self) -> Result<Target<'_>> {
+        self.handle().map(|handle| Target { handle, is_remote: true, owner: PhantomData })
     }
 
     /// Closes the device: cancels what was sent, and waits for it.
-    ///
-    /// Dropping does not: a context that has this value is dropped when its device is destroyed, and the target was deleted with the device by
-    /// then.
-    pub fn close(self, passive: Passive<'_>) {
+    pub fn close(&self, passive: Passive<'_>) {
         passive.check();
-        // SAFETY: the handle is ours. Deleting a target closes it.
-        unsafe { WdfObjectDelete(self.handle.object()) };
+        if let Ok(target) = self.handle() {
+            // SAFETY: the target is valid; at PASSIVE_LEVEL. It stays an object of its device.
+            unsafe { WdfIoTargetClose(target) };
+        }
     }
 }
 

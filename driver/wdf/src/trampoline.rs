@@ -35,6 +35,14 @@ fn status(result: Result<()>) -> NTSTATUS {
     result.err().unwrap_or(NTSTATUS::SUCCESS)
 }
 
+pub(crate) unsafe extern "win64" fn cleanup<T: Context>(object: WDFOBJECT) {
+    // SAFETY: the framework's promise.
+    if let Some(slot) = unsafe { context::slot::<T>(object) } {
+        // SAFETY: the framework cleans a device's objects up before it destroys one of them, or the device.
+        unsafe { slot.leave_place() };
+    }
+}
+
 pub(crate) unsafe extern "win64" fn destroy<T: Context>(object: WDFOBJECT) {
     // SAFETY: the framework's promise.
     if let Some(slot) = unsafe { context::slot::<T>(object) } {

@@ -3,12 +3,13 @@
 use core::marker::PhantomData;
 
 use wdf_sys::WDFWORKITEM;
+use wdf_sys::wdf::WDF_WORKITEM_CONFIG;
 use wdf_sys::wdf::functions::*;
-use wdf_sys::wdf::{WDF_OBJECT_ATTRIBUTES, WDF_WORKITEM_CONFIG};
 
-use crate::device::{Device, DeviceEvents, NewDevice};
+use crate::device::{Device, DeviceEvents};
 use crate::irql::Passive;
-use crate::{Result, trampoline};
+use crate::place::{Kept, Place, Vacancy};
+use crate::{Result, context, trampoline};
 
 /// What a work item does.
 pub trait Work: 'static {
@@ -19,43 +20,55 @@ pub trait Work: 'static {
     fn run(device: Device<'_, Self::Device>, passive: Passive<'_>);
 }
 
-/// A work item. It belongs to its device; keep it in the device's context.
+/// A work item. It is kept in its device's context.
 #[derive(Debug)]
 pub struct WorkItem<W> {
-    handle: WDFWORKITEM,
+    place: Place,
     work: PhantomData<fn() -> W>,
 }
 
-// SAFETY: a work item's handle is good on any thread.
-unsafe impl<W> Send for WorkItem<W> {}
-// SAFETY: as above.
-unsafe impl<W> Sync for WorkItem<W> {}
-
 impl<W: Work> WorkItem<W> {
-    /// Creates a work item.
+    /// A work item that is not made yet: it does nothing until [`create`](Self::create).
+    #[must_use]
+    pub const fn unmade() -> Self {
+        Self { place: Place::empty(), work: PhantomData }
+    }
+
+    /// Makes the work item that the context keeps `at` a field of its own.
     ///
     /// # Errors
-    /// What the framework says.
-    pub fn create(device: &NewDevice<W::Device>) -> Result<Self> {
+    /// As [`Timer::create`](crate::Timer::create).
+    pub fn create(device: Device<'_, W::Device>, at: impl Fn(&W::Device) -> &Self) -> Result<()> {
+        let (_, vacancy) = Vacancy::find(device, at, |item| &item.place)?;
         let mut config = WDF_WORKITEM_CONFIG::new(Some(trampoline::work_item::<W>));
         config.AutomaticSerialization = wdf_sys::FALSE;
-        let mut attributes = WDF_OBJECT_ATTRIBUTES { ParentObject: device.handle().object(), ..WDF_OBJECT_ATTRIBUTES::new() };
+        let mut attributes = context::kept_attributes::<Kept>();
+        attributes.ParentObject = device.handle().object();
         let mut handle = WDFWORKITEM::NULL;
         // SAFETY: the device is valid; both structures are copied.
         unsafe { WdfWorkItemCreate(&raw mut config, &raw mut attributes, &raw mut handle) }.ok()?;
-        Ok(Self { handle, work: PhantomData })
+        // SAFETY: just created with these attributes, as a child of the device.
+        unsafe { vacancy.fill(handle.object(), Kept, handle.0) }
+    }
+
+    fn handle(&self) -> Option<WDFWORKITEM> {
+        self.place.get().map(|handle| WDFWORKITEM(handle.as_ptr()))
     }
 
     /// Has the work done soon; once, however often this is called before it starts.
     pub fn enqueue(&self) {
-        // SAFETY: the work item is valid as long as its device.
-        unsafe { WdfWorkItemEnqueue(self.handle) };
+        if let Some(item) = self.handle() {
+            // SAFETY: the work item is in its place.
+            unsafe { WdfWorkItemEnqueue(item) };
+        }
     }
 
     /// Waits until work that was asked for is done. Not from the work itself.
     pub fn flush(&self, passive: Passive<'_>) {
         passive.check();
-        // SAFETY: as above; at PASSIVE_LEVEL.
-        unsafe { WdfWorkItemFlush(self.handle) };
+        if let Some(item) = self.handle() {
+            // SAFETY: the work item is in its place; at PASSIVE_LEVEL.
+            unsafe { WdfWorkItemFlush(item) };
+        }
     }
 }

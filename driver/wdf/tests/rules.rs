@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::{env, fs, thread};
 
 /// Rules that the framework's documentation names, and that the compiler enforces.
-const RULES: [&str; 12] = [
+const RULES: [&str; 13] = [
     "DeferredRequestCompleted",
     "DriverCreate",
     "InvalidReqAccess",
@@ -20,6 +20,7 @@ const RULES: [&str; 12] = [
     "StopAckWithinEvtIoStop",
     "MarkCancOnCancReqLocal",
     "ReqNotCanceledLocal",
+    "Objects of a device",
     "Reuse, send, cancel",
 ];
 
@@ -115,7 +116,7 @@ fn refusals(example: &Example, folder: &Path, library: &Path) -> BTreeSet<String
 #[test]
 fn what_keeps_the_rules_compiles_and_what_breaks_one_is_refused_for_that_reason() {
     let (examples, library) = (examples(), library());
-    assert!(examples.len() >= 33, "only {} examples were found", examples.len());
+    assert!(examples.len() >= 38, "only {} examples were found", examples.len());
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let (next, wrong) = (Mutex::new(examples.iter()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
@@ -155,8 +156,38 @@ fn every_rule_has_a_row_in_the_table_and_an_example_that_is_refused() {
         let row = row.unwrap_or_else(|| panic!("{rule} is not in the table"));
         let title = row.split(['[', ']']).nth(1).unwrap_or_default();
         // The last row is about our own steps, which no one rule names.
-        let section = if rule == RULES[11] { "Driver-created requests" } else { title };
+        let section = if rule == RULES[12] { "Driver-created requests" } else { title };
         let refused = examples.iter().any(|example| example.section == section && example.refusal().is_some());
         assert!(refused, "{rule}: nothing under {section:?} is refused");
+    }
+}
+
+/// Functions under `#[test]` in a module of the crate.
+fn tests_of(module: &str) -> usize {
+    let path = module.trim_end_matches("::tests").replace("::", "/");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let places = [format!("{path}.rs"), format!("{path}/mod.rs"), format!("{path}/tests.rs")];
+    let texts = places.iter().filter_map(|place| fs::read_to_string(source.join(place)).ok());
+    texts.map(|text| text.matches("#[test]").count()).sum()
+}
+
+#[test]
+fn every_row_of_the_table_says_what_enforces_it_and_that_is_there() {
+    let (document, examples) = (document(), examples());
+    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("//! | [")).collect();
+    assert_eq!(rows.len(), 11);
+    for row in rows {
+        let anchor = row.split("](#").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_default();
+        let is_section = |section: &str| {
+            let kept = section.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+            kept.collect::<String>().to_lowercase().replace(' ', "-") == anchor
+        };
+        let of_section = |example: &&Example| is_section(&example.section);
+        assert!(examples.iter().any(|example| is_section(&example.section)), "no section for {anchor:?}");
+        let refused = examples.iter().filter(of_section).any(|example| example.refusal().is_some());
+        let tested = row.split("tested in `").nth(1).and_then(|rest| rest.split('`').next());
+        assert!(row.contains("Refused by the compiler") == refused, "{row}");
+        assert!(refused || tested.is_some(), "nothing enforces {anchor}");
+        assert!(tested.is_none_or(|module| tests_of(module) > 0), "{tested:?} has no tests");
     }
 }

@@ -8,7 +8,15 @@ use std::ffi::c_void;
 use wdf_sys::WDFOBJECT;
 use wdf_sys::wdf::WDF_OBJECT_ATTRIBUTES;
 
-type Destroy = unsafe extern "win64" fn(WDFOBJECT);
+type Callback = Option<unsafe extern "win64" fn(WDFOBJECT)>;
+
+/// An object, and what is to be called when it is cleaned up and when it is destroyed.
+#[derive(Clone, Copy)]
+struct Object {
+    handle: usize,
+    cleanup: Callback,
+    destroy: Callback,
+}
 
 #[derive(Default)]
 struct Account {
@@ -17,8 +25,8 @@ struct Account {
     /// The allocation that fails.
     fails: Option<usize>,
     memory: HashSet<usize>,
-    /// Objects in the order of their making, with what is to be called when they are destroyed.
-    objects: Vec<(usize, Option<Destroy>)>,
+    /// In the order of their making.
+    objects: Vec<Object>,
 }
 
 thread_local! {
@@ -60,28 +68,42 @@ pub(super) fn gave_memory(address: usize) {
     assert!(with(|account| account.memory.remove(&address)), "memory is freed that the driver does not have");
 }
 
-pub(super) fn made(object: usize, attributes: *const WDF_OBJECT_ATTRIBUTES) {
+pub(super) fn made(handle: usize, attributes: *const WDF_OBJECT_ATTRIBUTES) {
     // SAFETY: the driver passes valid attributes, or none.
-    let destroy = unsafe { attributes.as_ref() }.and_then(|attributes| attributes.EvtDestroyCallback);
-    with(|account| account.objects.push((object, destroy)));
+    let (cleanup, destroy) = unsafe { attributes.as_ref() }
+        .map_or((None, None), |attributes| (attributes.EvtCleanupCallback, attributes.EvtDestroyCallback));
+    with(|account| account.objects.push(Object { handle, cleanup, destroy }));
+}
+
+/// Calls back for an object.
+fn call(callback: Callback, handle: usize) {
+    if let Some(callback) = callback {
+        // SAFETY: the object lives for ever; the callback is the one that the driver gave for it.
+        unsafe { callback(WDFOBJECT(handle as *mut c_void)) };
+    }
 }
 
 /// An object is deleted: its context is dropped.
-pub(super) fn destroy(object: usize) {
-    let (_, destroy) = with(|account| {
-        let at = account.objects.iter().position(|(other, _)| *other == object).expect("an object is deleted once");
+pub(super) fn destroy(handle: usize) {
+    let object = with(|account| {
+        let at = account.objects.iter().position(|object| object.handle == handle).expect("an object is deleted once");
         account.objects.remove(at)
     });
-    if let Some(destroy) = destroy {
-        // SAFETY: the object lives for ever; the callback is the one that the driver gave for it.
-        unsafe { destroy(WDFOBJECT(object as *mut c_void)) };
-    }
+    call(object.cleanup, handle);
+    call(object.destroy, handle);
 }
 
 /// A device goes, and all that belongs to it, its own context last: what is left afterwards, the driver forgot.
 pub(super) fn destroy_device(device: usize, belongs: impl Fn(usize) -> bool) {
-    let objects: Vec<usize> = with(|account| account.objects.iter().map(|(object, _)| *object).collect());
-    let children: Vec<usize> = objects.into_iter().filter(|object| belongs(*object)).collect();
-    children.into_iter().rev().for_each(destroy);
+    let objects = with(|account| account.objects.clone());
+    let children: Vec<Object> = objects.into_iter().filter(|object| belongs(object.handle)).collect();
+    // All are cleaned up before the first is destroyed.
+    for child in children.iter().rev() {
+        call(child.cleanup, child.handle);
+        with(|account| {
+            account.objects.iter_mut().filter(|other| other.handle == child.handle).for_each(|other| other.cleanup = None)
+        });
+    }
+    children.into_iter().rev().for_each(|child| destroy(child.handle));
     destroy(device);
 }

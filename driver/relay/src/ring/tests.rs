@@ -33,9 +33,9 @@ fn memory() -> GuestMemoryMmap {
     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)]).expect("64 KiB")
 }
 
-fn pair(memory: &GuestMemoryMmap) -> (Ring<Shared<'_>>, Queue) {
-    let mut ring = Ring::new(Shared(memory));
-    ring.restart(SIZE);
+fn pair(memory: &GuestMemoryMmap) -> (Ring, Queue) {
+    let mut ring = Ring::new();
+    ring.restart(&Shared(memory), SIZE);
     let addresses = ring.addresses(BASE);
     let mut device = Queue::new(SIZE).expect("a power of two");
     let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
@@ -58,7 +58,7 @@ fn a_pair_arrives_as_a_readable_and_a_writable_descriptor() {
     let memory = memory();
     let (mut ring, mut device) = pair(&memory);
 
-    ring.offer_pair(2, READABLE, WRITABLE);
+    ring.offer_pair(&Shared(&memory), 2, READABLE, WRITABLE);
 
     let chain = device.pop_descriptor_chain(&memory).expect("a chain was offered");
     assert_eq!(chain.head_index(), 2);
@@ -70,13 +70,13 @@ fn a_pair_arrives_as_a_readable_and_a_writable_descriptor() {
 fn a_returned_chain_is_seen_once_with_its_length() {
     let memory = memory();
     let (mut ring, mut device) = pair(&memory);
-    ring.offer_pair(0, READABLE, WRITABLE);
+    ring.offer_pair(&Shared(&memory), 0, READABLE, WRITABLE);
     let head = device.pop_descriptor_chain(&memory).expect("a chain was offered").head_index();
 
     device.add_used(&memory, head, 16).expect("a valid head");
 
-    assert_eq!(ring.take_used(), Ok(Some(Used { head: 0, written: 16 })));
-    assert_eq!(ring.take_used(), Ok(None));
+    assert_eq!(ring.take_used(&Shared(&memory)), Ok(Some(Used { head: 0, written: 16 })));
+    assert_eq!(ring.take_used(&Shared(&memory)), Ok(None));
 }
 
 #[test]
@@ -85,10 +85,10 @@ fn chains_go_round_past_the_wrap_of_the_indices() {
     let (mut ring, mut device) = pair(&memory);
     for turn in 0..70_000_u32 {
         let head = (turn % u32::from(SIZE)) as u16;
-        ring.offer_writable(head, WRITABLE);
+        ring.offer_writable(&Shared(&memory), head, WRITABLE);
         let taken = device.pop_descriptor_chain(&memory).expect("a chain was offered").head_index();
         device.add_used(&memory, taken, turn).expect("a valid head");
-        assert_eq!(ring.take_used(), Ok(Some(Used { head, written: turn })));
+        assert_eq!(ring.take_used(&Shared(&memory)), Ok(Some(Used { head, written: turn })));
     }
 }
 
@@ -96,13 +96,13 @@ fn chains_go_round_past_the_wrap_of_the_indices() {
 fn the_doorbell_is_wanted_unless_the_device_says_otherwise() {
     let memory = memory();
     let (mut ring, _device) = pair(&memory);
-    ring.offer_writable(0, WRITABLE);
-    assert!(ring.wants_doorbell());
+    ring.offer_writable(&Shared(&memory), 0, WRITABLE);
+    assert!(ring.wants_doorbell(&Shared(&memory)));
 
     let used = ring.addresses(BASE).used;
     memory.write_obj(1_u16, GuestAddress(used)).expect("inside of the test's memory");
 
-    assert!(!ring.wants_doorbell());
+    assert!(!ring.wants_doorbell(&Shared(&memory)));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_index_that_jumps_is_a_violation() {
     let memory = memory();
     let (mut ring, _device) = pair(&memory);
     memory.write_obj(SIZE + 1, GuestAddress(ring.addresses(BASE).used + 2)).expect("inside of the test's memory");
-    assert_eq!(ring.take_used(), Err(Violation::IndexJump));
+    assert_eq!(ring.take_used(&Shared(&memory)), Err(Violation::IndexJump));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_id_that_is_no_descriptor_is_a_violation() {
         let used = ring.addresses(BASE).used;
         memory.write_obj(id, GuestAddress(used + 4)).expect("inside of the test's memory");
         memory.write_obj(1_u16, GuestAddress(used + 2)).expect("inside of the test's memory");
-        assert_eq!(ring.take_used(), Err(Violation::NoSuchDescriptor));
+        assert_eq!(ring.take_used(&Shared(&memory)), Err(Violation::NoSuchDescriptor));
     }
 }
 
@@ -129,21 +129,21 @@ fn an_id_that_is_no_descriptor_is_a_violation() {
 fn a_restart_forgets_what_the_device_had() {
     let memory = memory();
     let (mut ring, mut device) = pair(&memory);
-    ring.offer_writable(3, WRITABLE);
+    ring.offer_writable(&Shared(&memory), 3, WRITABLE);
     let head = device.pop_descriptor_chain(&memory).expect("a chain was offered").head_index();
     device.add_used(&memory, head, 1).expect("a valid head");
 
-    ring.restart(SIZE);
+    ring.restart(&Shared(&memory), SIZE);
 
-    assert_eq!(ring.take_used(), Ok(None));
+    assert_eq!(ring.take_used(&Shared(&memory)), Ok(None));
     assert_eq!(memory.read_obj::<u16>(GuestAddress(ring.addresses(BASE).available + 2)).expect("inside"), 0);
 }
 
 #[test]
 fn a_ring_that_was_never_started_gives_nothing() {
     let memory = memory();
-    let mut ring = Ring::new(Shared(&memory));
-    assert_eq!(ring.take_used(), Ok(None));
+    let mut ring = Ring::new();
+    assert_eq!(ring.take_used(&Shared(&memory)), Ok(None));
 }
 
 #[test]
@@ -167,7 +167,7 @@ proptest::proptest! {
         memory.write_obj(index, GuestAddress(used + 2)).expect("inside of the test's memory");
 
         let mut taken = 0;
-        while let Ok(Some(chain)) = ring.take_used() {
+        while let Ok(Some(chain)) = ring.take_used(&Shared(&memory)) {
             taken += 1;
             assert!(chain.head < SIZE && taken <= SIZE);
         }

@@ -35,7 +35,7 @@ fn a_queue_that_becomes_quiet_tells_whom_it_was_asked_to_tell_and_nobody_else() 
     let object = fake::request();
     let queue = Queue::<Both>::fake(WDFQUEUE(object.0));
     // SAFETY: the fake table knows every object, for ever.
-    let both = unsafe { context::install(queue.handle.object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
+    let both = unsafe { context::install(WDFQUEUE(object.0).object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
     queue.stop_then::<Count>();
     queue.drain_then::<Count>();
     queue.purge_then::<Count>();
@@ -62,7 +62,7 @@ fn a_queue_that_is_asked_to_tells_when_it_is_ready() {
     let object = fake::request();
     let queue = Queue::<Both>::fake(WDFQUEUE(object.0));
     // SAFETY: the fake table knows every object, for ever.
-    let both = unsafe { context::install(queue.handle.object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
+    let both = unsafe { context::install(WDFQUEUE(object.0).object(), Both { notices: AtomicUsize::new(0) }) }.unwrap();
     assert_eq!(queue.notify_ready(), Ok(()));
     assert_eq!(both.notices.load(Ordering::Relaxed), 1);
     assert_eq!(queue.stop_notifying(), Ok(()));

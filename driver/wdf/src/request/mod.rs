@@ -114,10 +114,14 @@ impl Request {
     /// Hands it to another queue of the same device. The queue may present it before this returns.
     ///
     /// # Errors
-    /// The request, with `STATUS_WDF_BUSY` when the queue takes no requests.
+    /// The request, with `STATUS_WDF_BUSY` when the queue takes no requests, `STATUS_INVALID_DEVICE_STATE` when there is none.
     pub fn forward<Q: QueueEvents>(self, queue: &Queue<Q>) -> Result<(), Refused> {
+        let queue = match queue.handle() {
+            Ok(queue) => queue,
+            Err(status) => return Err(Refused { request: self, status }),
+        };
         // SAFETY: the driver owns the request, which a queue presented and which is not cancelable: that is what `Request` means.
-        let status = unsafe { WdfRequestForwardToIoQueue(self.handle, queue.handle()) };
+        let status = unsafe { WdfRequestForwardToIoQueue(self.handle, queue) };
         self.unless_gone(status)
     }
 

@@ -196,5 +196,5 @@ fn the_queue_that_a_device_has_for_what_it_sends_itself_is_the_frameworks_to_ref
     assert_eq!(own.assign_queue(&queue), Ok(()));
     fake::answer(target, "AssignQueue", NTSTATUS::INVALID_DEVICE_REQUEST);
     assert_eq!(own.assign_queue(&queue), Err(NTSTATUS::INVALID_DEVICE_REQUEST));
-    assert_eq!(fake::calls(target), vec![format!("AssignQueue {:p}", queue.handle().0); 2]);
+    assert_eq!(fake::calls(target), vec![format!("AssignQueue {:p}", queue.handle().expect("it is there").0); 2]);
 }

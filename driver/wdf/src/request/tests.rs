@@ -212,8 +212,12 @@ fn the_cancel_callback_leaves_a_request_to_the_driver_that_takes_it_back_right_n
 fn a_presented_request_does_not_go_to_another_device_stack() {
     let remote = RemoteTarget::fake(wdf_sys::WDFIOTARGET(0x79 as *mut _));
     let (handle, request) = presented();
-    let refused = request.send_and_forget(remote.target()).expect_err("its file object is not the target's");
-    let refused = refused.request.send::<Back>(remote.target(), SendOptions::default()).expect_err("nor to come back");
+    let refused =
+        request.send_and_forget(remote.target().expect("it is there")).expect_err("its file object is not the target's");
+    let refused = refused
+        .request
+        .send::<Back>(remote.target().expect("it is there"), SendOptions::default())
+        .expect_err("nor to come back");
     assert_eq!(refused.status, NTSTATUS::INVALID_DEVICE_REQUEST);
     refused.complete();
     assert_eq!(fake::calls(handle), ["Complete STATUS_INVALID_DEVICE_REQUEST"]);

@@ -4,7 +4,7 @@ use gadget_protocol::{BUSY, DONE, IDENTITY, MAGIC, OPERAND, RESULT, SQUARE, STAT
 use wdf::mmio::IoMapping;
 use wdf::resources::{Resource, Resources};
 use wdf::{
-    Cancelable, Canceled, Device, DeviceEvents, InService, Interrupt, InterruptEvents, IoControl, NTSTATUS, NewDevice, OnCancel,
+    Cancelable, Canceled, Device, DeviceEvents, InService, Interrupt, InterruptEvents, IoControl, NTSTATUS, OnCancel,
     OnDeviceControl, OnStop, Passive, PowerState, Published, Queue, QueueBuilder, QueueEvents, Refused, Request, RequestId, Result,
     SpinLock, StopAction, Stopping, TakenBack,
 };
@@ -21,21 +21,28 @@ struct State {
 pub struct Gadget {
     registers: Published<IoMapping>,
     state: SpinLock<State>,
-    _queue: Queue<Requests>,
-    _interrupt: Interrupt<Vector>,
+    queue: Queue<Requests>,
+    interrupt: Interrupt<Vector>,
 }
 
 wdf::context!(Gadget);
 
 impl Gadget {
-    /// Makes everything that lives as long as the device object.
-    pub fn new(device: &NewDevice<Self>) -> Result<Self> {
+    /// The context of a new device; queue and interrupt are not made yet.
+    pub fn new() -> Result<Self> {
         Ok(Self {
             registers: Published::new(),
             state: SpinLock::new(State { powered: false, flight: None })?,
-            _queue: QueueBuilder::sequential().default_queue().on_device_control().on_stop().create(device, Requests)?,
-            _interrupt: Interrupt::create(device, Vector)?,
+            queue: Queue::unmade(),
+            interrupt: Interrupt::unmade(),
         })
+    }
+
+    /// Makes what belongs to the device. The framework deletes it with the device, so that it can be used from the context alone.
+    pub fn make(device: Device<'_, Self>, passive: Passive<'_>) -> Result<()> {
+        let queue = QueueBuilder::sequential().default_queue().on_device_control().on_stop();
+        queue.create(device, |gadget| &gadget.queue, Requests)?;
+        Interrupt::create(device, |gadget| &gadget.interrupt, Vector, passive)
     }
 
     /// Reads a register; all ones when the hardware is gone.

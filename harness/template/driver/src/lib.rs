@@ -21,7 +21,8 @@ impl Driver for GadgetDriver {
     const POOL_TAG: [u8; 4] = *b"Gdgt";
 
     fn device_add(init: DeviceInit<'_>, passive: Passive<'_>) -> Result<()> {
-        let device = init.create(passive, |device, _| Gadget::new(device))?;
+        let device = init.create(passive, |_, _| Gadget::new())?;
+        Gadget::make(device, passive)?;
         device.create_interface(&GUID::new(INTERFACE_CLASS), passive)?;
         device.create_symbolic_link(utf16!(SYMBOLIC_LINK), passive)
     }
