@@ -176,6 +176,9 @@ fn a_utf_16_inf_is_read_like_any_other() {
     assert_eq!(of_the_inf(&files(&all, NOW), "sensor.inf"), [] as [&Finding; 0]);
 }
 
+/// What is said of a file that the driver store would have to move.
+const RENAMED: &str = "sensor.sys is given another name or folder in directory 13";
+
 #[test]
 fn what_is_wrong_in_a_strangers_inf_is_found_where_it_is_and_explained() {
     for (inf, from, to, severity, what) in [
@@ -215,6 +218,60 @@ fn what_is_wrong_in_a_strangers_inf_is_found_where_it_is_and_explained() {
         (STAMPED, "[Drivers_Dir]", "[Driver_Dir]", Severity::Error, "no section [Drivers_Dir]"),
         (EXTENSION, "ExtensionId = {0aa1f6e4", "Extension = {0aa1f6e4", Severity::Error, "an extension without an ExtensionId"),
         (EXTENSION, "[Settings]", "[Setting]", Severity::Error, "no section [Settings]"),
+        (STAMPED, "$WINDOWS NT$", "$Chicago$", Severity::Error, "the Signature is $CHICAGO$"),
+        (STAMPED, "%ProviderString%", "microsoft", Severity::Error, "the Provider is Microsoft"),
+        (
+            STAMPED,
+            "{78A1C341-4539-11d3-B88D-00C04FAD5171}",
+            "{4D36E97D-E325-11CE-BFC1-08002BE10318}",
+            Severity::Error,
+            "[ClassInstall32] for a class of Windows",
+        ),
+        (
+            STAMPED,
+            "[Sensor_Device.NT]",
+            "[DefaultInstall.NTamd64]\n[Sensor_Device.NT]",
+            Severity::Error,
+            "[DefaultInstall.NTamd64] beside [Manufacturer]",
+        ),
+        (STAMPED, "[Drivers_Dir]\nsensor.sys", "[Drivers_Dir]\nfeeler.sys, sensor.sys", Severity::Error, RENAMED),
+        (STAMPED, "DefaultDestDir = 13", "DefaultDestDir = 13, x64", Severity::Error, RENAMED),
+        (
+            STAMPED,
+            "CopyFiles = Drivers_Dir",
+            "DelFiles = Drivers_Dir",
+            Severity::Warning,
+            "DelFiles is a directive of older Windows",
+        ),
+        (
+            EXTENSION,
+            "HKR,,Level",
+            r"HKLM,System\CurrentControlSet\Services\x,Level",
+            Severity::Error,
+            "it writes to the services' key",
+        ),
+        (
+            EXTENSION,
+            "HKR,,Level,0x00010001,3",
+            "HKR,,CoInstallers32,0x00010000,\"a.dll\"",
+            Severity::Error,
+            "it registers a co-installer",
+        ),
+        (EXTENSION, "HKR,,Level", "HKCR,,Level", Severity::Warning, "it writes to HKCR"),
+        (
+            NEEDS,
+            "Include = winusb.inf\nNeeds   = WINUSB.NT\n",
+            "Needs = WINUSB.NT\n",
+            Severity::Error,
+            "no section [WINUSB.NT], which is needed",
+        ),
+        (
+            NEEDS,
+            "\n[Version]",
+            "/* A comment of another language */\n[Version]",
+            Severity::Warning,
+            "a line before the first section",
+        ),
     ] {
         let bad = inf.replace(from, to);
         assert_ne!(bad, inf, "{from}");
@@ -229,12 +286,49 @@ fn what_is_wrong_in_a_strangers_inf_is_found_where_it_is_and_explained() {
 }
 
 #[test]
+fn what_windows_allows_is_not_held_against_an_inf() {
+    let protocol = STAMPED.replace("{78A1C341-4539-11d3-B88D-00C04FAD5171}", "{4D36E975-E325-11CE-BFC1-08002BE10318}");
+    let protocol = protocol.replace("SPSVCINST_ASSOCSERVICE = 0x00000002", "SPSVCINST_ASSOCSERVICE = 0");
+    let protocol =
+        protocol.replace("[ClassInstall32]\nAddReg = SampleClass_RegistryAdd\n", "").replace("[SampleClass_", "[Strings.");
+    let attributes = STAMPED.replace(
+        "[Manufacturer]",
+        "[SignatureAttributes]\nsensor.sys = SignatureAttributes.DRM\n[SignatureAttributes.DRM]\nDRMLevel = 1300\n[Manufacturer]",
+    );
+    let program = STAMPED.replace(
+        "[Sensor_Service_Inst]",
+        "[Program]\nServiceType = 0x10\nStartType = 3\nErrorControl = 1\nServiceBinary = %11%\\sensor.sys\n[Sensor_Service_Inst]",
+    );
+    let program = program.replace("AddService = sensor", "AddService = helper,,Program\nAddService = sensor");
+    let own = STAMPED.replace(
+        "[Sensor_Device.NT]\n",
+        "[Sensor_Device.NT]\nNeeds = Common\n[Common]\nCopyFiles = Drivers_Dir\n[Sensor_Device.NT]\n",
+    );
+    for inf in [protocol, attributes, program, own] {
+        assert_ne!(inf, STAMPED);
+        assert_eq!(of_the_inf(&report("sensor.inf", &inf, &["sensor.sys"]), "sensor.inf"), [] as [&Finding; 0], "{inf}");
+    }
+}
+
+#[test]
+fn text_that_windows_does_not_read_is_named() {
+    let big: Vec<u8> = [0xfeff].into_iter().chain(STAMPED.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+    let marked = [&[0xef, 0xbb, 0xbf], STAMPED.as_bytes()].concat();
+    for (content, expected) in [(big, "the text is UTF-16 BE"), (marked, "the text is UTF-8 with a mark")] {
+        let all = [File { name: "sensor.inf".into(), content }, File { name: "sensor.sys".into(), content: b"MZ".to_vec() }];
+        let report = files(&all, NOW);
+        let found: Vec<&str> = of_the_inf(&report, "sensor.inf").into_iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(found, [expected]);
+    }
+}
+
+#[test]
 fn a_file_in_a_folder_of_its_own_is_not_looked_for_in_this_one() {
     let in_folders = [
         STAMPED.replace("sensor.sys = 1,,", "sensor.sys = 1,amd64"),
         STAMPED.replace("%DiskName%,,,\"\"", "%DiskName%,,,\\amd64"),
     ];
-    for inf in in_folders {
+    for inf in in_folders.map(|inf| inf.replace("DefaultDestDir = 13", "DefaultDestDir = 13, amd64")) {
         assert_eq!(of_the_inf(&report("sensor.inf", &inf, &[]), "sensor.inf"), [] as [&Finding; 0]);
     }
     let missing = report("sensor.inf", STAMPED, &[]);

@@ -7,6 +7,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::text::{Line, Section, Text};
 use crate::finding::Findings;
 
+mod files;
+mod registry;
+
 /// First build of Windows 10 that runs a service from the driver store.
 const STORE_BUILD: u32 = 16_299;
 /// Newest minor version of KMDF that we know.
@@ -15,10 +18,22 @@ const NEWEST_FRAMEWORK: u32 = 33;
 const MOST_MESSAGES: u32 = 2048;
 /// Class of INFs that add to a device which another INF installs.
 const EXTENSION_CLASS: &str = "{e2f84ce7-8efa-411c-aa69-97454ca4cb57}";
+/// Classes of the network's clients, services and protocols, which are installed without a device.
+const WITHOUT_DEVICE: [&str; 3] = [
+    "{4d36e973-e325-11ce-bfc1-08002be10318}",
+    "{4d36e974-e325-11ce-bfc1-08002be10318}",
+    "{4d36e975-e325-11ce-bfc1-08002be10318}",
+];
+/// How the GUIDs of most of Windows' own classes end.
+const OF_WINDOWS: &str = "-e325-11ce-bfc1-08002be10318}";
+/// Directives that Windows passes over, or that reach beyond the package.
+const LEGACY: [&str; 4] = ["LogConfig", "DelService", "DelFiles", "RenFiles"];
+/// Bits of ServiceType that say that it is a program.
+const PROGRAM: u32 = 0x30;
 /// What stands for something that the build puts in.
 const STAMPS: [&str; 4] = ["$ARCH$", "$KMDFVERSION$", "$KMDFCOINSTALLERVERSION$", "$UMDFVERSION$"];
 /// Sections that Windows looks for by name.
-const STANDARD: [&str; 12] = [
+const STANDARD: [&str; 13] = [
     "version",
     "manufacturer",
     "destinationdirs",
@@ -26,6 +41,7 @@ const STANDARD: [&str; 12] = [
     "sourcedisksfiles",
     "strings",
     "controlflags",
+    "signatureattributes",
     "interfaceinstall32",
     "classinstall32",
     "defaultinstall",
@@ -54,6 +70,7 @@ pub fn examine(text: &Text, place: &str, present: &BTreeSet<String>, now: i64, f
         referred: Referred::default(),
         store: false,
         extension: false,
+        without_device: false,
         seen: BTreeSet::new(),
     };
     rules.form();
@@ -74,6 +91,8 @@ struct Rules<'a, 'f> {
     store: bool,
     /// Whether it adds to what another INF installs.
     extension: bool,
+    /// Whether its class is installed without a device.
+    without_device: bool,
     /// Installation sections that were looked at.
     seen: BTreeSet<String>,
 }
@@ -94,7 +113,12 @@ impl<'a> Rules<'a, '_> {
     fn form(&mut self) {
         let text = self.text;
         for number in text.stray.iter().take(10) {
-            self.error(*number, "a line before the first section", "Windows cannot tell what it belongs to", "remove it");
+            let why = "Windows passes over it; a comment begins with a semicolon";
+            self.warning(*number, "a line before the first section", why, "remove it");
+        }
+        if let Some(encoding) = text.encoding {
+            let why = "Windows reads UTF-16 with its mark (little-endian) and 8-bit text: InfVerif 1003";
+            self.findings.error(self.place, format!("the text is {encoding}"), why, "save it as UTF-16 LE, or as ASCII");
         }
         for (number, name) in &text.undefined {
             let remedy = format!("add `{name} = \"…\"` to [Strings]");
@@ -126,7 +150,11 @@ impl<'a> Rules<'a, '_> {
         };
         let head = section.number;
         let value = |key| section.get(key).map_or("", |line| line.value(0));
-        if !value("Signature").eq_ignore_ascii_case("$windows nt$") {
+        let signature = value("Signature");
+        if signature.eq_ignore_ascii_case("$chicago$") {
+            let why = "Windows installs it, but its checks want the name of the system: InfVerif 1001";
+            self.error(head, "the Signature is $CHICAGO$", why, "write Signature = \"$Windows NT$\"");
+        } else if !signature.eq_ignore_ascii_case("$windows nt$") {
             let remedy = "write Signature = \"$Windows NT$\"";
             self.error(head, "the Signature is not $Windows NT$", "Windows does not take it for an INF", remedy);
         }
@@ -135,7 +163,18 @@ impl<'a> Rules<'a, '_> {
                 self.error(head, format!("[Version] has no {key}"), "Windows refuses to install it", format!("add {key}"));
             }
         }
+        if value("Provider").eq_ignore_ascii_case("Microsoft") {
+            let why = "only Windows' own drivers may say so: InfVerif 1204";
+            self.error(head, "the Provider is Microsoft", why, "name who provides the package");
+        }
         let guid = value("ClassGuid");
+        if let Some(class) = self.text.section("ClassInstall32").or_else(|| self.text.section("ClassInstall32.NTamd64"))
+            && guid.to_lowercase().ends_with(OF_WINDOWS)
+        {
+            let why = "the class is Windows' own, which a package must not change: InfVerif 1285";
+            self.error(class.number, "[ClassInstall32] for a class of Windows", why, "remove it");
+        }
+        self.without_device = WITHOUT_DEVICE.iter().any(|class| guid.eq_ignore_ascii_case(class));
         self.extension = guid.eq_ignore_ascii_case(EXTENSION_CLASS);
         if self.extension && !is_guid(value("ExtensionId")) {
             let why = "Windows tells extensions of one device apart by it";
@@ -185,6 +224,9 @@ impl<'a> Rules<'a, '_> {
             }
             Ok(_) => {}
         }
+        if line.value(0).is_empty() {
+            return;
+        }
         let parts: Vec<&str> = line.value(1).split('.').collect();
         if parts.len() > 4 || parts.iter().any(|part| part.parse::<u16>().is_err()) {
             let why = "each of at most four numbers is from 0 to 65535";
@@ -201,6 +243,10 @@ impl<'a> Rules<'a, '_> {
             }
             return;
         };
+        if let Some((_, other)) = text.sections.iter().find(|(name, _)| is_default_install(name)) {
+            let why = "an INF installs devices, or is installed as it is: InfVerif 1212";
+            self.error(other.number, format!("[{}] beside [Manufacturer]", other.name), why, "remove one of the two");
+        }
         let mut found = false;
         for line in &section.lines {
             let base = if line.value(0).is_empty() { line.key.as_deref().unwrap_or("") } else { line.value(0) };
@@ -276,8 +322,10 @@ impl<'a> Rules<'a, '_> {
     fn installation(&mut self, install: &str, body: &'a Section) {
         self.copied(body);
         self.registry(body, false);
+        self.needs(body);
         if let Some(hardware) = self.companion(install, "HW") {
             self.registry(hardware, true);
+            self.needs(hardware);
         }
         if let Some(section) = self.companion(install, "CoInstallers") {
             let why = "current Windows refuses co-installers";
@@ -291,7 +339,7 @@ impl<'a> Rules<'a, '_> {
         let mut services = BTreeSet::new();
         match self.companion(install, "Services") {
             Some(section) => self.services(section, &mut services),
-            None if body.get("Needs").is_none() && !self.extension => {
+            None if body.get("Needs").is_none() && !self.extension && !self.without_device => {
                 let what = format!("no section [{install}.NT.Services]");
                 self.error(body.number, what, "a device without a service does not start", "add it with AddService");
             }
@@ -302,68 +350,28 @@ impl<'a> Rules<'a, '_> {
         }
     }
 
-    fn copied(&mut self, body: &'a Section) {
-        let text = self.text;
-        for line in body.with("CopyFiles") {
-            for name in &line.values {
-                if let Some(file) = name.strip_prefix('@') {
-                    self.file(file, "", line.number);
-                    continue;
-                }
-                let Some(list) = text.section(name) else {
-                    self.error(line.number, format!("no section [{name}]"), "CopyFiles names it", "add it with the files' names");
-                    continue;
-                };
-                for entry in &list.lines {
-                    let source = if entry.value(1).is_empty() { entry.value(0) } else { entry.value(1) };
-                    self.file(source, name, entry.number);
-                }
+    /// Whether what a section takes over from others can be found, and what it says that nobody heeds.
+    fn needs(&mut self, section: &'a Section) {
+        for line in &section.lines {
+            if let Some(legacy) = LEGACY.iter().find(|legacy| line.is(legacy)) {
+                let why = "packages leave alone what is not theirs, and Windows removes what is: InfVerif 1302, 2222";
+                self.warning(line.number, format!("{legacy} is a directive of older Windows"), why, "remove it");
+            }
+        }
+        if section.get("Include").is_some() {
+            return;
+        }
+        for line in section.with("Needs") {
+            let missing = line.values.iter().find(|name| self.text.section(name).is_none());
+            if let Some(name) = missing {
+                let why = "it is not in this INF, and the section includes no other: InfVerif 1313";
+                self.error(line.number, format!("no section [{name}], which is needed"), why, "add Include = its INF");
             }
         }
     }
 
-    fn file(&mut self, file: &str, list: &str, number: usize) {
-        let text = self.text;
-        let directories = text.section("DestinationDirs");
-        if directories.is_none_or(|section| section.get(list).or_else(|| section.get("DefaultDestDir")).is_none()) {
-            self.error(
-                number,
-                format!("{file} has no destination"),
-                "Windows cannot tell where to copy it",
-                "add it to [DestinationDirs]",
-            );
-        }
-        let source = ["SourceDisksFiles.amd64", "SourceDisksFiles"].iter().find_map(|name| text.section(name)?.get(file));
-        let Some(source) = source else {
-            let remedy = format!("add `{file} = 1` to [SourceDisksFiles]");
-            return self.error(number, format!("{file} is not in [SourceDisksFiles]"), "Windows does not find it", remedy);
-        };
-        let disk = source.value(0);
-        let disks = ["SourceDisksNames.amd64", "SourceDisksNames"];
-        if !disks.iter().any(|name| text.section(name).is_some_and(|section| section.get(disk).is_some())) {
-            let remedy = format!("add `{disk} = %Disk%` to [SourceDisksNames]");
-            self.error(
-                source.number,
-                format!("disk {disk} is not in [SourceDisksNames]"),
-                "Windows does not find the file",
-                remedy,
-            );
-        }
-        let names = disks.iter().find_map(|name| text.section(name)?.get(disk));
-        // Files of other folders are not looked for: a check sees one folder.
-        let in_folder = source.value(1).is_empty() && names.is_none_or(|line| matches!(line.value(3), "" | "." | "\\"));
-        if in_folder && !self.present.contains(&file.to_lowercase()) {
-            self.error(
-                number,
-                format!("{file} is not in the package"),
-                "Windows has nothing to copy",
-                "put it there, or remove the line",
-            );
-        }
-        self.referred.files.insert(file.to_lowercase());
-    }
-
     fn services(&mut self, section: &'a Section, names: &mut BTreeSet<String>) {
+        self.needs(section);
         let mut associated = false;
         for line in section.with("AddService") {
             let (name, flags, install) = (line.value(0), dword(line.value(1)).unwrap_or(0), line.value(2));
@@ -378,7 +386,7 @@ impl<'a> Rules<'a, '_> {
             }
         }
         // An extension must not bring the function driver; what is needed of another INF brings its own.
-        if !associated && !self.extension && section.get("Needs").is_none() {
+        if !associated && !self.extension && !self.without_device && section.get("Needs").is_none() {
             let why = "the device then has no driver";
             self.error(section.number, "no AddService has the flag 0x00000002", why, "give it to the function driver's service");
         }
@@ -402,10 +410,13 @@ impl<'a> Rules<'a, '_> {
                 remedy,
             );
         };
+        let is_program = service.get("ServiceType").and_then(|line| dword(line.value(0))).is_some_and(|kind| kind & PROGRAM != 0);
         let (folder, file) = line.value(0).rsplit_once('\\').unwrap_or(("", line.value(0)));
         let brings = self.referred.files.contains(&file.to_lowercase());
         match folder {
             "%13%" => self.store = true,
+            // Programs may lie anywhere.
+            _ if is_program => {}
             "%12%" if !brings => {}
             "%12%" => self.warning(
                 line.number,
@@ -418,7 +429,7 @@ impl<'a> Rules<'a, '_> {
             }
         }
         if !brings {
-            if folder == "%12%" {
+            if folder == "%12%" || is_program {
                 let why = "the service starts only where Windows, or another package, has put it";
                 return self.warning(
                     line.number,
@@ -469,52 +480,6 @@ impl<'a> Rules<'a, '_> {
         }
     }
 
-    fn registry(&mut self, section: &'a Section, of_hardware: bool) {
-        for line in section.lines.iter().filter(|line| line.is("AddReg") || line.is("DelReg")) {
-            for name in &line.values {
-                let Some(list) = self.text.section(name) else {
-                    self.error(line.number, format!("no section [{name}]"), "AddReg or DelReg names it", "add it");
-                    continue;
-                };
-                for entry in &list.lines {
-                    if !entry.value(0).eq_ignore_ascii_case("HKR") {
-                        let why = "a package may write below its own keys only";
-                        self.warning(entry.number, format!("it writes to {}", entry.value(0)), why, "use HKR");
-                    }
-                }
-                self.messages(list, of_hardware);
-            }
-        }
-    }
-
-    fn messages(&mut self, list: &'a Section, of_hardware: bool) {
-        let is = |line: &&Line, name: &str| {
-            line.value(1).to_lowercase().ends_with("messagesignaledinterruptproperties")
-                && line.value(2).eq_ignore_ascii_case(name)
-        };
-        let find = |name: &str| list.lines.iter().find(|line| is(line, name));
-        let Some(limit) = find("MessageNumberLimit") else {
-            return;
-        };
-        if !of_hardware {
-            let why = "the bus driver reads the device's key, not the driver's";
-            self.error(limit.number, "MessageNumberLimit is not written by an .HW section", why, "move it to [<install>.NT.HW]");
-        }
-        if find("MSISupported").and_then(|line| dword(line.value(4))) != Some(1) {
-            let why = "without it the device gets a line-based interrupt";
-            self.error(limit.number, "MessageNumberLimit without MSISupported = 1", why, "add MSISupported, 0x00010001, 1");
-        }
-        if dword(limit.value(4)).is_none_or(|count| count == 0 || count > MOST_MESSAGES) {
-            let why = "MSI-X has from 1 to 2048 messages";
-            self.error(
-                limit.number,
-                format!("MessageNumberLimit is {:?}", limit.value(4)),
-                why,
-                "write how many the driver uses",
-            );
-        }
-    }
-
     /// Sections that nothing leads to.
     fn unused(&mut self) {
         let text = self.text;
@@ -534,6 +499,11 @@ impl<'a> Rules<'a, '_> {
             }
         }
     }
+}
+
+/// `DefaultInstall`, with a platform or without, but not its companions.
+fn is_default_install(name: &str) -> bool {
+    name.strip_prefix("defaultinstall").is_some_and(|rest| rest.is_empty() || rest == ".nt" || rest == ".ntamd64")
 }
 
 fn endings() -> impl Iterator<Item = &'static str> {

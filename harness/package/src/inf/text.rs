@@ -63,13 +63,20 @@ pub struct Text {
     pub stray: Vec<usize>,
     /// Strings that are used and not defined, with the line.
     pub undefined: Vec<(usize, String)>,
+    /// How it is written, when Windows does not read that.
+    pub encoding: Option<&'static str>,
 }
 
 impl Text {
     /// Reads an INF in UTF-16 with its mark, UTF-8, or an 8-bit code whose upper half nobody needs.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
-        let mut raw = Self::default();
+        let encoding = match bytes {
+            [0xfe, 0xff, ..] => Some("UTF-16 BE"),
+            [0xef, 0xbb, 0xbf, ..] => Some("UTF-8 with a mark"),
+            _ => None,
+        };
+        let mut raw = Self { encoding, ..Self::default() };
         let mut open: Option<String> = None;
         for (number, line) in logical_lines(&decode(bytes)) {
             let head = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));

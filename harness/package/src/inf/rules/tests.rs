@@ -39,7 +39,7 @@ fn our_own_inf_with_a_filter_breaks_no_rule_and_refers_to_both_drivers() {
 #[test]
 fn each_broken_rule_is_found() {
     let cases = [
-        ("$Windows NT$", "$CHICAGO$", "the Signature is not $Windows NT$"),
+        ("$Windows NT$", "$OS/2$", "the Signature is not $Windows NT$"),
         ("CatalogFile = relay.cat", "", "[Version] has no CatalogFile"),
         ("PnpLockdown = 1", "", "[Version] has no PnpLockdown = 1"),
         ("01/01/2026", "13/01/2026", "\"13/01/2026\" is no date"),
