@@ -47,6 +47,49 @@ pub const IRP_MN_POWER_SEQUENCE: u8 = 0x01;
 pub const IRP_MN_SET_POWER: u8 = 0x02;
 pub const IRP_MN_QUERY_POWER: u8 = 0x03;
 
+pub const IRP_MN_QUERY_ALL_DATA: u8 = 0x00;
+pub const IRP_MN_QUERY_SINGLE_INSTANCE: u8 = 0x01;
+pub const IRP_MN_CHANGE_SINGLE_INSTANCE: u8 = 0x02;
+pub const IRP_MN_CHANGE_SINGLE_ITEM: u8 = 0x03;
+pub const IRP_MN_ENABLE_EVENTS: u8 = 0x04;
+pub const IRP_MN_DISABLE_EVENTS: u8 = 0x05;
+pub const IRP_MN_ENABLE_COLLECTION: u8 = 0x06;
+pub const IRP_MN_DISABLE_COLLECTION: u8 = 0x07;
+pub const IRP_MN_REGINFO: u8 = 0x08;
+pub const IRP_MN_EXECUTE_METHOD: u8 = 0x09;
+pub const IRP_MN_REGINFO_EX: u8 = 0x0b;
+
+pub const WMIREG_ACTION_REGISTER: u32 = 1;
+pub const WMIREG_ACTION_DEREGISTER: u32 = 2;
+pub const WMIREG_ACTION_REREGISTER: u32 = 3;
+pub const WMIREG_ACTION_UPDATE_GUIDS: u32 = 4;
+pub const WMIREG_ACTION_BLOCK_IRPS: u32 = 5;
+/// `Parameters.WMI.DataPath` of a request for registration information: all of it, or what has changed.
+pub const WMIREGISTER: usize = 0;
+pub const WMIUPDATE: usize = 1;
+
+pub const WMIREG_FLAG_EXPENSIVE: u32 = 0x1;
+pub const WMIREG_FLAG_INSTANCE_LIST: u32 = 0x4;
+pub const WMIREG_FLAG_INSTANCE_BASENAME: u32 = 0x8;
+pub const WMIREG_FLAG_INSTANCE_PDO: u32 = 0x20;
+pub const WMIREG_FLAG_EVENT_ONLY_GUID: u32 = 0x40;
+pub const WMIREG_FLAG_TRACE_CONTROL_GUID: u32 = 0x1000;
+pub const WMIREG_FLAG_REMOVE_GUID: u32 = 0x1_0000;
+pub const WMIREG_FLAG_TRACED_GUID: u32 = 0x8_0000;
+
+pub const WNODE_FLAG_ALL_DATA: u32 = 0x1;
+pub const WNODE_FLAG_SINGLE_INSTANCE: u32 = 0x2;
+pub const WNODE_FLAG_SINGLE_ITEM: u32 = 0x4;
+pub const WNODE_FLAG_EVENT_ITEM: u32 = 0x8;
+pub const WNODE_FLAG_FIXED_INSTANCE_SIZE: u32 = 0x10;
+pub const WNODE_FLAG_TOO_SMALL: u32 = 0x20;
+pub const WNODE_FLAG_STATIC_INSTANCE_NAMES: u32 = 0x80;
+pub const WNODE_FLAG_EVENT_REFERENCE: u32 = 0x2000;
+pub const WNODE_FLAG_METHOD_ITEM: u32 = 0x8000;
+pub const WNODE_FLAG_PDO_INSTANCE_NAMES: u32 = 0x1_0000;
+pub const WNODE_FLAG_TRACED_GUID: u32 = 0x2_0000;
+pub const WNODE_FLAG_LOG_WNODE: u32 = 0x4_0000;
+
 pub const SL_PENDING_RETURNED: u8 = 0x01;
 pub const SL_ERROR_RETURNED: u8 = 0x02;
 pub const SL_INVOKE_ON_CANCEL: u8 = 0x20;
@@ -246,6 +289,7 @@ pub mod bug_check {
     pub const IRQL_GT_ZERO_AT_SYSTEM_SERVICE: u32 = 0x4a;
     pub const CANCEL_STATE_IN_COMPLETED_IRP: u32 = 0x48;
     pub const PAGE_FAULT_IN_NONPAGED_AREA: u32 = 0x50;
+    pub const INVALID_PROCESS_ATTACH_ATTEMPT: u32 = 0x05;
     pub const PROCESS_HAS_LOCKED_PAGES: u32 = 0x76;
     pub const UNEXPECTED_KERNEL_MODE_TRAP: u32 = 0x7f;
     pub const SYSTEM_THREAD_EXCEPTION_NOT_HANDLED: u32 = 0x7e;

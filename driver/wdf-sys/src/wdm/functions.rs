@@ -40,6 +40,8 @@ kernel_functions! {
     IoAllocateDriverObjectExtension(DriverObject: *mut DRIVER_OBJECT, ClientIdentificationAddress: *mut c_void, DriverObjectExtensionSize: u32, DriverObjectExtension: *mut *mut c_void) -> NTSTATUS;
     IoGetDriverObjectExtension(DriverObject: *mut DRIVER_OBJECT, ClientIdentificationAddress: *mut c_void) -> *mut c_void;
     IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, Action: u32) -> NTSTATUS;
+    IoWMIWriteEvent(WnodeEventItem: *mut c_void) -> NTSTATUS;
+    IoWMIDeviceObjectToProviderId(DeviceObject: *mut DEVICE_OBJECT) -> u32;
     IoGetStackLimits(LowLimit: *mut usize, HighLimit: *mut usize);
     ObReferenceObjectByHandle(Handle: HANDLE, DesiredAccess: u32, ObjectType: *mut c_void, AccessMode: i8, Object: *mut *mut c_void, HandleInformation: *mut c_void) -> NTSTATUS;
     ObReferenceObjectByPointer(Object: *mut c_void, DesiredAccess: u32, ObjectType: *mut c_void, AccessMode: i8) -> NTSTATUS;

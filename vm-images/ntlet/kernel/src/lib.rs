@@ -60,5 +60,7 @@ mod security;
 mod serial;
 mod system;
 mod system_call;
+#[allow(non_snake_case, clippy::too_many_arguments, reason = "names and arguments are the DDI documentation's")]
+mod wmi;
 
 pub use boot::{hal, is_ready_for_processors, try_hal};

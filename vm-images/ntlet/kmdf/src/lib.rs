@@ -43,6 +43,7 @@ mod target;
 mod text;
 mod timer;
 mod verifier;
+mod wmi;
 mod work_item;
 
 pub use bind::{LoaderModule, WDFLDR};

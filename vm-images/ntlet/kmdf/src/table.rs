@@ -60,6 +60,7 @@ const MODULES: &[&[(usize, *const ())]] = &[
     crate::target::functions::FUNCTIONS,
     crate::target::synchronous::FUNCTIONS,
     crate::timer::FUNCTIONS,
+    crate::wmi::functions::FUNCTIONS,
     crate::work_item::FUNCTIONS,
 ];
 
@@ -158,7 +159,6 @@ mod tests {
         ),
         ("what a bus says to its children", &["WdfDeviceSetBusInformationForChildren"]),
         ("USB", &["WdfUsb"]),
-        ("WMI", &["WdfWmi", "WdfDeviceAssignMofResourceName"]),
         (
             "DMA by a channel of the system",
             &[

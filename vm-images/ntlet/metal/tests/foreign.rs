@@ -91,7 +91,7 @@ const USED: &[&str] = &["-DFRAMEWORK"];
 const TO_SLEEP: &[&str] = &["-DTO_SLEEP"];
 
 const GOOD: Case = Case {
-    program: USED,
+    program: &["-DFRAMEWORK", "-DSERVICES"],
     pnp: Some(&[]),
     has_wdk: true,
     ..case(
@@ -104,6 +104,8 @@ const GOOD: Case = Case {
             "foreign: PnP driver started",
             "foreign: what samples use: 42 checks, 0 wrong",
             "foreign: more that drivers use: 41 checks, 0 wrong",
+            "foreign: services of the kernel: 25 checks, 0 wrong",
+            "foreign: another process's memory holds beef, and back again: 1",
             "foreign: told of the program and of a driver: 3f, 0",
             "foreign: PnP driver removed",
         ]),
@@ -300,6 +302,17 @@ const MORE: &str = "DbgPrint ExAllocatePool2 ExFreePoolWithTag ObfDereferenceObj
     IoGetInitialStack IoWithinStackLimits RtlDuplicateUnicodeString RtlCreateUnicodeString RtlFreeUnicodeString ZwCreateEvent \
     ZwSetEvent ZwResetEvent ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject KeSetSystemGroupAffinityThread \
     KeRevertToUserGroupAffinityThread";
+const SERVICES: &str = "DbgPrint ExAllocatePool2 ObfDereferenceObject ZwClose RtlInitUnicodeString IoCreateDevice IoDeleteDevice \
+    IoCreateSymbolicLink IoDeleteSymbolicLink IofCompleteRequest KeInitializeEvent KeSetEvent KeWaitForSingleObject \
+    KeDelayExecutionThread KeEnterCriticalRegion KeLeaveCriticalRegion PsCreateSystemThread PsTerminateSystemThread KeBugCheckEx memset \
+    memcpy __chkstk IoWMIRegistrationControl IoWMIOpenBlock IoWMIQuerySingleInstance IoWMISetSingleInstance \
+    IoWMISetNotificationCallback KeExpandKernelStackAndCallout IoGetStackLimits ExInitializeResourceLite \
+    ExAcquireResourceExclusiveLite ExAcquireSharedWaitForExclusive ExReleaseResourceForThreadLite ExReleaseResourceLite \
+    ExDeleteResourceLite ExSetResourceOwnerPointer KeStackAttachProcess KeUnstackDetachProcess IoGetCurrentProcess \
+    SeCaptureSubjectContext SeReleaseSubjectContext SeAccessCheck RtlCreateSecurityDescriptor RtlSetDaclSecurityDescriptor \
+    RtlCreateAcl PoRegisterPowerSettingCallback PoUnregisterPowerSettingCallback ZwCreateFile ZwDeviceIoControlFile \
+    RtlCreateUnicodeString";
+const WMI_LIBRARY: &str = "WmiSystemControl WmiCompleteRequest WmiFireEvent";
 const PROGRAM_IMPORTS: &str = "NtTerminateProcess NtCreateFile NtDeviceIoControlFile NtCancelIoFileEx NtWaitForSingleObject NtClose \
     NtDisplayString NtOpenFile NtReadFile NtWriteFile NtCancelIoFile NtCancelSynchronousIoFile \
     NtQueryInformationFile NtSetInformationFile NtCreateIoCompletion NtSetIoCompletion NtRemoveIoCompletion \
@@ -388,6 +401,7 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
             libraries: &[("ntoskrnl.exe", MORE)],
         };
         files.push((more.name, compiler.make(&more)?.to_vec()));
+        files.push(driver("foreignservices.sys", "services.c", &[], &[("ntoskrnl.exe", SERVICES), ("WMILIB.SYS", WMI_LIBRARY)])?);
     }
     if let Some(defines) = case.pnp {
         files.push(driver("foreignpnp.sys", "pnp.c", defines, &[kernel])?);
@@ -400,7 +414,7 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
 fn run(case: &Case, compiler: &Compiler, build: &Build, image: &Path) -> Result<(), String> {
     let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign").join(format!("{}.tar", case.name));
     std::fs::write(&archive, machine::archive(&files(case, compiler)?)).map_err(|error| error.to_string())?;
-    let wdk = if case.has_wdk { ",foreignmore.sys,foreignwdk.sys" } else { "" };
+    let wdk = if case.has_wdk { ",foreignmore.sys,foreignwdk.sys,foreignservices.sys" } else { "" };
     let socket = archive.with_extension("socket");
     let arguments = match (case.is_in_slot, case.most_instructions) {
         (true, _) => slot::arguments(&socket),

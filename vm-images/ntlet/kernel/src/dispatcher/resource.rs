@@ -39,6 +39,15 @@ pub struct Resource {
 
 const _: () = assert!(size_of::<Resource>() <= 104);
 
+/// Where a reader stands when writers wait.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Behind them, unless it has the resource already.
+    Usual,
+    BeforeWriters,
+    BehindWriters,
+}
+
 /// Runs `body` with the resource's lock held.
 ///
 /// # Safety
@@ -89,7 +98,7 @@ unsafe fn acquire_exclusive(resource: *mut Resource, may_wait: bool) -> bool {
 
 /// # Safety
 /// The resource is initialised.
-unsafe fn acquire_shared(resource: *mut Resource, may_wait: bool, may_starve_writers: bool) -> bool {
+unsafe fn acquire_shared(resource: *mut Resource, may_wait: bool, order: Order) -> bool {
     irql::at_most(APC_LEVEL);
     let current = thread::current();
     // SAFETY: the caller's promise.
@@ -101,7 +110,12 @@ unsafe fn acquire_shared(resource: *mut Resource, may_wait: bool, may_starve_wri
             }
             // A reader that has it already must not wait for a writer that waits for it.
             let has_it = resource.readers > 0 && resource.reader == current;
-            let may_pass = resource.waiting_writers == 0 || has_it || may_starve_writers;
+            let may_pass = resource.waiting_writers == 0
+                || match order {
+                    Order::Usual => has_it,
+                    Order::BeforeWriters => true,
+                    Order::BehindWriters => false,
+                };
             if resource.owner.is_null() && resource.depth == 0 && may_pass {
                 if resource.readers == 0 {
                     resource.reader = current;
@@ -123,17 +137,16 @@ unsafe fn acquire_shared(resource: *mut Resource, may_wait: bool, may_starve_wri
 
 /// # Safety
 /// The resource is initialised.
-unsafe fn release(resource: *mut Resource) {
+unsafe fn release(resource: *mut Resource, holder: *mut Thread) {
     enum Wake {
         Nobody,
         Writer,
         Readers(i32),
     }
-    let current = thread::current();
     // SAFETY: the caller's promise.
     unsafe {
         let wake = locked(resource, |this| {
-            if this.owner == current {
+            if this.owner == holder {
                 this.depth -= 1;
                 if this.depth > 0 {
                     return Wake::Nobody;
@@ -146,7 +159,7 @@ unsafe fn release(resource: *mut Resource) {
                 }
                 this.reader = null_mut();
             } else {
-                bug_check(RESOURCE_NOT_OWNED, [resource.addr() as u64, current.addr() as u64, 0, 0]);
+                bug_check(RESOURCE_NOT_OWNED, [resource.addr() as u64, holder.addr() as u64, 0, 0]);
             }
             if this.waiting_readers > 0 {
                 let count = core::mem::take(&mut this.waiting_readers);
@@ -205,20 +218,74 @@ pub unsafe extern "win64" fn ExAcquireResourceExclusiveLite(Resource: *mut Resou
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn ExAcquireResourceSharedLite(Resource: *mut Resource, Wait: BOOLEAN) -> BOOLEAN {
     // SAFETY: as above.
-    BOOLEAN::from(unsafe { acquire_shared(Resource, Wait != 0, false) })
+    BOOLEAN::from(unsafe { acquire_shared(Resource, Wait != 0, Order::Usual) })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn ExAcquireSharedStarveExclusive(Resource: *mut Resource, Wait: BOOLEAN) -> BOOLEAN {
     // SAFETY: as above.
-    BOOLEAN::from(unsafe { acquire_shared(Resource, Wait != 0, true) })
+    BOOLEAN::from(unsafe { acquire_shared(Resource, Wait != 0, Order::BeforeWriters) })
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn ExReleaseResourceLite(Resource: *mut Resource) {
     irql::at_most(DISPATCH_LEVEL);
     // SAFETY: the caller's promise: a resource that it has.
-    unsafe { release(Resource) };
+    unsafe { release(Resource, thread::current()) };
+}
+
+/// Releases what another thread has taken, or what `ExSetResourceOwnerPointer` has given to a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExReleaseResourceForThreadLite(Resource: *mut Resource, ResourceThreadId: usize) {
+    irql::at_most(DISPATCH_LEVEL);
+    // SAFETY: the caller's promise: a resource that this thread or pointer has; the number is compared and never used as an address.
+    unsafe { release(Resource, core::ptr::without_provenance_mut(ResourceThreadId)) };
+}
+
+/// The resource belongs to whatever this points to from now on: whoever knows the pointer releases it.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExSetResourceOwnerPointer(Resource: *mut Resource, OwnerPointer: *mut c_void) {
+    let current = thread::current();
+    // SAFETY: the caller's promise: a resource that it has.
+    unsafe {
+        locked(Resource, |resource| {
+            // Documented: the two lowest bits of the pointer are set.
+            let is_marked = OwnerPointer.addr() & 3 == 3;
+            if resource.owner == current && is_marked {
+                resource.owner = OwnerPointer.cast();
+            } else if resource.readers > 0 && is_marked {
+                if resource.reader == current {
+                    resource.reader = OwnerPointer.cast();
+                }
+            } else {
+                bug_check(RESOURCE_NOT_OWNED, [Resource.addr() as u64, current.addr() as u64, OwnerPointer.addr() as u64, 0]);
+            }
+        });
+    }
+}
+
+/// As [`ExSetResourceOwnerPointer`]. The flag that the owner is a thread is for the system's own checks.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExSetResourceOwnerPointerEx(Resource: *mut Resource, OwnerPointer: *mut c_void, _Flags: u32) {
+    // SAFETY: the caller's promise.
+    unsafe { ExSetResourceOwnerPointer(Resource, OwnerPointer) };
+}
+
+/// Takes it as a reader, behind every writer that waits, even when this thread has it as a reader already.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExAcquireSharedWaitForExclusive(Resource: *mut Resource, Wait: BOOLEAN) -> BOOLEAN {
+    // SAFETY: the caller's promise: an initialised resource.
+    BOOLEAN::from(unsafe { acquire_shared(Resource, Wait != 0, Order::BehindWriters) })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExEnterCriticalRegionAndAcquireSharedWaitForExclusive(Resource: *mut Resource) -> *mut c_void {
+    // SAFETY: as above.
+    unsafe {
+        critical_region::KeEnterCriticalRegion();
+        acquire_shared(Resource, true, Order::BehindWriters);
+    }
+    null_mut()
 }
 
 #[unsafe(no_mangle)]
@@ -236,7 +303,7 @@ pub unsafe extern "win64" fn ExEnterCriticalRegionAndAcquireResourceShared(Resou
     // SAFETY: as above.
     unsafe {
         critical_region::KeEnterCriticalRegion();
-        acquire_shared(Resource, true, false);
+        acquire_shared(Resource, true, Order::Usual);
     }
     null_mut()
 }
@@ -245,7 +312,7 @@ pub unsafe extern "win64" fn ExEnterCriticalRegionAndAcquireResourceShared(Resou
 pub unsafe extern "win64" fn ExReleaseResourceAndLeaveCriticalRegion(Resource: *mut Resource) {
     // SAFETY: the caller's promise: a resource that it has.
     unsafe {
-        release(Resource);
+        release(Resource, thread::current());
         critical_region::KeLeaveCriticalRegion();
     }
 }

@@ -116,3 +116,37 @@ pub unsafe extern "win64" fn ExRundownCompleted(RunRef: *mut usize) {
     // SAFETY: the caller's promise: an initialised reference.
     unsafe { word(RunRef) }.store(ENDING, Ordering::Release);
 }
+/// The cache-aware kind counts a processor at a time on Windows, to keep cache lines apart; here it is one count, which behaves the same.
+const CACHE_AWARE: usize = 64;
+const TAG: u32 = u32::from_le_bytes(*b"ExRu");
+
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExSizeOfRundownProtectionCacheAware() -> usize {
+    CACHE_AWARE
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExInitializeRundownProtectionCacheAware(RunRefCacheAware: *mut usize, RunRefSize: usize) {
+    debug_assert!(RunRefSize >= CACHE_AWARE);
+    // SAFETY: the caller's promise: room for as much as `ExSizeOfRundownProtectionCacheAware` says.
+    unsafe { RunRefCacheAware.write(0) };
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExAllocateCacheAwareRundownProtection(PoolType: i32, PoolTag: u32) -> *mut usize {
+    let tag = if PoolTag == 0 { TAG } else { PoolTag };
+    // SAFETY: an ordinary allocation; the result is checked.
+    unsafe {
+        let block: *mut usize = wdf_sys::wdm::functions::ExAllocatePoolWithTag(PoolType, CACHE_AWARE, tag).cast();
+        if !block.is_null() {
+            block.write(0);
+        }
+        block
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ExFreeCacheAwareRundownProtection(RunRefCacheAware: *mut usize) {
+    // SAFETY: the caller's promise: what `ExAllocateCacheAwareRundownProtection` returned.
+    unsafe { wdf_sys::wdm::functions::ExFreePool(RunRefCacheAware.cast()) };
+}

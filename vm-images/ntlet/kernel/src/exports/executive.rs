@@ -40,11 +40,23 @@ exports! { LISTS =
         ExAcquireResourceSharedLite ExAcquireSharedStarveExclusive ExReleaseResourceLite ExConvertExclusiveToSharedLite
         ExEnterCriticalRegionAndAcquireResourceExclusive ExEnterCriticalRegionAndAcquireResourceShared
         ExReleaseResourceAndLeaveCriticalRegion ExIsResourceAcquiredExclusiveLite ExIsResourceAcquiredSharedLite
-        ExGetExclusiveWaiterCount ExGetSharedWaiterCount
+        ExGetExclusiveWaiterCount ExGetSharedWaiterCount ExReleaseResourceForThreadLite ExSetResourceOwnerPointer
+        ExSetResourceOwnerPointerEx ExAcquireSharedWaitForExclusive ExEnterCriticalRegionAndAcquireSharedWaitForExclusive
     }
     plain dispatcher::rundown {
         ExInitializeRundownProtection ExReInitializeRundownProtection ExAcquireRundownProtection ExAcquireRundownProtectionEx
         ExReleaseRundownProtection ExReleaseRundownProtectionEx ExWaitForRundownProtectionRelease ExRundownCompleted
+        ExSizeOfRundownProtectionCacheAware ExInitializeRundownProtectionCacheAware ExAllocateCacheAwareRundownProtection
+        ExFreeCacheAwareRundownProtection
+    }
+    named dispatcher::rundown {
+        "ExAcquireRundownProtectionCacheAware" = ExAcquireRundownProtection,
+        "ExAcquireRundownProtectionCacheAwareEx" = ExAcquireRundownProtectionEx,
+        "ExReleaseRundownProtectionCacheAware" = ExReleaseRundownProtection,
+        "ExReleaseRundownProtectionCacheAwareEx" = ExReleaseRundownProtectionEx,
+        "ExWaitForRundownProtectionReleaseCacheAware" = ExWaitForRundownProtectionRelease,
+        "ExRundownCompletedCacheAware" = ExRundownCompleted,
+        "ExReInitializeRundownProtectionCacheAware" = ExReInitializeRundownProtection,
     }
     plain dispatcher::run_once {
         RtlRunOnceInitialize RtlRunOnceBeginInitialize RtlRunOnceComplete RtlRunOnceExecuteOnce
@@ -82,6 +94,7 @@ exports! { LISTS =
         KeSetSystemAffinityThread KeRevertToUserAffinityThreadEx KeRevertToUserAffinityThread ZwYieldExecution
         IoGetRemainingStackSize ExGetPreviousMode
     }
+    plain dispatcher::thread::expand { KeExpandKernelStackAndCallout KeExpandKernelStackAndCalloutEx }
     checked processors {
         KeQueryActiveProcessorCount KeQueryActiveProcessorCountEx KeQueryActiveProcessors KeGetCurrentProcessorNumberEx
     }

@@ -23,9 +23,19 @@ exports! { LISTS =
     plain io::device { IoGetDeviceAttachmentBaseRef }
     checked io::open { IoGetDeviceObjectPointer }
     checked io::driver {
-        IoCreateSymbolicLink IoDeleteSymbolicLink IoAllocateDriverObjectExtension IoGetDriverObjectExtension IoWMIRegistrationControl
+        IoCreateSymbolicLink IoDeleteSymbolicLink IoAllocateDriverObjectExtension IoGetDriverObjectExtension
     }
     plain io::driver { IoRegisterDriverReinitialization }
+    checked wmi::registration { IoWMIRegistrationControl IoWMIDeviceObjectToProviderId }
+    checked wmi::event { IoWMIWriteEvent }
+    plain wmi::block { IoWMIOpenBlock IoWMISetNotificationCallback }
+    plain wmi::query {
+        IoWMIQueryAllData IoWMIQueryAllDataMultiple IoWMIQuerySingleInstance IoWMIQuerySingleInstanceMultiple IoWMISetSingleInstance
+        IoWMISetSingleItem IoWMIExecuteMethod
+    }
+    plain wmi::names {
+        IoWMIAllocateInstanceIds IoWMIDeviceObjectToInstanceName IoWMIHandleToInstanceName IoWMISuggestInstanceName
+    }
     plain io::legacy {
         IoAttachDevice IoMakeAssociatedIrp IoGetConfigurationInformation HalGetBusData HalSetBusData HalGetBusDataByOffset
         HalSetBusDataByOffset
@@ -70,6 +80,10 @@ exports! { LISTS =
         SeCaptureSecurityDescriptor
     }
     plain security::device { ZwSetSecurityObject ZwQuerySecurityObject }
+    plain security::access {
+        SeAccessCheck SeCaptureSubjectContext SeLockSubjectContext SeUnlockSubjectContext SeReleaseSubjectContext
+        SeValidSecurityDescriptor RtlValidRelativeSecurityDescriptor
+    }
     plain security::well_known { SeSinglePrivilegeCheck }
     data security::well_known { "SeExports" = EXPORTS }
     plain process::notify {
@@ -77,6 +91,7 @@ exports! { LISTS =
         PsSetCreateThreadNotifyRoutine PsRemoveCreateThreadNotifyRoutine PsSetLoadImageNotifyRoutine PsRemoveLoadImageNotifyRoutine
         PsLookupProcessByProcessId PsGetProcessId PsGetProcessExitStatus PsGetThreadProcess PsGetThreadProcessId
     }
+    plain process::attach { KeStackAttachProcess KeUnstackDetachProcess KeAttachProcess KeDetachProcess }
     named process::notify { "IoThreadToProcess" = PsGetThreadProcess }
     data process { "PsInitialSystemProcess" = SYSTEM }
     checked io::remove_lock {
@@ -110,6 +125,10 @@ exports! { LISTS =
     checked pnp::properties { IoGetDeviceProperty IoGetDevicePropertyData IoSetDevicePropertyData IoOpenDeviceRegistryKey }
     checked power { PoStartNextPowerIrp PoCallDriver PoSetPowerState PoSetSystemWake }
     checked power::request { PoRequestPowerIrp }
+    plain power::settings {
+        PoRegisterPowerSettingCallback PoUnregisterPowerSettingCallback PoCreatePowerRequest PoSetPowerRequest PoClearPowerRequest
+        PoDeletePowerRequest
+    }
     checked registry::keys {
         ZwOpenKey ZwCreateKey ZwQueryValueKey ZwSetValueKey ZwDeleteKey ZwDeleteValueKey ZwEnumerateKey ZwEnumerateValueKey
     }

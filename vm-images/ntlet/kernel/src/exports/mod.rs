@@ -11,7 +11,6 @@ mod runtime_more;
 mod runtime_objects;
 mod runtime_rest;
 mod version;
-pub(crate) mod wmilib;
 
 use core::ffi::c_void;
 

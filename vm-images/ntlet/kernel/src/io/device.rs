@@ -235,6 +235,7 @@ pub(crate) unsafe extern "win64" fn IoDeleteDevice(DeviceObject: *mut DEVICE_OBJ
             (*DeviceObject).ReferenceCount == 0 && (*DeviceObject).AttachedDevice.is_null()
         };
         super::shutdown::forget(DeviceObject);
+        crate::wmi::registration::device_deleted(DeviceObject);
         if is_idle {
             object::dereference(DeviceObject.cast());
         }

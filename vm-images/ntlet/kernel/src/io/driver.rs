@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::IO_TYPE_DRIVER;
-use wdf_sys::wdm::{DEVICE_OBJECT, DRIVER_EXTENSION, DRIVER_OBJECT, UNICODE_STRING};
+use wdf_sys::wdm::{DRIVER_EXTENSION, DRIVER_OBJECT, UNICODE_STRING};
 
 use super::{call, units, watch};
 use crate::lock::SpinLock;
@@ -202,11 +202,4 @@ pub(crate) unsafe extern "win64" fn IoDeleteSymbolicLink(SymbolicLinkName: *mut 
         Ok(()) => NTSTATUS::SUCCESS,
         Err(status) => status,
     }
-}
-
-/// # Safety
-/// As the documentation of IoWMIRegistrationControl demands. ntlet has no WMI: a driver may register, nobody asks it anything.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "win64" fn IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, _Action: u32) -> NTSTATUS {
-    if DeviceObject.is_null() { NTSTATUS::INVALID_PARAMETER } else { NTSTATUS::SUCCESS }
 }

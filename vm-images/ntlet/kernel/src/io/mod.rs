@@ -12,6 +12,7 @@ pub(crate) mod completion_port;
 pub(crate) mod device;
 pub(crate) mod driver;
 pub(crate) mod error_log;
+mod fast;
 pub(crate) mod file;
 pub(crate) mod finish;
 pub(crate) mod information;

@@ -11,7 +11,7 @@ use wdf_sys::{HANDLE, NTSTATUS};
 
 use super::complete::IRP_DEFER_IO_COMPLETION;
 use super::share_access::{SL_READ_ACCESS_GRANTED, SL_WRITE_ACCESS_GRANTED};
-use super::{call, cancel, device, file, finish, irp as packet};
+use super::{call, cancel, device, fast, file, finish, irp as packet};
 use crate::memory::{mdl, user};
 use crate::object::ObjectRef;
 use crate::object::exports::{self, EVENT};
@@ -67,7 +67,14 @@ pub(crate) fn device_control(target: &Target, code: u32, input: Buffer, output: 
         }
     };
     // The rights are checked one by one: all of them are needed.
-    perform(target, |access| access & needed == needed, fill)
+    let fast = |file: &ObjectRef, event: Option<&ObjectRef>| {
+        // SAFETY: an open file, and the device that its requests go to.
+        unsafe {
+            let top = device::IoGetRelatedDeviceObject(file.body().cast());
+            fast::device_control(target, (file, top), event, code, (input, output))
+        }
+    };
+    perform(target, |access| access & needed == needed, fast, fill)
 }
 
 /// `NtReadFile`.
@@ -82,7 +89,7 @@ pub(crate) fn read(target: &Target, buffer: Buffer, offset: Option<i64>) -> NTST
             transfer_buffer(irp, target.mode, (*device).Flags, true, buffer)
         }
     };
-    perform(target, |access| access & FILE_READ_DATA != 0, fill)
+    perform(target, |access| access & FILE_READ_DATA != 0, |_, _| None, fill)
 }
 
 /// `NtWriteFile`.
@@ -97,7 +104,7 @@ pub(crate) fn write(target: &Target, buffer: Buffer, offset: Option<i64>) -> NTS
             transfer_buffer(irp, target.mode, (*device).Flags, false, buffer)
         }
     };
-    perform(target, |access| access & (FILE_WRITE_DATA | FILE_APPEND_DATA) != 0, fill)
+    perform(target, |access| access & (FILE_WRITE_DATA | FILE_APPEND_DATA) != 0, |_, _| None, fill)
 }
 
 /// Where a transfer begins, at `lowest` or above: a synchronous file has a position of its own, another must be told.
@@ -115,10 +122,11 @@ unsafe fn position(file: *mut FILE_OBJECT, offset: Option<i64>, lowest: i64) -> 
     }
 }
 
-/// What every request has in common: handles to objects, the IRP, the call, the wait.
+/// What every request has in common: handles to objects, what can be had without a request, the IRP, the call, the wait.
 fn perform(
     target: &Target,
     is_granted: impl Fn(u32) -> bool,
+    fast: impl FnOnce(&ObjectRef, Option<&ObjectRef>) -> Option<NTSTATUS>,
     fill: impl FnOnce(*mut IRP, *mut IO_STACK_LOCATION, *mut DEVICE_OBJECT, u32) -> Result<(), NTSTATUS>,
 ) -> NTSTATUS {
     let prepared = prepare(target, is_granted);
@@ -134,9 +142,12 @@ fn perform(
         if let Some(event) = &event {
             KeClearEvent(event.body().cast());
         }
-        let status = match build(target, &file, event, |irp, location, device| fill(irp, location, device, access)) {
-            Ok((irp, top)) => send(irp, top, &file, target.mode),
-            Err(status) => status,
+        let status = match fast(&file, event.as_ref()) {
+            Some(status) => status,
+            None => match build(target, &file, event, |irp, location, device| fill(irp, location, device, access)) {
+                Ok((irp, top)) => send(irp, top, &file, target.mode),
+                Err(status) => status,
+            },
         };
         if is_locked {
             file::unlock(file_object);

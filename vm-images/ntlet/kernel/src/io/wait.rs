@@ -138,6 +138,8 @@ pub(crate) fn function_name((major, minor): (u8, u8)) -> String {
         (IRP_MJ_PNP, IRP_MN_SURPRISE_REMOVAL) => "IRP_MN_SURPRISE_REMOVAL",
         (IRP_MJ_POWER, IRP_MN_SET_POWER) => "IRP_MN_SET_POWER",
         (IRP_MJ_POWER, IRP_MN_QUERY_POWER) => "IRP_MN_QUERY_POWER",
+        (IRP_MJ_SYSTEM_CONTROL, IRP_MN_REGINFO_EX) => "IRP_MN_REGINFO_EX",
+        (IRP_MJ_SYSTEM_CONTROL, minor) => return alloc::format!("IRP_MJ_SYSTEM_CONTROL, minor function {minor:#04x}"),
         (IRP_MJ_PNP, minor) => return alloc::format!("IRP_MJ_PNP, minor function {minor:#04x}"),
         (major, minor) => return alloc::format!("an IRP, major function {major:#04x}, minor {minor:#04x}"),
     };

@@ -310,9 +310,9 @@ fn lookup(module: &str, symbol: Symbol<'_>) -> Result<Target, LoadError> {
         let Symbol::Name(name) = symbol else { return Err(none()) };
         return exports::find(name).map(Target::Address).ok_or_else(none);
     }
-    if is_meant(exports::wmilib::MODULE) {
+    if is_meant(crate::wmi::library::MODULE) {
         let Symbol::Name(name) = symbol else { return Err(none()) };
-        return exports::wmilib::find(name).map(Target::Address).ok_or_else(none);
+        return crate::wmi::library::find(name).map(Target::Address).ok_or_else(none);
     }
     if let Some(known) = built_in().iter().find(|known| is_meant(known.name)) {
         let Symbol::Name(name) = symbol else { return Err(none()) };

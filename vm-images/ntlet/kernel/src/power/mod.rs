@@ -1,6 +1,7 @@
 //! Power: the requests that drivers ask for, system sleep and shutdown for every device.
 
 pub(crate) mod request;
+pub(crate) mod settings;
 pub(crate) mod system;
 
 use wdf_sys::NTSTATUS;

@@ -3,6 +3,7 @@
 //! [`image`] turns a PE file into memory, [`space`] keeps the address space, [`thread`] makes threads; here are the process object
 //! and its end.
 
+pub(crate) mod attach;
 mod image;
 pub(crate) mod list;
 pub(crate) mod notify;
@@ -199,16 +200,24 @@ pub(crate) fn of_thread(thread: *mut c_void) -> *mut c_void {
     if process.is_null() { system() } else { process }
 }
 
-/// The current process, as drivers name it.
+/// The current process, as drivers name it: the one that the current thread looks into.
 pub(crate) fn current() -> *mut c_void {
-    of_thread(kernel_thread::current().cast())
+    let thread = kernel_thread::current();
+    // SAFETY: the running thread is alive.
+    let attached = unsafe { (*thread).attached() };
+    if attached.is_null() { of_thread(thread.cast()) } else { attached }
 }
 
 /// The current process, if it is a program.
 pub(crate) fn current_program() -> Option<&'static Process> {
-    // SAFETY: the current thread is alive, and keeps its process alive as long as it runs.
+    // SAFETY: the current thread is alive, and keeps its process alive as long as it runs; whoever attaches to another keeps that one.
     unsafe {
-        let process = (*kernel_thread::current()).process();
+        let thread = kernel_thread::current();
+        let attached = (*thread).attached();
+        if attach::is_system(attached) && !attached.is_null() {
+            return None;
+        }
+        let process = if attached.is_null() { (*thread).process() } else { attached };
         process.cast::<Process>().as_ref()
     }
 }

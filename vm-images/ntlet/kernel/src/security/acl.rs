@@ -27,9 +27,9 @@ pub(crate) struct Acl {
 #[repr(C)]
 pub(super) struct Ace {
     pub(super) kind: u8,
-    flags: u8,
+    pub(super) flags: u8,
     pub(super) size: u16,
-    mask: u32,
+    pub(super) mask: u32,
 }
 
 /// Bytes of an ACL, 0 for none.
@@ -59,7 +59,7 @@ pub(crate) unsafe extern "win64" fn RtlCreateAcl(Acl: *mut Acl, AclLength: u32, 
 ///
 /// # Safety
 /// `acl` is an ACL.
-unsafe fn entries<'a>(acl: *const Acl) -> impl Iterator<Item = (usize, Ace)> + 'a {
+pub(super) unsafe fn entries<'a>(acl: *const Acl) -> impl Iterator<Item = (usize, Ace)> + 'a {
     // SAFETY: the caller's promise.
     let (count, size) = unsafe { ((*acl).count, usize::from((*acl).size)) };
     let mut at = size_of::<Acl>();

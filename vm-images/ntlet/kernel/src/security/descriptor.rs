@@ -120,6 +120,46 @@ impl Descriptor {
     }
 }
 
+/// Whether a descriptor in self-relative form lies within so many bytes with all its parts, and has those that are required (owner 1,
+/// group 2, DACL 4, SACL 8).
+///
+/// # Safety
+/// So many bytes are readable.
+pub(super) unsafe fn is_whole(descriptor: *const c_void, length: u32, required: u32) -> bool {
+    let length = length as usize;
+    if descriptor.is_null() || length < size_of::<Relative>() {
+        return false;
+    }
+    // SAFETY: the caller's promise; each part is read as far as was checked.
+    unsafe {
+        let header = descriptor.cast::<Relative>().read_unaligned();
+        if header.revision != REVISION || header.control & SELF_RELATIVE == 0 {
+            return false;
+        }
+        let fits = |offset: u32, least: usize, size: &dyn Fn(*const c_void) -> usize| {
+            let at = offset as usize;
+            let is_inside = |bytes: usize| at >= size_of::<Relative>() && at.checked_add(bytes).is_some_and(|end| end <= length);
+            is_inside(least) && is_inside(size(descriptor.byte_add(at)))
+        };
+        let sid = |offset: u32, flag: u32| {
+            if offset == 0 {
+                required & flag == 0
+            } else {
+                fits(offset, 8, &|sid| if RtlValidSid(sid.cast()) == 0 { usize::MAX } else { sid_size(sid) })
+            }
+        };
+        let acl = |offset: u32, present: u16, flag: u32| match (header.control & present != 0, offset) {
+            (false, _) => required & flag == 0,
+            (true, 0) => true,
+            (true, offset) => {
+                fits(offset, size_of::<Acl>(), &|acl| acl_size(acl.cast()))
+                    && RtlValidAcl(descriptor.byte_add(offset as usize).cast()) != 0
+            }
+        };
+        sid(header.owner, 1) && sid(header.group, 2) && acl(header.dacl, DACL_PRESENT, 4) && acl(header.sacl, SACL_PRESENT, 8)
+    }
+}
+
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "win64" fn RtlCreateSecurityDescriptor(Descriptor: *mut Descriptor, Revision: u32) -> NTSTATUS {
     if Revision != u32::from(REVISION) {

@@ -5,6 +5,7 @@ use core::ptr::null_mut;
 
 use wdf_sys::NTSTATUS;
 
+use super::access::*;
 use super::acl::*;
 use super::descriptor::*;
 use super::sid::*;
@@ -80,4 +81,77 @@ fn generic_rights_become_what_they_stand_for() {
     // SAFETY: a mask and a mapping.
     unsafe { RtlMapGenericMask(&raw mut mask, &raw const mapping) };
     assert_eq!(mask, 0x91);
+}
+
+static MAPPING: [u32; 4] = [1, 2, 4, 0x1f_0007];
+
+/// What a descriptor with this list allows to a program: the status, and the rights.
+fn checked(dacl: Option<*mut Acl>, desired: u32) -> (NTSTATUS, u32) {
+    let mut descriptor = core::mem::MaybeUninit::<Descriptor>::uninit();
+    let descriptor = descriptor.as_mut_ptr();
+    let (mut granted, mut status) = (7, NTSTATUS::SUCCESS);
+    // SAFETY: a list, and places for the answers.
+    unsafe {
+        let _ = RtlCreateSecurityDescriptor(descriptor, 1);
+        if let Some(dacl) = dacl {
+            let _ = RtlSetDaclSecurityDescriptor(descriptor, 1, dacl, 0);
+        }
+        let (descriptor, mapping) = (descriptor.cast(), &raw const MAPPING);
+        let (granted_at, status_at) = (&raw mut granted, &raw mut status);
+        let allowed = SeAccessCheck(descriptor, null_mut(), 1, desired, 0, null_mut(), mapping, 1, granted_at, status_at);
+        assert_eq!(allowed != 0, status.is_success());
+    }
+    (status, granted)
+}
+
+#[test]
+fn entries_count_in_their_order_and_only_those_that_mean_the_caller() {
+    const MAXIMUM: u32 = 0x200_0000;
+    const GUEST: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 7, 0, 0, 0];
+    let denied = (NTSTATUS::ACCESS_DENIED, 0);
+    assert_eq!(checked(None, 3), (NTSTATUS::SUCCESS, 3), "without a list nobody is kept out");
+    let (_empty, list) = acl(128);
+    assert_eq!(checked(Some(list), 1), denied, "an empty one keeps everybody out");
+    // SAFETY: a list and SIDs.
+    unsafe {
+        let _ = RtlAddAccessAllowedAce(list, 2, 7, GUEST.as_ptr().cast());
+        assert_eq!(checked(Some(list), 1), denied, "another's entry");
+        let _ = RtlAddAccessAllowedAce(list, 2, 0x8000_0000, SYSTEM.as_ptr().cast());
+        assert_eq!(checked(Some(list), 0x8000_0000), (NTSTATUS::SUCCESS, 1), "generic rights stand for others");
+        let _ = RtlAddAccessDeniedAce(list, 2, 3, ADMINISTRATORS.as_ptr().cast());
+        let _ = RtlAddAccessAllowedAce(list, 2, 6, SYSTEM.as_ptr().cast());
+    }
+    assert_eq!(checked(Some(list), 1), (NTSTATUS::SUCCESS, 1), "granted before it was denied");
+    assert_eq!(checked(Some(list), 2), denied, "denied before it was granted");
+    assert_eq!(checked(Some(list), 5), (NTSTATUS::SUCCESS, 5));
+    assert_eq!(checked(Some(list), MAXIMUM), (NTSTATUS::SUCCESS, 5));
+}
+
+#[test]
+fn a_descriptor_of_nonsense_is_found_out_however_it_is_cut() {
+    let (_memory, list) = acl(64);
+    let mut descriptor = core::mem::MaybeUninit::<Descriptor>::uninit();
+    let descriptor = descriptor.as_mut_ptr();
+    let (mut room, mut length) = ([0_u64; 32], 256);
+    let relative: *mut u8 = room.as_mut_ptr().cast();
+    // SAFETY: a list, a SID, and room for what is asked for.
+    unsafe {
+        let _ = RtlCreateSecurityDescriptor(descriptor, 1);
+        let _ = RtlSetDaclSecurityDescriptor(descriptor, 1, list, 0);
+        let _ = RtlSetOwnerSecurityDescriptor(descriptor, SYSTEM.as_ptr().cast_mut().cast(), 0);
+        assert_eq!(RtlAbsoluteToSelfRelativeSD(descriptor.cast(), relative, &raw mut length), NTSTATUS::SUCCESS);
+        assert_eq!(SeValidSecurityDescriptor(length, relative.cast()), 1);
+        assert_eq!(RtlValidRelativeSecurityDescriptor(relative.cast(), length, 5), 1);
+        assert_eq!(RtlValidRelativeSecurityDescriptor(relative.cast(), length, 2), 0, "it has no group");
+        for shorter in 0..length {
+            assert_eq!(SeValidSecurityDescriptor(shorter, relative.cast()), 0, "{shorter}");
+        }
+        // Owner and list lie outside, or inside the header.
+        for (at, offset) in [(4, length), (4, u32::MAX), (16, length - 2), (16, u32::MAX - 3), (4, 8)] {
+            let field: *mut u32 = relative.add(at).cast();
+            let before = field.replace(offset);
+            assert_eq!(SeValidSecurityDescriptor(length, relative.cast()), 0, "{at}: {offset}");
+            field.write(before);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! `SeExports`: who and what is well known, and privileges.
 #![allow(missing_docs, non_snake_case, clippy::missing_safety_doc, reason = "names and meaning are the DDI documentation's")]
 
+use core::ffi::c_void;
+
 use wdf_sys::BOOLEAN;
 
 use super::REVISION;
@@ -61,6 +63,11 @@ static SIDS: [Sid; 34] = [
     sid(5, &[84, 0, 0, 0, 0, 0]), // user-mode drivers
     sid(5, &[80, 956008885, 3418522649, 1831038044, 1853292631, 2271478464]), // trusted installer
 ];
+
+/// Whom programs and drivers run as, and the groups it belongs to: local system, administrators, world, authenticated users.
+pub(super) fn caller() -> [*const c_void; 4] {
+    [10, 11, 1, 19].map(|index: usize| (&raw const SIDS[index]).cast())
+}
 
 /// A member of `SE_EXPORTS`: a privilege's number, or the address of a SID. Both fill eight bytes.
 #[derive(Clone, Copy)]

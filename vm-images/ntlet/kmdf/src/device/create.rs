@@ -142,6 +142,7 @@ fn create(call: &Call, place: &mut Option<Settings>, attributes: &Attributes) ->
         capabilities: SpinLock::new(crate::pnp::capabilities::Overrides::default()),
         offered: SpinLock::new(Vec::new()),
         relations: super::relations::Relations::new(),
+        wmi: crate::wmi::Wmi::new(),
     };
     let device = crate::object::create(call.globals, attributes, Some(&driver), body).inspect_err(|_| {
         if !lower.is_null() {

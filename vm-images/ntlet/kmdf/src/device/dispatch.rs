@@ -56,7 +56,7 @@ pub(crate) fn route(device: &Ref<Device>, irp: *mut IRP, major: u8) -> NTSTATUS 
         IRP_MJ_PNP => crate::pnp::irp::dispatch(device, irp),
         IRP_MJ_POWER => crate::pnp::power::dispatch(device, irp),
         IRP_MJ_SYSTEM_CONTROL if device.is_control() => complete(irp, NTSTATUS::INVALID_DEVICE_REQUEST),
-        IRP_MJ_SYSTEM_CONTROL => pass_down(device, irp),
+        IRP_MJ_SYSTEM_CONTROL => crate::wmi::irp::dispatch(device, irp),
         IRP_MJ_SHUTDOWN => shutdown(device, irp),
         _ => match device.irp_callbacks.find(major) {
             Some((callback, context)) => offer(device, irp, callback, context),

@@ -60,6 +60,7 @@ pub(crate) struct Device {
     /// Interfaces that the driver offers to others (WdfDeviceAddQueryInterface).
     pub(crate) offered: crate::sync::SpinLock<alloc::vec::Vec<crate::query_interface::Offered>>,
     pub(crate) relations: relations::Relations,
+    pub(crate) wmi: crate::wmi::Wmi,
 }
 
 // SAFETY: the raw pointers are to device objects of the kernel's, which live until this object's cleanup at least; what changes is
@@ -91,6 +92,7 @@ impl Body for Device {
         this.pnp.forget();
         this.offered.lock().clear();
         this.relations.clear();
+        this.wmi.clear();
         if this.settings.shutdown.is_some() {
             // SAFETY: registered when the device was created; the kernel takes a device that is not registered as well.
             unsafe { IoUnregisterShutdownNotification(this.wdm) };

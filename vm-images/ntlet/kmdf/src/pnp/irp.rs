@@ -186,6 +186,7 @@ fn start_device(device: &Ref<Device>) -> Result<(), NTSTATUS> {
     device.names.enable_interfaces();
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpStarted);
     super::power::started(device);
+    device.wmi.start(device);
     learn_to_restart(device);
     Ok(())
 }
@@ -320,6 +321,7 @@ fn remove(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
     idle::hold(device, !is_gone);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpRemovingDisableInterfaces);
     device.names.disable_interfaces();
+    device.wmi.stop(device);
     take_down(device, Down::Orderly);
     steps::clean_up_self_managed_io(device);
     set_pnp(device, WDF_DEVICE_PNP_STATE::WdfDevStatePnpRemoved);

@@ -27,6 +27,7 @@ mod rig;
 mod scarcity;
 mod sending;
 mod synchronization;
+mod wmi;
 
 /// Every declaration of a function that is not the framework's own is in `wdf_sys`, whose functions the kernel exports to any driver. What
 /// is in assembly, and calls one of those, is in one file.

@@ -121,6 +121,18 @@ static void with_scarcity(void)
 }
 #endif
 
+#ifdef SERVICES
+/* What a thread of the system sees of this program's memory. */
+static void with_services(void)
+{
+    HANDLE file = open(L"\\??\\ForeignServices", 0x20);
+    ULONG value = 0xBEEF;
+    ULONG_PTR length;
+    check(file && ask(file, IOCTL_LOOK, NULL, 0, &value, 4, &length) == 0, L"the services driver");
+    if (file) NtClose(file);
+}
+#endif
+
 #ifdef HOSTILE
 typedef NTSTATUS SERVICE(ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG, ULONGLONG);
 
@@ -183,6 +195,9 @@ void start(void)
 #ifdef FRAMEWORK
     with(L"\\??\\ForeignFramework");
     with_scarcity();
+#endif
+#ifdef SERVICES
+    with_services();
 #endif
     say(L"foreign: # checks, # failed", Checks, Failed);
 #endif

@@ -9,6 +9,7 @@
 #define IOCTL_RELEASE CTL(6, 0)     /* completes what waits */
 #define IOCTL_MISBEHAVE CTL(7, 0)   /* one number: how */
 #define IOCTL_SCARCE CTL(8, 0)      /* the framework driver alone: waits as held ones do, in a request of the reserve; the information says so */
+#define IOCTL_LOOK CTL(9, 3)        /* the services driver alone: another thread reads the output buffer, looking into the program's process */
 
 enum misbehaviour { OVERRUN = 1, FREE_TWICE, SPIN, COMPLETE_TWICE, TOUCH_AT_DISPATCH, RECURSE, WRONG_IRQL, SMASH_STACK, WRITE_CODE, RUN_DATA, RAISE, FREE_PART,
     FREE_BY_OTHER_TAG, UNDERRUN, RETURN_RAISED, KEEP_A_LOCK, RELEASE_UNHELD, TAKE_TWICE, NULL_AT_DISPATCH, CALL_NULL, WAIT_AT_DISPATCH,

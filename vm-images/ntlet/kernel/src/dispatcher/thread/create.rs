@@ -125,6 +125,7 @@ fn new_thread(start: Start, priority: u8) -> Result<ObjectRef, NTSTATUS> {
         previous_mode: (if is_user { USER_MODE } else { KERNEL_MODE }).into(),
         id: (LAST_ID.fetch_add(1, Ordering::Relaxed) + 1) * 4,
         process: null_mut(),
+        attached: null_mut(),
         stack: null_mut(),
         stack_pages: 0,
         start,

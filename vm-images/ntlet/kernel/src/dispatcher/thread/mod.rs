@@ -5,6 +5,7 @@
 
 mod create;
 mod end;
+pub mod expand;
 pub mod exported;
 mod list;
 
@@ -92,6 +93,8 @@ pub struct Thread {
     previous_mode: AtomicI8,
     id: usize,
     process: *mut c_void,
+    /// Another process, whose address space it is in for a while; null for its own.
+    attached: *mut c_void,
     stack: *mut u8,
     stack_pages: usize,
     start: Start,
@@ -127,6 +130,25 @@ impl Thread {
     /// The process it was created with; null for system threads.
     pub fn process(&self) -> *mut c_void {
         self.process
+    }
+
+    /// The process that it looks into, if that is not its own.
+    pub(crate) fn attached(&self) -> *mut c_void {
+        self.attached
+    }
+
+    /// Has it look into another process; what it was in before. The address space is to be loaded by whoever calls.
+    ///
+    /// # Safety
+    /// It is the running thread.
+    pub(crate) unsafe fn look_into(this: *mut Self, process: *mut c_void, space: u64) -> (*mut c_void, u64) {
+        // SAFETY: the fields are the running thread's own.
+        unsafe {
+            let before = ((*this).attached, (*this).context.address_space);
+            (*this).attached = process;
+            (*this).context.address_space = space;
+            before
+        }
     }
 
     /// What it ended with; `PENDING` before.
