@@ -4,7 +4,7 @@
 //! All memory is read by way of a checked reader, because the stack or the codes may be damaged; what cannot be read ends the walk.
 
 use super::registers::{RSP, Registers};
-use crate::exports::runtime::is_leaf;
+use crate::exports::leaves::is_leaf;
 use crate::loader::modules::{self, Module, RuntimeFunction};
 
 /// A handler is called for exceptions.

@@ -138,19 +138,64 @@ exports! { LISTS =
     named exception::unwinding { "RtlUnwind" = RtlUnwindEx }
     plain exception::dispatch { __C_specific_handler RtlLookupFunctionEntry RtlCaptureContext RtlPcToFileHeader }
     checked exception::back_trace { RtlCaptureStackBackTrace }
-    checked exports::runtime { RtlGetVersion RtlRandomEx MmGetSystemRoutineAddress DbgBreakPoint }
-    plain exports::runtime { DbgBreakPointWithStatus }
-    named exports::runtime {
-        "memcpy" = rt_memcpy, "memmove" = rt_memmove, "memset" = rt_memset, "memcmp" = rt_memcmp, "RtlCopyMemory" = rt_memmove,
-        "RtlMoveMemory" = rt_memmove, "RtlCopyMemoryNonTemporal" = rt_memmove, "RtlZeroMemory" = rt_zero, "RtlFillMemory" = rt_fill,
-        "RtlCompareMemory" = rt_compare, "__chkstk" = rt_chkstk,
+    plain exports::byte_strings {
+        RtlUpperChar RtlCompareString RtlEqualString RtlxAnsiStringToUnicodeSize RtlxUnicodeStringToAnsiSize
+        RtlMultiByteToUnicodeN RtlUnicodeToMultiByteN RtlUTF8ToUnicodeN RtlUnicodeToUTF8N RtlCharToInteger RtlCopyString
+        RtlUpperString RtlPrefixString
+    }
+    named exports::c_text {
         "strlen" = c_strlen, "strnlen" = c_strnlen, "strcmp" = c_strcmp, "strncmp" = c_strncmp, "_stricmp" = c_stricmp,
         "_strnicmp" = c_strnicmp, "strcpy" = c_strcpy, "strncpy" = c_strncpy, "strcat" = c_strcat, "strchr" = c_strchr,
         "strrchr" = c_strrchr, "strstr" = c_strstr, "wcslen" = c_wcslen, "wcsnlen" = c_wcsnlen, "wcscmp" = c_wcscmp,
         "wcsncmp" = c_wcsncmp, "_wcsicmp" = c_wcsicmp, "_wcsnicmp" = c_wcsnicmp, "wcscpy" = c_wcscpy, "wcsncpy" = c_wcsncpy,
         "wcscat" = c_wcscat, "wcschr" = c_wcschr, "wcsrchr" = c_wcsrchr, "wcsstr" = c_wcsstr, "toupper" = c_toupper,
         "tolower" = c_tolower, "towupper" = c_towupper, "towlower" = c_towlower, "atoi" = c_atoi, "_wtoi" = c_wtoi,
+        "isalpha" = c_isalpha, "isdigit" = c_isdigit, "isalnum" = c_isalnum, "isxdigit" = c_isxdigit, "isupper" = c_isupper,
+        "islower" = c_islower, "ispunct" = c_ispunct, "isspace" = c_isspace, "isprint" = c_isprint, "iscntrl" = c_iscntrl,
+        "_strlwr" = c_strlwr, "_strupr" = c_strupr, "strspn" = c_strspn, "strcspn" = c_strcspn, "strtok_s" = c_strtok_s,
+        "abs" = c_abs, "labs" = c_abs, "_abs64" = c_abs64, "strncat" = c_strncat, "wcsncat" = c_wcsncat, "strpbrk" = c_strpbrk,
+        "iswalpha" = c_iswalpha, "iswdigit" = c_iswdigit, "iswalnum" = c_iswalnum, "iswspace" = c_iswspace,
+        "iswupper" = c_iswupper, "iswlower" = c_iswlower, "atol" = c_atoi, "_wtol" = c_wtoi,
     }
+    plain exports::handles { ZwSetEvent ZwResetEvent ZwClearEvent ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject }
+    plain exports::interlocked {
+        ExInterlockedAddUlong ExInterlockedAddLargeInteger ExInterlockedPushEntryList ExInterlockedPopEntryList
+    }
+    checked exports::leaves { DbgBreakPoint }
+    named exports::leaves {
+        "memcpy" = rt_memcpy, "memmove" = rt_memmove, "memset" = rt_memset, "memcmp" = rt_memcmp, "RtlCopyMemory" = rt_memmove,
+        "RtlMoveMemory" = rt_memmove, "RtlCopyMemoryNonTemporal" = rt_memmove, "RtlZeroMemory" = rt_zero,
+        "RtlFillMemory" = rt_fill, "RtlCompareMemory" = rt_compare, "__chkstk" = rt_chkstk,
+    }
+    plain exports::leaves { DbgBreakPointWithStatus RtlCompareMemoryUlong RtlPrefetchMemoryNonTemporal }
+    checked exports::numbers { RtlRandomEx }
+    plain exports::numbers { RtlFindLeastSignificantBit RtlFindMostSignificantBit ExUuidCreate RtlRandom }
+    plain exports::processor_state {
+        KeGetRecommendedSharedDataAlignment KeAcquireSpinLockForDpc KeReleaseSpinLockForDpc KeIsExecutingDpc
+        KeQueryUnbiasedInterruptTimePrecise KeSaveFloatingPointState KeRestoreFloatingPointState KeSaveExtendedProcessorState
+        KeRestoreExtendedProcessorState RtlGetEnabledExtendedFeatures KeQueryHighestNodeNumber KeGetCurrentNodeNumber
+        ExIsProcessorFeaturePresent KeQueryMaximumGroupCount KeSetSystemGroupAffinityThread KeRevertToUserGroupAffinityThread
+    }
+    plain exports::seconds {
+        RtlTimeToSecondsSince1970 RtlTimeToSecondsSince1980 RtlSecondsSince1970ToTime RtlSecondsSince1980ToTime
+    }
+    checked exports::system { MmGetSystemRoutineAddress }
+    plain exports::system {
+        ExFreePool2 PsGetCurrentProcess MmIsDriverVerifying MmIsDriverVerifyingByAddress PoSetSystemState PoRegisterSystemState
+        PoUnregisterSystemState PoRegisterDeviceForIdleDetection RtlAssert _purecall RtlWalkFrameChain
+        ExEnterCriticalRegionAndAcquireFastMutexUnsafe ExReleaseFastMutexUnsafeAndLeaveCriticalRegion
+    }
+    plain exports::unicode_strings {
+        RtlDowncaseUnicodeString RtlHashUnicodeString RtlSuffixUnicodeString RtlDuplicateUnicodeString RtlCreateUnicodeString
+    }
+    data exports::variables {
+        "KdDebuggerEnabled" = DEBUGGER_ENABLED, "KdDebuggerNotPresent" = DEBUGGER_NOT_PRESENT, "NtBuildNumber" = BUILD_NUMBER,
+        "InitSafeBootMode" = SAFE_BOOT_MODE, "MmUserProbeAddress" = USER_PROBE_ADDRESS,
+        "MmHighestUserAddress" = HIGHEST_USER_ADDRESS, "MmSystemRangeStart" = SYSTEM_RANGE_START,
+    }
+    plain exports::variables { KdRefreshDebuggerNotPresent }
+    checked exports::version { RtlGetVersion }
+    plain exports::version { IoIsWdmVersionAvailable RtlIsNtDdiVersionAvailable ExVerifySuite PsGetVersion }
     named exports::c_runtime {
         "strcpy_s" = c_strcpy_s, "strncpy_s" = c_strncpy_s, "strcat_s" = c_strcat_s, "strncat_s" = c_strncat_s,
         "wcscpy_s" = c_wcscpy_s, "wcsncpy_s" = c_wcsncpy_s, "wcscat_s" = c_wcscat_s, "wcsncat_s" = c_wcsncat_s,
@@ -159,46 +204,12 @@ exports! { LISTS =
         "_snprintf_s" = c_snprintf_s, "qsort" = c_qsort, "bsearch" = c_bsearch, "strtoul" = c_strtoul, "strtol" = c_strtol,
         "rand" = c_rand, "srand" = c_srand, "memchr" = c_memchr, "_wcslwr" = c_wcslwr, "_wcsupr" = c_wcsupr,
     }
-    plain exports::runtime_more {
-        RtlUpperChar RtlCompareString RtlEqualString RtlxAnsiStringToUnicodeSize RtlxUnicodeStringToAnsiSize RtlMultiByteToUnicodeN
-        RtlUnicodeToMultiByteN RtlUTF8ToUnicodeN RtlUnicodeToUTF8N RtlDowncaseUnicodeString RtlHashUnicodeString RtlCharToInteger
-        RtlTimeToSecondsSince1970 RtlTimeToSecondsSince1980 RtlSecondsSince1970ToTime RtlSecondsSince1980ToTime
-        RtlFindLeastSignificantBit RtlFindMostSignificantBit RtlCompareMemoryUlong IoIsWdmVersionAvailable
-        RtlIsNtDdiVersionAvailable ExUuidCreate ExInterlockedAddUlong ExInterlockedAddLargeInteger ExInterlockedPushEntryList
-        ExInterlockedPopEntryList ExFreePool2 KeGetRecommendedSharedDataAlignment PsGetCurrentProcess
-    }
-    named exports::runtime_more {
-        "isalpha" = c_isalpha, "isdigit" = c_isdigit, "isalnum" = c_isalnum, "isxdigit" = c_isxdigit, "isupper" = c_isupper,
-        "islower" = c_islower, "ispunct" = c_ispunct, "isspace" = c_isspace, "isprint" = c_isprint, "iscntrl" = c_iscntrl,
-        "_strlwr" = c_strlwr, "_strupr" = c_strupr, "strspn" = c_strspn, "strcspn" = c_strcspn, "strtok_s" = c_strtok_s,
-    }
-    plain exports::runtime_rest {
-        KeAcquireSpinLockForDpc KeReleaseSpinLockForDpc KeIsExecutingDpc KeQueryUnbiasedInterruptTimePrecise
-        KeSaveFloatingPointState KeRestoreFloatingPointState KeSaveExtendedProcessorState KeRestoreExtendedProcessorState
-        RtlGetEnabledExtendedFeatures KeQueryHighestNodeNumber KeGetCurrentNodeNumber
-        ExIsProcessorFeaturePresent ExVerifySuite MmIsDriverVerifying MmIsDriverVerifyingByAddress PsGetVersion
-        KdRefreshDebuggerNotPresent PoSetSystemState PoRegisterSystemState PoUnregisterSystemState
-        PoRegisterDeviceForIdleDetection RtlCopyString RtlUpperString RtlSuffixUnicodeString RtlRandom RtlAssert
-        RtlPrefetchMemoryNonTemporal _purecall
-    }
     plain exports::version { VerSetConditionMask RtlVerifyVersionInfo }
-    named exports::runtime_rest {
-        "abs" = c_abs, "labs" = c_abs, "_abs64" = c_abs64, "strncat" = c_strncat, "wcsncat" = c_wcsncat, "strpbrk" = c_strpbrk,
-        "iswalpha" = c_iswalpha, "iswdigit" = c_iswdigit, "iswalnum" = c_iswalnum, "iswspace" = c_iswspace,
-        "iswupper" = c_iswupper, "iswlower" = c_iswlower,
-    }
-    named exports::runtime { "atol" = c_atoi, "_wtol" = c_wtoi }
     named dispatcher::wait { "KeWaitForMutexObject" = KeWaitForSingleObject }
     named dispatcher::fast_mutex {
         "KeAcquireGuardedMutexUnsafe" = ExAcquireFastMutexUnsafe, "KeReleaseGuardedMutexUnsafe" = ExReleaseFastMutexUnsafe,
     }
     named strings { "RtlInitString" = RtlInitAnsiString }
-    plain exports::runtime_objects {
-        RtlDuplicateUnicodeString RtlCreateUnicodeString RtlPrefixString RtlWalkFrameChain ZwSetEvent ZwResetEvent ZwClearEvent
-        ZwOpenSymbolicLinkObject ZwQuerySymbolicLinkObject KeQueryMaximumGroupCount KeSetSystemGroupAffinityThread
-        KeRevertToUserGroupAffinityThread ExEnterCriticalRegionAndAcquireFastMutexUnsafe
-        ExReleaseFastMutexUnsafeAndLeaveCriticalRegion
-    }
     plain tables::splay {
         RtlSplay RtlDelete RtlDeleteNoSplay RtlSubtreeSuccessor RtlSubtreePredecessor RtlRealSuccessor RtlRealPredecessor
         RtlInitializeGenericTable RtlInsertElementGenericTable RtlInsertElementGenericTableFull RtlDeleteElementGenericTable
@@ -222,10 +233,5 @@ exports! { LISTS =
     plain tracing {
         EtwRegister EtwRegisterClassicProvider EtwUnregister EtwSetInformation EtwEventEnabled EtwProviderEnabled EtwWrite
         EtwWriteTransfer EtwActivityIdControl WmiQueryTraceInformation WmiTraceMessage
-    }
-    data exports::runtime {
-        "KdDebuggerEnabled" = DEBUGGER_ENABLED, "KdDebuggerNotPresent" = DEBUGGER_NOT_PRESENT, "NtBuildNumber" = BUILD_NUMBER,
-        "InitSafeBootMode" = SAFE_BOOT_MODE, "MmUserProbeAddress" = USER_PROBE_ADDRESS, "MmHighestUserAddress" = HIGHEST_USER_ADDRESS,
-        "MmSystemRangeStart" = SYSTEM_RANGE_START,
     }
 }

@@ -3,18 +3,25 @@
 //! `executive` lists what threads, memory and the runtime define, `io` what the I/O manager and its neighbours define. A function that `wdf-sys` declares
 //! is checked against that declaration when this is compiled.
 
+mod byte_strings;
 mod c_runtime;
+mod c_text;
 mod executive;
+mod handles;
+mod interlocked;
 mod io;
-pub mod runtime;
-mod runtime_more;
-mod runtime_objects;
-mod runtime_rest;
+pub(crate) mod leaves;
+mod numbers;
+mod processor_state;
+mod seconds;
+mod system;
+mod unicode_strings;
+mod variables;
 mod version;
 
 use core::ffi::c_void;
 
-pub(crate) use runtime::{address_limits, set_debugger_enabled, set_debugger_present};
+pub(crate) use variables::{address_limits, set_debugger_enabled, set_debugger_present};
 
 /// One exported name.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,8 @@
 
 use core::cmp::Ordering;
 
-use wdf_sys::NTSTATUS;
+use wdf_sys::wdm::{RTL_OSVERSIONINFOW, UNICODE_STRING};
+use wdf_sys::{BOOLEAN, FALSE, NTSTATUS};
 
 use crate::time::VERSION;
 
@@ -111,6 +112,62 @@ pub(crate) unsafe extern "win64" fn RtlVerifyVersionInfo(
         Some(false) => NTSTATUS::REVISION_MISMATCH,
         None => NTSTATUS::INVALID_PARAMETER,
     }
+}
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn RtlGetVersion(VersionInformation: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
+    const WIN32_NT: u32 = 2;
+    // SAFETY: the caller's promise: a structure that begins with its size; the longer form has further fields, which stay.
+    unsafe {
+        let info = &mut *VersionInformation;
+        (info.dwMajorVersion, info.dwMinorVersion, info.dwBuildNumber) = crate::time::VERSION;
+        info.dwPlatformId = WIN32_NT;
+        info.szCSDVersion = [0; 128];
+    }
+    NTSTATUS::SUCCESS
+}
+
+/// The system's version; whether it is a checked build.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn PsGetVersion(
+    MajorVersion: *mut u32,
+    MinorVersion: *mut u32,
+    BuildNumber: *mut u32,
+    CSDVersion: *mut UNICODE_STRING,
+) -> BOOLEAN {
+    let (major, minor, build) = crate::time::VERSION;
+    // SAFETY: the caller's promise: null or a place each.
+    unsafe {
+        for (place, value) in [(MajorVersion, major), (MinorVersion, minor), (BuildNumber, build)] {
+            if !place.is_null() {
+                place.write(value);
+            }
+        }
+        if let Some(string) = CSDVersion.as_mut() {
+            string.Length = 0;
+        }
+    }
+    FALSE
+}
+
+/// What every version since Windows 2000 says: WDM is there, in any version that a driver may ask for.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoIsWdmVersionAvailable(MajorVersion: u8, MinorVersion: u8) -> BOOLEAN {
+    BOOLEAN::from(MajorVersion < 6 || MajorVersion == 6 && MinorVersion == 0)
+}
+
+/// Documented: only versions without a service pack may be asked for.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn RtlIsNtDdiVersionAvailable(Version: u32) -> BOOLEAN {
+    /// `NTDDI_WIN10_VB`, the system that `RtlGetVersion` names.
+    const OWN: u32 = 0x0a00_0008;
+    BOOLEAN::from(Version & 0xffff == 0 && Version <= OWN)
+}
+
+/// A workstation is in no product suite.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn ExVerifySuite(_SuiteType: i32) -> BOOLEAN {
+    FALSE
 }
 
 #[cfg(test)]
