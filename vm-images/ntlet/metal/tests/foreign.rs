@@ -2,7 +2,7 @@
 //! They load on ntlet and work; and what drivers do wrong ends in the bug check that the documentation names, within a deadline.
 //!
 //! Needs a QEMU, named by RIG_QEMU, the standard library's source, and clang and lld. Where one is missing the test says so and is
-//! skipped. It is a program of its own, for the test harness has no word for "skipped". A name as its argument: that guest alone.
+//! skipped. It is a program of its own, for the test harness has no word for "skipped". Names as its argument, with commas: those guests alone.
 
 #[path = "foreign/compile.rs"]
 mod compile;
@@ -42,6 +42,8 @@ struct Case {
     is_damaged: bool,
     /// The PnP driver is that of a card in a slot, which is ejected and put back.
     is_in_slot: bool,
+    /// The PnP driver is that of a card which stays.
+    has_card: bool,
     /// Whether the guest has the drivers that try what sample drivers use.
     has_wdk: bool,
     /// The guest's clock counts its instructions, a nanosecond each, and the boot may take so many of them.
@@ -61,6 +63,7 @@ const fn case(name: &'static str, end: End) -> Case {
         pnp: None,
         is_damaged: false,
         is_in_slot: false,
+        has_card: false,
         has_wdk: false,
         most_instructions: None,
         processors: 2,
@@ -77,6 +80,11 @@ const fn mistake(name: &'static str, how: &'static [&'static str], report: &'sta
 /// What the driver of a PnP device does wrong while it is added or removed. Drivers get five seconds here.
 const fn device(name: &'static str, how: &'static [&'static str], end: End) -> Case {
     Case { pnp: Some(how), words: "patience=5", ..case(name, end) }
+}
+
+/// What the service routine of a card's driver does wrong.
+const fn interrupted(name: &'static str, how: &'static [&'static str], end: End) -> Case {
+    Case { has_card: true, ..device(name, how, end) }
 }
 
 /// What the framework driver does wrong.
@@ -181,6 +189,21 @@ const CASES: &[Case] = &[
     mistake("dereference", &["-DHOW=24"], &["*** bug check 0x18 ("]),
     mistake("critical-region", &["-DHOW=25"], &["*** bug check 0x1 ("]),
     mistake("spin-in-dpc", &["-DHOW=26"], &["*** bug check 0x133 (0x0, "]),
+    mistake("wild-jump", &["-DHOW=27"], &["*** bug check 0x3b (0xc0000005, "]),
+    mistake("deadlock", &["-DHOW=28"], &["*** bug check 0x133 (0x1, "]),
+    mistake("free-stack", &["-DHOW=29"], &["*** bug check 0xc2 (0x46, "]),
+    mistake("fast-fail", &["-DHOW=30"], &["*** bug check 0x139 (0x3, "]),
+    mistake("divide-at-dispatch", &["-DHOW=31"], &["*** bug check 0x1e (0xc0000094, "]),
+    mistake("release-mutex", &["-DHOW=32"], &["*** bug check 0x3b (0xc0000046, "]),
+    mistake("release-semaphore", &["-DHOW=33"], &["*** bug check 0x3b (0xc0000047, "]),
+    mistake("allocate-high", &["-DHOW=34"], &["*** bug check 0xc2 (0x8, 0x3, "]),
+    mistake("allocate-paged", &["-DHOW=35"], &["*** bug check 0xc2 (0x8, 0x2, "]),
+    mistake("free-in-use", &["-DHOW=36"], &["*** bug check 0x44 ("]),
+    // The driver goes and leaves its interrupt connected, too.
+    interrupted("interrupt-storm", &["-DINTERRUPT=1"], End::BugCheck(&["interrupt storm: line ", "*** bug check 0xce ("])),
+    interrupted("interrupt-bug-check", &["-DINTERRUPT=2"], End::BugCheck(&["*** bug check 0xe2 (0x1, 0x2, 0x3, 0x4)"])),
+    interrupted("interrupt-touch", &["-DINTERRUPT=3"], End::BugCheck(&["*** bug check 0xd1 (0xfffff6ffdead0000, "])),
+    Case { words: "", ..interrupted("interrupt-block", &["-DINTERRUPT=4"], End::BugCheck(&["*** bug check 0x133 (0x1, "])) },
     Case {
         wdm: &["-DTIMER_LEFT"],
         ..case("timer-left", End::BugCheck(&["foreign.sys unloads and leaves a timer that runs", "*** bug check 0xce ("]))
@@ -263,6 +286,18 @@ const CASES: &[Case] = &[
     ),
     framework("framework-raised-handler", &["-DHANDLER_RAISED"], USED, End::BugCheck(&["*** bug check 0x10d (0xe, 0x0, 0x2, "])),
     framework("framework-raised-cleanup", &["-DCLEANUP_RAISED"], USED, End::BugCheck(&["*** bug check 0x10d (0xe, 0x0, 0x2, "])),
+    framework(
+        "framework-delete-twice",
+        &["-DDELETE_TWICE"],
+        USED,
+        End::BugCheck(&["is no WDFOBJECT", "*** bug check 0x10d (0x5, "]),
+    ),
+    framework(
+        "framework-nonsense",
+        &["-DHANDLE_OF_NONSENSE"],
+        USED,
+        End::BugCheck(&["is no WDFOBJECT", "*** bug check 0x10d (0x5, 0xdeadbeef, "]),
+    ),
     framework("framework-raised-dpc", &["-DDPC_RAISED"], USED, End::BugCheck(&["*** bug check 0x10d (0xe, 0x2, 0x3, "])),
 ];
 
@@ -275,7 +310,8 @@ const KERNEL: &str = "DbgPrint DbgBreakPoint _snprintf RtlInitUnicodeString IoCr
     ObReferenceObjectByHandle ObfDereferenceObject ZwClose ZwOpenKey MmGetSystemRoutineAddress KeBugCheckEx __C_specific_handler memset \
     memcpy __chkstk PsThreadType KeEnterCriticalRegion KeDelayExecutionThread IoAttachDeviceToDeviceStack IoDetachDevice IofCallDriver \
     PoStartNextPowerIrp PoCallDriver IoInitializeRemoveLockEx IoAcquireRemoveLockEx IoReleaseRemoveLockEx \
-    IoReleaseRemoveLockAndWaitEx NumberSeven@7";
+    IoReleaseRemoveLockAndWaitEx KeInitializeMutex KeReleaseMutex KeInitializeSemaphore KeReleaseSemaphore IoFreeIrp MmMapIoSpace \
+    IoConnectInterruptEx NumberSeven@7";
 const FRAMEWORK: &str = "WdfVersionBind WdfVersionUnbind";
 const WDK: &str = "DbgPrint KeInitializeEvent KeSetEvent KeWaitForSingleObject KeEnterCriticalRegion KeLeaveCriticalRegion \
     PsCreateSystemThread PsTerminateSystemThread ObReferenceObjectByHandle ObfDereferenceObject ZwClose RtlInitUnicodeString \
@@ -340,7 +376,8 @@ fn main() -> ExitCode {
         return fail(&reason);
     }
     let wanted = env::args().nth(1).filter(|argument| !argument.starts_with('-'));
-    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted.as_ref().is_none_or(|name| case.name == name)).collect();
+    let cases: Vec<&Case> =
+        CASES.iter().filter(|case| wanted.as_ref().is_none_or(|names| names.split(',').any(|name| case.name == name))).collect();
     let failures = run_all(&cases, |case| run(case, &compiler, &build, &image));
     if failures.is_empty() { ExitCode::SUCCESS } else { fail(&failures.join("\n")) }
 }
@@ -405,7 +442,7 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
     }
     if let Some(defines) = case.pnp {
         files.push(driver("foreignpnp.sys", "pnp.c", defines, &[kernel])?);
-        let inf = compiler.source(if case.is_in_slot { "foreignpci.inf" } else { "foreignpnp.inf" })?;
+        let inf = compiler.source(if case.is_in_slot || case.has_card { "foreignpci.inf" } else { "foreignpnp.inf" })?;
         files.push(("foreignpnp.inf", inf));
     }
     Ok(files)
@@ -420,6 +457,7 @@ fn run(case: &Case, compiler: &Compiler, build: &Build, image: &Path) -> Result<
         (true, _) => slot::arguments(&socket),
         // QEMU cannot count while an interrupt controller is written to by instructions of its own.
         (false, Some(_)) => "-smp 2 -cpu max,-x2apic -icount shift=0,sleep=off".to_owned(),
+        (false, None) if case.has_card => "-smp 2 -cpu max -device edu".to_owned(),
         (false, None) => format!("-smp {} -cpu max", case.processors),
     };
     let boot = Boot {

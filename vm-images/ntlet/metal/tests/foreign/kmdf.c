@@ -99,6 +99,12 @@ static ULONG check_timer(void)
     TIMER_START(timer, -10000);
     status = KeWaitForSingleObject(&Fired, 0, 0, FALSE, &patience);
     OBJECT_DELETE(timer);
+#ifdef DELETE_TWICE
+    OBJECT_DELETE(timer);
+#endif
+#ifdef HANDLE_OF_NONSENSE
+    OBJECT_DELETE((PVOID)0xDEADBEEFull);
+#endif
     return status != STATUS_SUCCESS;
 }
 

@@ -15,7 +15,7 @@
 #define STATUS_MORE_PROCESSING_REQUIRED ((NTSTATUS)0xC0000016)
 #define TAG 'pnPf'
 
-struct extension { DEVICE_OBJECT *Below; IO_REMOVE_LOCK Lock; BOOLEAN Started; };
+struct extension { DEVICE_OBJECT *Below, *Physical; IO_REMOVE_LOCK Lock; BOOLEAN Started; };
 
 typedef NTSTATUS COMPLETION(DEVICE_OBJECT *, IRP *, PVOID);
 
@@ -50,6 +50,34 @@ static NTSTATUS complete(IRP *irp, NTSTATUS status)
     return status;
 }
 
+/* The mistakes of service routines: QEMU's card raises its line when 0x60 is written, and lowers it when 0x64 is. */
+#ifdef INTERRUPT
+typedef struct {
+    ULONG Version, Pad;
+    DEVICE_OBJECT *PhysicalDeviceObject; PVOID *InterruptObject; BOOLEAN (*ServiceRoutine)(PVOID, PVOID); PVOID ServiceContext; KSPIN_LOCK *SpinLock; KIRQL SynchronizeIrql; BOOLEAN FloatingSave;
+    PVOID Rest[4];
+} IO_CONNECT_INTERRUPT_PARAMETERS;
+static volatile ULONG *Registers;
+static BOOLEAN serve(PVOID interrupt, PVOID context)
+{
+    switch (INTERRUPT) {
+    case 1: return FALSE;
+    case 2: KeBugCheckEx(0xE2, 1, 2, 3, 4);
+    case 3: return *(volatile BOOLEAN *)0xFFFFF6FFDEAD0000ull;
+    default: for (;;) ;
+    }
+}
+static void interrupt(DEVICE_OBJECT *physical, const UCHAR *resources)
+{
+    static PVOID object;
+    IO_CONNECT_INTERRUPT_PARAMETERS connect = { .Version = 2, .PhysicalDeviceObject = physical, .InterruptObject = &object, .ServiceRoutine = serve };
+    const UCHAR *at = resources + 20;
+    for (ULONG count = *(const ULONG *)(resources + 16); count; count--, at += 20)
+        if (at[0] == 3) Registers = MmMapIoSpace((LARGE_INTEGER){ { *(const ULONG *)(at + 4), *(const LONG *)(at + 8) } }, *(const ULONG *)(at + 12), 0);
+    if (Registers && NT_SUCCESS(IoConnectInterruptEx(&connect))) Registers[0x60 / 4] = 1;
+}
+#endif
+
 static NTSTATUS start(struct extension *extension, IRP *irp)
 {
     KEVENT event;
@@ -60,6 +88,9 @@ static NTSTATUS start(struct extension *extension, IRP *irp)
     if (NT_SUCCESS(status)) {
         extension->Started = TRUE;
         DbgPrint("foreign: PnP driver started\n");
+#ifdef INTERRUPT
+        interrupt(extension->Physical, IoGetCurrentIrpStackLocation(irp)->Parameters.Others[1]);
+#endif
     }
     return complete(irp, status);
 }
@@ -137,6 +168,7 @@ static NTSTATUS add(DRIVER_OBJECT *driver, DEVICE_OBJECT *physical)
     if (!NT_SUCCESS(status)) return status;
     struct extension *extension = device->DeviceExtension;
     IoInitializeRemoveLockEx(&extension->Lock, TAG, 0, 0, sizeof extension->Lock);
+    extension->Physical = physical;
     extension->Below = IoAttachDeviceToDeviceStack(device, physical);
     if (extension->Below == NULL) {
         IoDeleteDevice(device);

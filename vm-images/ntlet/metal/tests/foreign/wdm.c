@@ -208,12 +208,34 @@ static void wrong(KDPC *dpc, PVOID context, PVOID first, PVOID second) { KeSetIr
 static void endless(KDPC *dpc, PVOID context, PVOID first, PVOID second) { for (;;) Sink++; }
 static void raised(DEVICE_OBJECT *device, PVOID context) { KeSetIrql(DISPATCH_LEVEL); }
 static void (*volatile nowhere)(void);
+static void (*volatile wild)(void) = (void (*)(void))0xDEAD000000000000ull;
+static volatile int Zero;
+
+/* Two threads with two locks, each with one of them when it asks for the other. */
+static KSPIN_LOCK Both[2];
+static volatile LONG Taken;
+static void take_other(PVOID own)
+{
+    int first = own != NULL;
+    KeAcquireSpinLockRaiseToDpc(&Both[first]);
+    __sync_fetch_and_add(&Taken, 1);
+    while (Taken < 2) Sink++;
+    KeAcquireSpinLockRaiseToDpc(&Both[!first]);
+}
+static void deadlock(void)
+{
+    HANDLE other;
+    PsCreateSystemThread(&other, 0x1FFFFF, NULL, NULL, NULL, take_other, (PVOID)1);
+    take_other(NULL);
+}
 
 static void misbehave(enum misbehaviour how, IRP *irp)
 {
     static KDPC dpc;
     static KEVENT event;
     static KSPIN_LOCK lock;
+    static KMUTEX mutex;
+    static KSEMAPHORE semaphore;
     UCHAR *block = ExAllocatePool2(0x40, 24, TAG);
     switch (how) {
     case OVERRUN: for (int at = 0; at < 32; at++) ((volatile UCHAR *)block)[at] = 0x11; ExFreePoolWithTag(block, TAG); break;
@@ -242,6 +264,16 @@ static void misbehave(enum misbehaviour how, IRP *irp)
     case DEREFERENCE: for (int times = 0; times < 100; times++) ObfDereferenceObject(Driver.Device); break;
     case CRITICAL_REGION: KeEnterCriticalRegion(); break;
     case SPIN_IN_DPC: KeInitializeDpc(&dpc, endless, NULL); KeInsertQueueDpc(&dpc, NULL, NULL); for (;;) Sink++;
+    case WILD_JUMP: wild(); break;
+    case DEADLOCK: deadlock(); break;
+    case FREE_STACK: ExFreePoolWithTag(&how, TAG); break;
+    case FAST_FAIL: __asm__ volatile("int $0x29" : : "c"(3)); break;
+    case DIVIDE_AT_DISPATCH: KeSetIrql(DISPATCH_LEVEL); Sink = 7 / Zero; break;
+    case RELEASE_MUTEX: KeInitializeMutex(&mutex, 0); KeReleaseMutex(&mutex, FALSE); break;
+    case RELEASE_SEMAPHORE: KeInitializeSemaphore(&semaphore, 1, 1); KeReleaseSemaphore(&semaphore, 0, 1, FALSE); break;
+    case ALLOCATE_HIGH: KeSetIrql(DISPATCH_LEVEL + 1); Sink = ExAllocatePool2(0x40, 16, TAG) != NULL; break;
+    case ALLOCATE_PAGED: KeSetIrql(DISPATCH_LEVEL); Sink = ExAllocatePool2(0x100, 16, TAG) != NULL; break;
+    case FREE_IN_USE: IoFreeIrp(irp); break;
     }
 }
 

@@ -44,6 +44,8 @@ typedef struct _KDPC KDPC;
 typedef void KDEFERRED_ROUTINE(KDPC *, PVOID, PVOID, PVOID);
 struct _KDPC { UCHAR Type, Importance; USHORT Number; PVOID Entry[2]; KDEFERRED_ROUTINE *DeferredRoutine; PVOID DeferredContext, SystemArgument1, SystemArgument2, DpcData; };
 typedef struct { DISPATCHER_HEADER Header; ULONGLONG DueTime; LIST_ENTRY TimerListEntry; KDPC *Dpc; ULONG Processor, Period; } KTIMER;
+typedef struct { DISPATCHER_HEADER Header; LONG Limit; } KSEMAPHORE;
+typedef struct { DISPATCHER_HEADER Header; LIST_ENTRY MutantListEntry; PVOID OwnerThread; UCHAR Abandoned, ApcDisable; } KMUTEX;
 typedef struct { volatile LONG Count; PVOID Owner; ULONG Contention; KEVENT Event; ULONG OldIrql; } FAST_MUTEX;
 
 typedef struct _MDL { struct _MDL *Next; CSHORT Size, MdlFlags; PVOID Process, MappedSystemVa, StartVa; ULONG ByteCount, ByteOffset; } MDL;
@@ -121,6 +123,11 @@ IMPORT BOOLEAN KeInsertQueueDpc(KDPC *, PVOID, PVOID);
 IMPORT void KeInitializeSpinLock(KSPIN_LOCK *);
 IMPORT KIRQL KeAcquireSpinLockRaiseToDpc(KSPIN_LOCK *);
 IMPORT void KeReleaseSpinLock(KSPIN_LOCK *, KIRQL);
+IMPORT void KeInitializeMutex(KMUTEX *, ULONG);
+IMPORT LONG KeReleaseMutex(KMUTEX *, BOOLEAN);
+IMPORT void KeInitializeSemaphore(KSEMAPHORE *, LONG, LONG);
+IMPORT LONG KeReleaseSemaphore(KSEMAPHORE *, LONG, LONG, BOOLEAN);
+IMPORT void IoFreeIrp(IRP *);
 IMPORT PVOID IoAllocateWorkItem(DEVICE_OBJECT *);
 IMPORT void IoQueueWorkItem(PVOID, IO_WORKITEM_ROUTINE *, int, PVOID);
 IMPORT void IoFreeWorkItem(PVOID);
@@ -151,6 +158,8 @@ IMPORT void IoReleaseRemoveLockEx(IO_REMOVE_LOCK *, PVOID tag, ULONG size);
 IMPORT void IoReleaseRemoveLockAndWaitEx(IO_REMOVE_LOCK *, PVOID tag, ULONG size);
 /* Imported by its number; no kernel has it. */
 IMPORT void NumberSeven(void);
+IMPORT PVOID MmMapIoSpace(LARGE_INTEGER, SIZE_T, int);
+IMPORT NTSTATUS IoConnectInterruptEx(PVOID);
 IMPORT void KeBugCheckEx(ULONG, ULONG_PTR, ULONG_PTR, ULONG_PTR, ULONG_PTR) __attribute__((noreturn));
 
 /* What a driver brings itself: the cookie in its load configuration and the function that checks it. */
