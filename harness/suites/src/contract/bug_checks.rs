@@ -48,7 +48,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     cancelling_a_queue_stops_the_machine: "WdfRequestCancelSentRequest of a handle of another type: WDF_VIOLATION 5" => INVALID_HANDLE,
     reusing_without_parameters_stops_the_machine: "WdfRequestReuse with a null pointer: WDF_VIOLATION 4, 0" => PARAMETER_IS_NULL,
     sending_what_is_sent_stops_the_machine: "WdfRequestSend of a request that is sent: WDF_VIOLATION 6, 3" => ALREADY_SENT,
-    a_second_change_of_a_queue_stops_the_machine: "a completion callback while another is pending: WDF_VIOLATION 0xA" => QUEUE_FATAL,
+    a_second_change_of_a_queue_stops_the_machine: "WdfIoQueuePurge while the callback of another is pending: WDF_VIOLATION 0xA" => QUEUE_FATAL,
     changing_a_deleted_queue_stops_the_machine: "WdfIoQueueStop of a queue that is deleted, but referenced: WDF_VIOLATION 0xA" => QUEUE_FATAL,
     taking_a_lock_twice_stops_the_machine: "WdfSpinLockAcquire by the holder: WDF_VIOLATION 2" => RECURSIVE_LOCK,
     releasing_a_lock_that_is_not_held_stops_the_machine: "WdfSpinLockRelease by another: WDF_VIOLATION 0xB" => INVALID_LOCK_OPERATION,
@@ -129,8 +129,8 @@ fn a_second_change_of_a_queue_stops_the_machine(bench: &mut Bench) -> TestResult
     let probe = Probe::open()?;
     bench.foretell([(2, SYSTEM, u64::MAX)])?;
     let _subject = probe.subject(FIRST)?;
-    // The driver has the request, so that the stop is not done.
-    probe.run([forward(FIRST, queue::MANUAL), retrieve(FIRST, queue::MANUAL), queue_stop(queue::MANUAL)])?;
+    // The driver has the request, so that the first purge is not done.
+    probe.run([forward(FIRST, queue::MANUAL), retrieve(FIRST, queue::MANUAL), queue_purge(queue::MANUAL)])?;
     probe.run([queue_purge(queue::MANUAL)])?;
     still_alive()
 }

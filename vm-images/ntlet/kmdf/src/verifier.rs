@@ -46,6 +46,8 @@ rules! {
     RequestTouchedAfterForward,
     /// A request was sent without having been formatted, or with too few stack locations.
     RequestNotFormatted,
+    /// A request was deleted while it was being cancelled, and the canceller held no reference on it.
+    RequestNotReferenced,
     /// A request was in the wrong state for the call.
     RequestState,
     /// An object outlived its driver.

@@ -152,6 +152,11 @@ pub(crate) fn add(handle: usize) {
     held_slot(handle).word.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Whether there is but one reference on an object that is held.
+pub(crate) fn is_only(handle: usize) -> bool {
+    held_slot(handle).word.load(Ordering::Acquire) as u32 == 1
+}
+
 /// Gives a reference back.
 pub(crate) fn release(handle: usize) -> Released {
     let slot = held_slot(handle);

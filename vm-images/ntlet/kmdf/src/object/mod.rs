@@ -302,6 +302,11 @@ impl AnyRef {
         self.header().state.load(Ordering::Acquire) == ALIVE
     }
 
+    /// Whether the object goes with this reference: it is deleted, and nobody else holds it.
+    pub(crate) fn is_last(&self) -> bool {
+        !self.is_alive() && handles::is_only(self.header().handle)
+    }
+
     /// The same reference, typed, if the object is of that kind.
     pub(crate) fn downcast<T: Body>(self) -> Result<Ref<T>, Self> {
         if self.kind() == T::KIND { Ok(Ref { any: self, body: PhantomData }) } else { Err(self) }

@@ -120,7 +120,7 @@ fn begin(call: &Call, queue: &Ref<Queue>, change: Change, notify: Option<Notify>
     }
     let begun = queue.guarded.lock().state.begin(change, notify);
     if begun.is_err() {
-        crate::report!(call.globals, "{}: a completion callback of an earlier change is pending", call.name());
+        crate::report!(call.globals, "{}: a completion callback of an earlier change of that kind is pending", call.name());
         fatal(call, queue, NTSTATUS::INVALID_DEVICE_REQUEST);
     }
     call.globals.history.record(LogEvent::QueueState, number, 0, change as usize);

@@ -312,9 +312,11 @@ fn hand_over(request: &Ref<Request>, source: &Ref<Queue>, destination: &Ref<Queu
     // SAFETY: the request is leaving its queue by this call, so nobody else moves it.
     match unsafe { Request::enter(request, destination) } {
         Ok(left) => {
+            // The source counts the request until the destination has had its turn: what waits until the driver has none of the source's
+            // does not come before the handler of the destination.
+            pump(destination);
             source.guarded.lock().state.left();
             drop(left);
-            pump(destination);
             pump(source);
             NTSTATUS::SUCCESS
         }

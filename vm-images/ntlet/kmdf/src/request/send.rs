@@ -61,6 +61,7 @@ ddi! {
         call.irql_at_most(DISPATCH_LEVEL);
         let request = call.object::<Request>(request);
         let delivered = cancel(&request, Canceller::Driver);
+        check_kept(call, &request);
         call.globals.history.record(Event::RequestSentCancel, request.any().header().handle, delivered.into(), 0);
         delivered.into()
     }
@@ -97,6 +98,19 @@ ddi! {
             return NTSTATUS::WDF_REQUEST_INVALID_STATE;
         }
         allocate_timer(&request).map_or_else(|status| status, |_| NTSTATUS::SUCCESS)
+    }
+}
+
+/// Reports a request that was cancelled, ended and deleted while the driver held no reference on it. Nothing but this call has kept it: on
+/// Windows, where the call counts none, its memory is gone.
+fn check_kept(call: &Call, request: &Ref<Request>) {
+    if call.globals.verifies() && request.any().is_last() {
+        verifier::violation(
+            call.globals,
+            Rule::RequestNotReferenced,
+            request.any().header().handle,
+            format_args!("{}: the request was deleted meanwhile, and the driver held no reference on it", call.name()),
+        );
     }
 }
 

@@ -154,6 +154,40 @@ fn a_cancel_of_a_sent_request_reaches_the_device_below() {
     });
 }
 
+unsafe extern "win64" fn deletes(request: WDFREQUEST, _: WDFIOTARGET, _: *mut WDF_REQUEST_COMPLETION_PARAMS, _: *mut c_void) {
+    note("deleted");
+    ddi!(WdfObjectDelete(request.object()));
+}
+
+/// A request that its completion routine deletes is cancelled, with or without a reference of the driver's; what the verifier said.
+fn deleted_within_its_cancel(holds: bool) -> kernel::sim::Outcome {
+    with_device(add, |_| {
+        let own = std::mem::ManuallyDrop::new(Own::create());
+        own.format();
+        ddi!(WdfRequestSetCompletionRoutine(own.request, Some(deletes), null_mut()));
+        assert!(own.send(None));
+        if holds {
+            ddi!(WdfObjectReferenceActual(own.request.object(), null_mut(), 0, null_mut()));
+        }
+        assert!(own.cancel());
+        assert_eq!(journal(), ["deleted"]);
+        if holds {
+            ddi!(WdfObjectDereferenceActual(own.request.object(), null_mut(), 0, null_mut()));
+        }
+        for memory in [own.input, own.output] {
+            ddi!(WdfObjectDelete(memory.object()));
+        }
+    })
+}
+
+#[test]
+fn a_cancel_takes_no_reference_that_a_driver_could_rely_on() {
+    let outcome = deleted_within_its_cancel(false);
+    assert!(outcome.has_logged("VIOLATION of RequestNotReferenced: WdfRequestCancelSentRequest"), "{}", outcome.log);
+    let outcome = deleted_within_its_cancel(true);
+    assert!(!outcome.has_logged("VIOLATION"), "{}", outcome.log);
+}
+
 #[test]
 fn a_cancel_before_the_send_sticks_until_the_reuse() {
     with_device(add, |_| {

@@ -78,6 +78,20 @@ pub(crate) enum Change {
     StopAndPurge,
 }
 
+impl Change {
+    /// A queue can have two completion callbacks pending, one of each kind: that of a stop, and that of a drain or purge, in whose order they
+    /// are called.
+    const fn kind(self) -> usize {
+        match self {
+            Self::Stop | Self::StopAndPurge => 0,
+            Self::Drain | Self::Purge => 1,
+        }
+    }
+}
+
+/// See [`Change::kind`].
+const KINDS_OF_CHANGE: usize = 2;
+
 /// Whom to tell that a change is done: a callback of the driver's, or a thread that waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Notify {
@@ -152,7 +166,7 @@ pub(crate) enum Unmarked {
     WasNot,
 }
 
-/// A second completion callback while one is pending.
+/// A second completion callback while one of its kind is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AlreadyPending;
 
@@ -173,7 +187,8 @@ pub(crate) struct State {
     /// Cancelled ones that are being completed.
     completing: u32,
     purge_due: bool,
-    change: Option<(Change, Notify)>,
+    /// By [`Change::kind`].
+    changes: [Option<(Change, Notify)>; KINDS_OF_CHANGE],
     power_waiter: *mut KEVENT,
     /// `EvtIoStop` has been called for the removal of the device.
     told_of_removal: bool,
@@ -199,7 +214,7 @@ impl State {
             suspended: 0,
             completing: 0,
             purge_due: false,
-            change: None,
+            changes: [None; KINDS_OF_CHANGE],
             power_waiter: core::ptr::null_mut(),
             told_of_removal: false,
             removal: None,
@@ -363,7 +378,7 @@ impl State {
 
     /// Begins a change.
     pub(crate) fn begin(&mut self, change: Change, notify: Option<Notify>) -> Result<(), AlreadyPending> {
-        if notify.is_some() && self.change.is_some() {
+        if notify.is_some() && self.changes[change.kind()].is_some() {
             return Err(AlreadyPending);
         }
         match change {
@@ -372,7 +387,7 @@ impl State {
         }
         self.purge_due |= matches!(change, Change::Purge | Change::StopAndPurge);
         if let Some(notify) = notify {
-            self.change = Some((change, notify));
+            self.changes[change.kind()] = Some((change, notify));
         }
         Ok(())
     }
@@ -389,6 +404,13 @@ impl State {
             Change::StopAndPurge => driver_has_none,
             Change::Drain | Change::Purge => driver_has_none && self.waiting.is_empty(),
         }
+    }
+
+    /// Whom to tell of the first change that is done.
+    fn take_done(&mut self) -> Option<Notify> {
+        let is_done = |change: &Option<(Change, Notify)>| change.is_some_and(|(change, _)| self.is_done(change));
+        let kind = self.changes.iter().position(is_done)?;
+        self.changes[kind].take().map(|(_, notify)| notify)
     }
 
     /// Sets whom a manual queue tells when it is no longer empty. `false`: someone is set already.
@@ -421,10 +443,8 @@ impl State {
                 return self.next_cancelled(entry);
             }
             if !self.purge_due
-                && let Some((change, notify)) = self.change
-                && self.is_done(change)
+                && let Some(notify) = self.take_done()
             {
-                self.change = None;
                 return Step::Notify(notify);
             }
             if !self.purge_due

@@ -84,12 +84,34 @@ fn stop_and_purge_cancels_what_there_is_and_stores_what_comes() {
 }
 
 #[test]
-fn a_second_completion_callback_while_one_is_pending_is_refused() {
-    let mut rig = Rig::new(Kind::Sequential);
-    rig.presented();
-    rig.state.begin(Change::Stop, Some(callback())).unwrap();
-    assert!(rig.state.begin(Change::Drain, Some(callback())).is_err());
-    assert!(rig.state.begin(Change::Purge, None).is_ok(), "without a callback there is nothing to lose");
+fn a_second_completion_callback_while_one_of_its_kind_is_pending_is_refused() {
+    for (one, other) in [(Change::Stop, Change::StopAndPurge), (Change::Drain, Change::Purge)] {
+        for (first, second) in [(one, other), (other, one), (one, one)] {
+            let mut rig = Rig::new(Kind::Sequential);
+            rig.presented();
+            rig.state.begin(first, Some(callback())).unwrap();
+            assert!(rig.state.begin(second, Some(callback())).is_err());
+            assert!(rig.state.begin(second, None).is_ok(), "without a callback there is nothing to lose");
+        }
+    }
+}
+
+#[test]
+fn a_stop_and_a_purge_can_be_pending_together_and_the_stop_is_told_first() {
+    for (first, second) in [(Change::Stop, Change::Purge), (Change::Drain, Change::StopAndPurge)] {
+        let mut rig = Rig::new(Kind::Sequential);
+        let request = rig.presented();
+        let told = |change: Change| Notify { context: without_provenance_mut(change.kind() + 1), ..callback() };
+        for change in [first, second] {
+            rig.state.begin(change, Some(told(change))).unwrap();
+        }
+        rig.idle();
+        rig.complete(request);
+        for expected in [1, 2] {
+            assert!(matches!(rig.state.next(), Step::Notify(notify) if notify.context.addr() == expected));
+        }
+        rig.idle();
+    }
 }
 
 #[test]
