@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
-use protocol::probe::{Event, NOTHING, OnCancel, OnCompletion, RUN, RUN_SYNCHRONIZED, SUBJECT, Subject, queue};
+use protocol::probe::{Event, NOBODY, NOTHING, OnCancel, OnCompletion, RUN, RUN_SYNCHRONIZED, SUBJECT, Subject, queue};
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdf::*;
 use wdf_sys::{NTSTATUS, WDFIOTARGET, WDFMEMORY, WDFQUEUE, WDFREQUEST};
@@ -63,9 +63,7 @@ unsafe fn hold(request: WDFREQUEST) -> Result<(), NTSTATUS> {
 }
 
 pub(crate) unsafe extern "win64" fn canceled_on_queue(_queue: WDFQUEUE, request: WDFREQUEST) {
-    if let Some(slot) = table::slot_of(request) {
-        table::count(Event::CanceledOnQueue, slot);
-    }
+    table::count(Event::CanceledOnQueue, table::slot_of(request).unwrap_or(NOBODY));
     // SAFETY: the framework gives the request to the driver to complete.
     unsafe { WdfRequestComplete(request, NTSTATUS::CANCELLED) };
 }
@@ -88,6 +86,12 @@ pub(crate) unsafe extern "win64" fn cancel(request: WDFREQUEST) {
 pub(crate) unsafe extern "win64" fn queue_state(queue: WDFQUEUE, _context: *mut c_void) {
     if let Some(number) = table::number_of(queue) {
         table::count(Event::QueueState, number);
+    }
+}
+
+pub(crate) unsafe extern "win64" fn queue_purged(queue: WDFQUEUE, _context: *mut c_void) {
+    if let Some(number) = table::number_of(queue) {
+        table::count(Event::QueuePurged, number);
     }
 }
 

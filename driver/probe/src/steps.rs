@@ -280,7 +280,9 @@ unsafe fn queue_step(step: &Step) -> Option<Outcome> {
                 done()
             }
             Op::QUEUE_PURGE => {
-                WdfIoQueuePurge(queue, Some(callbacks::queue_state), nothing);
+                let told: PFN_WDF_IO_QUEUE_STATE =
+                    if step.more == 0 { Some(callbacks::queue_state) } else { Some(callbacks::queue_purged) };
+                WdfIoQueuePurge(queue, told, nothing);
                 done()
             }
             Op::QUEUE_DRAIN => {

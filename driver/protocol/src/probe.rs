@@ -37,6 +37,8 @@ pub const RUN_SYNCHRONIZED: u32 = control_code(0x903, Method::Buffered);
 
 /// Slots for requests.
 pub const SLOTS: u32 = 32;
+/// The slot of events of requests that are in none. No request is to be held in it.
+pub const NOBODY: u32 = SLOTS - 1;
 /// Most steps of one `RUN`.
 pub const MOST_STEPS: usize = 64;
 
@@ -182,7 +184,7 @@ operations! {
     QUEUE_START = 22;
     /// WdfIoQueueStop of queue `number`; see [`Event::QueueState`].
     QUEUE_STOP = 23;
-    /// WdfIoQueuePurge of queue `number`.
+    /// WdfIoQueuePurge of queue `number`; with `more` set, [`Event::QueuePurged`] tells of its end.
     QUEUE_PURGE = 24;
     /// WdfIoQueueDrain of queue `number`.
     QUEUE_DRAIN = 25;
@@ -328,10 +330,12 @@ pub enum Event {
     Released = 12,
     /// Slot 0: EvtDeviceSelfManagedIoInit or EvtDeviceSelfManagedIoRestart of the PnP device ran: its queues dispatch.
     Working = 13,
+    /// The queue with the slot's number has been purged, by a purge that tells of it apart.
+    QueuePurged = 14,
 }
 
 /// Kinds of [`Event`].
-pub const EVENTS: u32 = 14;
+pub const EVENTS: u32 = 15;
 
 /// What the cancel callback does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,8 @@
-//! Enters the results of the latest run into `docs/contract.md`: after `cargo rig run`, `cargo run -p suites --example contract-results`.
+//! Enters the results of a run into `docs/contract.md`: after `cargo rig run`, `cargo run -p suites --example contract-results [FOLDER]`; the latest
+//! run's if no folder is named. With `--check` nothing is entered: it fails if the page has other results than the run. `cargo rig test` does that.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The word for a test's outcome, by its name.
@@ -9,10 +10,18 @@ type Results = BTreeMap<String, &'static str>;
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    match enter(&root.join("target/rig/runs/latest/run.json"), &root.join("docs/contract.md")) {
-        Ok(count) => {
-            println!("entered the results of {count} contract tests");
+    let (flags, folders): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word == "--check");
+    let folder = folders.first().map_or_else(|| root.join("target/rig/runs/latest"), PathBuf::from);
+    match compare(&folder.join("run.json"), &root.join("docs/contract.md"), flags.is_empty()) {
+        Ok(differences) if flags.is_empty() || differences.is_empty() => {
+            println!("{} lines of docs/contract.md {}", differences.len(), if flags.is_empty() { "rewritten" } else { "differ" });
             ExitCode::SUCCESS
+        }
+        Ok(differences) => {
+            eprintln!("docs/contract.md does not have the results of {}; they would be:", folder.display());
+            differences.iter().for_each(|line| eprintln!("{line}"));
+            eprintln!("`cargo run -p suites --example contract-results` enters them");
+            ExitCode::FAILURE
         }
         Err(why) => {
             eprintln!("{why}");
@@ -21,16 +30,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn enter(run: &Path, document: &Path) -> Result<usize, String> {
+/// The lines of the page that the run makes others, as they are to be; they are rewritten if `enters`.
+fn compare(run: &Path, document: &Path, enters: bool) -> Result<Vec<String>, String> {
     let read = |path: &Path| {
         std::fs::read_to_string(path)
             .map_err(|error| format!("{} cannot be read: {error}; `cargo rig run` first", path.display()))
     };
     let results = results(&read(run)?)?;
     let count = results.keys().filter(|name| name.starts_with("contract::")).count();
-    let lines: Vec<String> = read(document)?.lines().map(|line| rewritten(line, &results, count)).collect();
-    std::fs::write(document, lines.join("\n") + "\n").map_err(|error| format!("{}: {error}", document.display()))?;
-    Ok(count)
+    let text = read(document)?;
+    let lines: Vec<String> = text.lines().map(|line| rewritten(line, &results, count)).collect();
+    if enters {
+        std::fs::write(document, lines.join("\n") + "\n").map_err(|error| format!("{}: {error}", document.display()))?;
+    }
+    Ok(text.lines().zip(lines).filter(|(before, now)| before != now).map(|(_, now)| now).collect())
 }
 
 fn results(run: &str) -> Result<Results, String> {

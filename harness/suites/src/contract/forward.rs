@@ -31,6 +31,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_sequential_source_can_deliver_its_next_request_before_forward_returns: "the source's next request is presented when WdfRequestForwardToIoQueue returns",
     a_parallel_source_can_deliver_its_next_request_before_forward_returns: "as soon as one request leaves a parallel queue that has reached its limit",
     a_forwarded_request_is_delivered_before_the_source_goes_on: "first the destination presents the request, then the source its next one",
+    the_source_counts_a_request_until_the_destination_has_had_it: "while the destination's handler runs inside the forward, the request counts among those presented by the source",
     a_manual_source_delivers_nothing: "a manual queue presents nothing by itself when one of its requests is forwarded",
     a_held_presentation_lock_puts_the_delivery_off: "a handler of the destination is not called while another one of a synchronised queue runs",
     forwarding_at_dispatch_level: "a request can be forwarded at DISPATCH_LEVEL",
@@ -279,6 +280,15 @@ fn a_forwarded_request_is_delivered_before_the_source_goes_on(_: &mut Bench) -> 
     ensure!(probe.when(Event::Presented, FIRST)? < probe.when(Event::Presented, SECOND)?);
     first.complete(NTSTATUS::SUCCESS)?;
     second.complete(NTSTATUS::SUCCESS)
+}
+
+fn the_source_counts_a_request_until_the_destination_has_had_it(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    // These steps are taken by the handler of the queue that the default queue's handler has forwarded them to, before its forward returns.
+    let [source] = probe.run_synchronized([queue_state(queue::DEFAULT)])?;
+    ensure_eq!(source.status, NTSTATUS::SUCCESS);
+    ensure!(source.value >> 48 > 0);
+    Ok(())
 }
 
 fn a_manual_source_delivers_nothing(_: &mut Bench) -> TestResult {

@@ -14,6 +14,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_request_requeued_at_the_power_down_is_delivered_again: "its handler is called again when power is back, EvtIoResume is not",
     a_request_requeued_at_the_power_down_goes_to_the_head: "behind it waits what came after it",
     a_request_that_nobody_acknowledges_holds_up_the_power_down: "an EvtIoStop that does nothing keeps the device in D0 until the request is completed",
+    an_acknowledgement_that_comes_after_io_stop_is_ignored: "EvtIoStop has returned: WdfRequestStopAcknowledge neither lets the power go nor requeues",
     a_queue_without_io_stop_holds_up_the_power_down: "so does a request of a queue that has no EvtIoStop",
     queues_stop_dispatching_together_and_are_stopped_in_turn: "while the first one waits for its driver no other presents anything, nor is told",
     a_power_down_is_told_after_what_was_cancelled: "EvtIoCanceledOnQueue comes before EvtIoStop, and the handler after the wake, when all are due",
@@ -142,6 +143,24 @@ fn a_request_that_nobody_acknowledges_holds_up_the_power_down(_: &mut Bench) -> 
     subject.complete(NTSTATUS::SUCCESS)?;
     probe.wait(Event::PowerDown, 0, 1)?;
     sleep.end(&probe)
+}
+
+fn an_acknowledgement_that_comes_after_io_stop_is_ignored(_: &mut Bench) -> TestResult {
+    let (probe, file) = (Probe::open()?, open_pnp()?);
+    let mut subject = probe.subject_through(&file, FIRST)?;
+    probe.ok([on_stop(FIRST, OnStop::Forget)])?;
+    let sleep = Sleep::begin()?;
+    probe.wait(Event::Stopped, FIRST, 1)?;
+    for late in [acknowledge(FIRST), acknowledge_and_requeue(FIRST)] {
+        probe.ok([late])?;
+        ensure_eq!(probe.status(wait(Event::PowerDown, 0, 1, MOMENT))?, NTSTATUS::TIMEOUT);
+    }
+    ensure!(subject.is_pending());
+    subject.complete(NTSTATUS::SUCCESS)?;
+    probe.wait(Event::PowerDown, 0, 1)?;
+    sleep.end(&probe)?;
+    ensure_eq!(probe.count(Event::Presented, FIRST)?, 1);
+    Ok(())
 }
 
 fn a_queue_without_io_stop_holds_up_the_power_down(_: &mut Bench) -> TestResult {

@@ -1,6 +1,6 @@
 //! Queues: accepting, draining, purging, stopping, retrieving, and requests that are cancelled in them.
 
-use protocol::probe::{Event, Step, queue, target};
+use protocol::probe::{Event, NOBODY, Step, queue, target};
 
 use super::probe::{Load, MOMENT, Probe, TRUE};
 use super::steps::*;
@@ -14,6 +14,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     cancelled_requests_are_told_before_others_are_presented: "what was cancelled while a handler ran comes first: EvtRequestCancel, EvtIoCanceledOnQueue, then the handler",
     a_stop_is_told_after_what_was_cancelled: "EvtRequestCancel, EvtIoCanceledOnQueue, then the callback of WdfIoQueueStop, when all are due",
     a_purge_is_told_after_what_was_cancelled: "EvtRequestCancel, EvtIoCanceledOnQueue, then the callback of WdfIoQueuePurge, when all are due",
+    a_stop_is_told_before_a_purge: "a queue can have a stop and a purge pending; when both are due, the callback of WdfIoQueueStop comes first",
     draining_cancels_nothing: "a drained queue hands out what it has, and is drained when that has ended",
     purging_cancels_what_waits: "a purge cancels what is in the queue, and says when it is done",
     purging_cancels_what_the_driver_has_marked: "a purge cancels what the driver has made cancelable",
@@ -53,7 +54,8 @@ fn the_driver_is_not_told_of_a_cancel_of_what_it_has_never_had(_: &mut Bench) ->
     let sent = probe.send_as([set_completion(OWN), send(OWN)])?;
     ensure_eq!(probe.value(cancel_sent(OWN))?, TRUE);
     sent.returned(NTSTATUS::CANCELLED)?;
-    ensure_eq!(probe.count(Event::CanceledOnQueue, SEEN)?, 0);
+    // The probe has never seen the request, so that no slot has it.
+    ensure_eq!(probe.count(Event::CanceledOnQueue, NOBODY)?, 0);
     sent.finish()
 }
 
@@ -108,6 +110,24 @@ fn a_change_is_told_after_what_was_cancelled(change: Step) -> TestResult {
         ensure!(probe.when(Event::CanceledOnQueue, SEEN_TOO)? < probe.when(Event::QueueState, queue::SYNCHRONIZED)?);
         probe.ok([queue_start(queue::SYNCHRONIZED)]).map(drop)
     })
+}
+
+fn a_stop_is_told_before_a_purge(_: &mut Bench) -> TestResult {
+    let (stop, purge) = (queue_stop(queue::MANUAL), queue_purge_apart(queue::MANUAL));
+    for changes in [[stop, purge], [purge, stop]] {
+        let probe = Probe::open()?;
+        let subject = probe.subject(FIRST)?;
+        probe.ok([forward(FIRST, queue::MANUAL), retrieve(FIRST, queue::MANUAL)])?;
+        // The driver has the request, so that neither is done.
+        probe.ok(changes)?;
+        ensure_eq!(probe.count(Event::QueueState, queue::MANUAL)?, 0);
+        ensure_eq!(probe.count(Event::QueuePurged, queue::MANUAL)?, 0);
+        subject.complete(NTSTATUS::SUCCESS)?;
+        probe.wait(Event::QueueState, queue::MANUAL, 1)?;
+        probe.wait(Event::QueuePurged, queue::MANUAL, 1)?;
+        ensure!(probe.when(Event::QueueState, queue::MANUAL)? < probe.when(Event::QueuePurged, queue::MANUAL)?);
+    }
+    Ok(())
 }
 
 fn draining_cancels_nothing(_: &mut Bench) -> TestResult {

@@ -9,7 +9,7 @@ use crate::nt::NTSTATUS;
 
 pub(super) const TESTS: &[Test] = tests!(contract {
     a_created_request_can_be_sent_again_after_reuse: "STATUS_SUCCESS, and the request goes out and comes back as it did before",
-    one_request_serves_many_sends: "one request object is reused for a series of equal requests",
+    one_request_serves_many_sends: "one request object, with its one IRP, is reused for a series of equal requests",
     a_received_request_can_be_reused: "a request that came from a queue can be reused, and completed afterwards",
     a_received_request_can_be_sent_again_after_reuse: "a request that came from a queue goes out, comes back, is reused, goes out and comes back again",
     reuse_of_a_received_request_clears_the_mark_of_a_cancel: "WdfRequestCancelSentRequest before the reuse does not keep it from being sent",
@@ -50,13 +50,15 @@ fn a_created_request_can_be_sent_again_after_reuse(_: &mut Bench) -> TestResult 
 fn one_request_serves_many_sends(_: &mut Bench) -> TestResult {
     const SENDS: u32 = 50;
     let probe = Probe::open()?;
-    probe.ok([create(OWN)])?;
+    let [_, irp] = probe.ok([create(OWN), get_irp(OWN)])?;
     for number in 1..=SENDS {
         let [.., sent] = probe.ok([format_nothing(OWN), set_completion(OWN), send(OWN)])?;
         ensure_eq!(sent, TRUE);
         probe.wait(Event::Completed, OWN, number)?;
         ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::SUCCESS);
-        probe.ok([reuse(OWN, NTSTATUS::SUCCESS)])?;
+        // Nothing is allocated for the next send: what makes a reuse cheaper than a new request.
+        let [_, again] = probe.ok([reuse(OWN, NTSTATUS::SUCCESS), get_irp(OWN)])?;
+        ensure_eq!(again, irp);
     }
     ensure_eq!(probe.count(Event::Completed, OWN)?, u64::from(SENDS));
     probe.ok([delete(OWN), forget(OWN)]).map(drop)
@@ -204,9 +206,16 @@ fn a_reused_request_has_to_be_formatted_again(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     let sent = probe.send()?;
     sent.complete(NTSTATUS::SUCCESS)?;
-    probe.ok([reuse(OWN, NTSTATUS::SUCCESS), set_completion(OWN)])?;
-    ensure_eq!(probe.value(send(OWN))?, FALSE);
-    ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::REQUEST_NOT_ACCEPTED);
+    // The second time it has been formatted, but not sent, before the reuse.
+    for formats in [false, true] {
+        if formats {
+            probe.ok([format_subject(OWN, SEEN)])?;
+        }
+        probe.ok([reuse(OWN, NTSTATUS::SUCCESS), set_completion(OWN)])?;
+        ensure_eq!(probe.value(send(OWN))?, FALSE);
+        ensure_eq!(probe.status(get_status(OWN))?, NTSTATUS::REQUEST_NOT_ACCEPTED);
+    }
+    ensure_eq!(probe.count(Event::Presented, SEEN)?, 1);
     sent.finish()
 }
 

@@ -50,6 +50,7 @@ macro_rules! steps {
 steps! {
     forward(slot, queue) = FORWARD(slot, queue);
     requeue(slot) = REQUEUE(slot, 0);
+    acknowledge(slot) = STOP_ACKNOWLEDGE(slot, 0);
     mark(slot) = MARK(slot, 0);
     mark_ex(slot) = MARK_EX(slot, 0);
     unmark(slot) = UNMARK(slot, 0);
@@ -111,6 +112,11 @@ pub(crate) const fn complete(slot: u32, status: NTSTATUS) -> Step {
 
 pub(crate) const fn complete_with_information(slot: u32, status: NTSTATUS, information: u64) -> Step {
     Step { value: information, ..step(Op::COMPLETE, slot, status.bits()) }
+}
+
+/// WdfIoQueuePurge whose end is an event of its own, [`Event::QueuePurged`].
+pub(crate) const fn queue_purge_apart(queue: u32) -> Step {
+    Step { more: 1, ..queue_purge(queue) }
 }
 
 /// WdfRequestStopAcknowledge with Requeue set.
