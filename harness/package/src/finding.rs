@@ -1,5 +1,6 @@
 //! What a check finds: how grave, where, what, why, and what to do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How grave a finding is.
@@ -54,15 +55,19 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     list: Vec<Finding>,
+    /// How many there were of each severity, kept or not.
+    counts: BTreeMap<Severity, usize>,
 }
 
 impl Findings {
-    /// Most findings that are kept; a hostile file could cause any number.
+    /// Most findings of one severity that are kept: a hostile file could cause any number, and warnings must not hide errors.
     const MOST: usize = 500;
 
     /// Adds a finding.
     pub fn add(&mut self, severity: Severity, place: &str, what: impl Into<String>, why: &str, remedy: impl Into<String>) {
-        if self.list.len() < Self::MOST {
+        let count = self.counts.entry(severity).or_default();
+        *count += 1;
+        if *count <= Self::MOST {
             let (what, remedy) = (what.into(), remedy.into());
             self.list.push(Finding { severity, place: place.to_owned(), what, why: why.to_owned(), remedy });
         }
@@ -78,15 +83,21 @@ impl Findings {
         self.add(Severity::Warning, place, what, why, remedy);
     }
 
-    /// All of them.
+    /// All that were kept: the first 500 of each severity.
     #[must_use]
     pub fn all(&self) -> &[Finding] {
         &self.list
     }
 
-    /// How many are of one severity.
+    /// How many there were of one severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
-        self.list.iter().filter(|finding| finding.severity == severity).count()
+        self.counts.get(&severity).copied().unwrap_or(0)
+    }
+
+    /// How many were not kept.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.counts.values().sum::<usize>() - self.list.len()
     }
 }

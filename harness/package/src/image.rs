@@ -17,6 +17,9 @@ const KERNEL_LIBRARIES: [&str; 6] = ["hal.dll", "ci.dll", "kdcom.dll", "bootvid.
 /// Sections that may be paged out, apart from those whose names begin with PAGE: nothing reads them at a raised IRQL.
 const PAGED: [&str; 4] = [".rsrc", ".edata", ".reloc", ".debug"];
 
+/// Most libraries that a driver imports from; each name may be as long as a hostile file.
+const MOST_LIBRARIES: usize = 64;
+
 /// Looks at a driver file; `place` is its name in the findings.
 pub fn examine(image: &[u8], place: &str, findings: &mut Findings) {
     if is_32_bit(image) {
@@ -97,7 +100,7 @@ fn sections(file: &PeFile64<'_>, place: &str, findings: &mut Findings) {
 
 /// What it takes from others, and what it gives.
 fn names(file: &PeFile64<'_>, place: &str, findings: &mut Findings) -> object::Result<()> {
-    let exports = file.export_table()?.map_or(Ok(0), |table| table.exports().map(|exports| exports.len()))?;
+    let exports = file.export_table()?.map_or(0, |table| table.addresses().len());
     if exports != 0 {
         let why = "a driver needs none, and some tools call every export";
         findings.warning(place, format!("it exports {exports} symbols"), why, "export nothing");
@@ -105,8 +108,14 @@ fn names(file: &PeFile64<'_>, place: &str, findings: &mut Findings) -> object::R
     let Some(table) = file.import_table()? else {
         return Ok(());
     };
-    let mut descriptors = table.descriptors()?;
+    let (mut descriptors, mut count) = (table.descriptors()?, 0);
     while let Some(descriptor) = descriptors.next()? {
+        count += 1;
+        if count > MOST_LIBRARIES {
+            let why = "what it imports was not looked at any further";
+            findings.error(place, format!("it imports from more than {MOST_LIBRARIES} libraries"), why, "link it again");
+            break;
+        }
         let library = String::from_utf8_lossy(table.name(descriptor.name.get(LE))?).to_lowercase();
         let in_kernel = KERNEL_LIBRARIES.contains(&library.as_str()) || !library.ends_with(".dll");
         if !in_kernel && !library.starts_with("ext-ms-") {

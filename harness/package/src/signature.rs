@@ -72,6 +72,9 @@ pub enum Broken {
     /// The certificate says that it is for other purposes.
     #[error("the signer's certificate is not for signing code")]
     NotForCode,
+    /// A certificate is not what its issuer signed.
+    #[error("the certificate of {0} is not the one that its issuer signed")]
+    Chain(String),
     /// Something that this checker does not know.
     #[error("{0} is unknown to this checker")]
     Unknown(String),
@@ -139,7 +142,7 @@ impl<'a> Signed<'a> {
         if !own.is_for_code() {
             return Err(Broken::NotForCode);
         }
-        let (root, complete) = chain(own, &known);
+        let (root, complete) = chain(own, &known)?;
         let holder = own.certificate.tbs_certificate.subject.to_string();
         Ok(By { holder, root, complete, certificate: own.whole.to_vec(), digest: digest.name() })
     }
@@ -192,6 +195,10 @@ impl<'a> Known<'a> {
     /// `None` for what cannot be read: a set may hold certificates of kinds that nobody asks for.
     fn read(whole: &'a [u8]) -> Option<Self> {
         let certificate = Certificate::from_der(whole).ok()?;
+        // It says twice how it is signed; only one of the two is signed itself.
+        if certificate.signature_algorithm != certificate.tbs_certificate.signature {
+            return None;
+        }
         let signed = Element::first(whole, "certificate").ok()?.parts().next("certificate").ok()?.whole;
         Some(Self { whole, signed, certificate })
     }
@@ -206,13 +213,12 @@ impl<'a> Known<'a> {
         RsaPublicKey::try_from(key).map_err(|error| Broken::Unknown(format!("the certificate's key ({error})")))
     }
 
-    /// Signed by `issuer`?
-    fn is_signed_by(&self, issuer: &Known<'_>) -> bool {
+    /// Whether it is signed by `issuer`; none when that has another name, or signs in a way that is not known here.
+    fn is_signed_by(&self, issuer: &Known<'_>) -> Option<bool> {
         let named = self.certificate.tbs_certificate.issuer == issuer.certificate.tbs_certificate.subject;
-        let (Ok(hash), Ok(key)) = (Hash::of_signature(self.certificate.signature_algorithm.oid), issuer.key()) else {
-            return false;
-        };
-        named && self.certificate.signature.as_bytes().is_some_and(|signature| hash.holds(&key, self.signed, signature))
+        let hash = Hash::of_signature(self.certificate.signature_algorithm.oid).ok().filter(|_| named)?;
+        let (key, signature) = (issuer.key().ok()?, self.certificate.signature.as_bytes()?);
+        Some(hash.holds(&key, self.signed, signature))
     }
 
     /// Without a list of purposes it is for all of them.
@@ -226,18 +232,25 @@ impl<'a> Known<'a> {
 }
 
 /// The last certificate's holder on the way up, and whether it is signed by itself.
-fn chain(first: &Known<'_>, known: &[Known<'_>]) -> (String, bool) {
+///
+/// # Errors
+/// A certificate whose issuer is there and did not sign it.
+fn chain(first: &Known<'_>, known: &[Known<'_>]) -> Result<(String, bool), Broken> {
     let mut last = first;
     for _ in 0..LONGEST_CHAIN {
-        if last.is_signed_by(last) {
-            return (last.certificate.tbs_certificate.subject.to_string(), true);
+        if last.is_signed_by(last) == Some(true) {
+            return Ok((last.certificate.tbs_certificate.subject.to_string(), true));
         }
-        match known.iter().find(|candidate| last.is_signed_by(candidate)) {
-            Some(issuer) => last = issuer,
+        let mut issuers = known.iter().map(|candidate| (candidate, last.is_signed_by(candidate)));
+        match issuers.find(|(_, signed)| *signed == Some(true)) {
+            Some((issuer, _)) => last = issuer,
+            None if known.iter().any(|candidate| last.is_signed_by(candidate) == Some(false)) => {
+                return Err(Broken::Chain(last.certificate.tbs_certificate.subject.to_string()));
+            }
             None => break,
         }
     }
-    (last.certificate.tbs_certificate.issuer.to_string(), false)
+    Ok((last.certificate.tbs_certificate.issuer.to_string(), false))
 }
 
 /// The digest algorithms that signatures use.

@@ -22,6 +22,8 @@ use crate::{image, oid};
 
 /// Largest file that is read.
 const LARGEST: u64 = 256 << 20;
+/// Largest INF that is read.
+const LARGEST_INF: u64 = 8 << 20;
 /// Most files that are read.
 const MOST: usize = 256;
 
@@ -52,12 +54,13 @@ pub fn folder(path: &Path) -> io::Result<Report> {
         if !metadata.is_file() || !is_looked_at(&name) {
             continue;
         }
-        if metadata.len() > LARGEST || files.len() == MOST {
-            left_out.push((name, format!("more than {MOST} files, or larger than {} MiB", LARGEST >> 20)));
+        let largest = if name.to_lowercase().ends_with(".inf") { LARGEST_INF } else { LARGEST };
+        if metadata.len() > largest || files.len() == MOST {
+            left_out.push((name, format!("more than {MOST} files, or larger than {} MiB", largest >> 20)));
             continue;
         }
         let mut content = Vec::new();
-        match fs::File::open(entry.path()).and_then(|file| file.take(LARGEST).read_to_end(&mut content)) {
+        match fs::File::open(entry.path()).and_then(|file| file.take(largest).read_to_end(&mut content)) {
             Ok(_) => files.push(File { name, content }),
             Err(error) => left_out.push((name, error.to_string())),
         }

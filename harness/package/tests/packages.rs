@@ -143,6 +143,39 @@ fn no_truncated_and_no_corrupt_driver_panics() {
     }
 }
 
+/// Where `part` is in `whole`.
+fn find(whole: &[u8], part: &[u8]) -> usize {
+    whole.windows(part.len()).position(|window| window == part).expect("it is in there")
+}
+
+#[test]
+fn no_truncated_and_no_corrupt_catalogue_passes() {
+    let mut files = package();
+    let (good, certificate) = (content(&mut files, "relay.cat").clone(), content(&mut files, "relay.cer").clone());
+    let mut errors_with = |bytes: Vec<u8>| {
+        *content(&mut files, "relay.cat") = bytes;
+        errors(&driver_package::verify::files(&files, NOW))
+    };
+    assert_eq!(errors_with(good.clone()), [] as [String; 0]);
+    for length in (0..good.len()).step_by(7) {
+        assert_ne!(errors_with(good[..length].to_vec()), [] as [String; 0], "cut at {length}");
+    }
+    // The list, which begins with its kind, up to the certificate; and the signature, which is the end.
+    let list = find(&good, &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 10, 1])..find(&good, &certificate);
+    for index in list.chain(good.len() - 256..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[index] ^= 0x20;
+        assert_ne!(errors_with(bad), [] as [String; 0], "changed at {index}");
+    }
+    // What the certificate's issuer signed, which is the certificate's own holder here: what follows the names.
+    let start = find(&good, &certificate);
+    for index in (start + certificate.len() - 300..start + certificate.len()).step_by(31) {
+        let mut bad = good.clone();
+        bad[index] ^= 0x20;
+        assert_ne!(errors_with(bad), [] as [String; 0], "certificate changed at {index}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_in_any_file_panic(bytes: Vec<u8>) {

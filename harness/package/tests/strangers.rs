@@ -311,6 +311,37 @@ fn what_windows_allows_is_not_held_against_an_inf() {
 }
 
 #[test]
+fn a_short_inf_that_stands_for_an_endless_one_is_cut_and_said_to_be() {
+    let long = "x".repeat(1 << 20);
+    let strings = format!("[Version]\na = {}\n[Strings]\nLong = {long}\n", "%Long%,".repeat(100_000));
+    let lines = format!("[Version]\n{}", "a\n".repeat(100_001));
+    for inf in [strings, lines] {
+        let report = report("sensor.inf", &inf, &[]);
+        assert!(report.findings.all().iter().any(|finding| finding.what == "not all of it was looked at"));
+    }
+}
+
+#[test]
+fn a_section_that_is_named_any_number_of_times_is_looked_at_once() {
+    let keys: String = (0..20_000).map(|index| format!("HKCR,,a{index}\n")).collect();
+    let files: String = (0..20_000).map(|index| format!("a{index}.sys\n")).collect();
+    let disks: String = (0..20_000).map(|index| format!("a{index}.sys = 1\n")).collect();
+    let many = |line: &str| line.repeat(10_000);
+    let inf = format!(
+        "[Version]\n[Manufacturer]\n{}[M.NT]\n{}[I.NT]\n{}{}[K]\n{keys}[F]\n{files}[SourceDisksFiles]\n{disks}",
+        many("%m% = M, NT\n"),
+        many("a = I, b\n"),
+        many("AddReg = K, K\n"),
+        many("CopyFiles = F, F\n"),
+    );
+    let findings = report("sensor.inf", &inf, &[]).findings;
+    // Each entry once: a warning for each of the keys, three errors for each of the files, one for each use of a string that is not defined.
+    let (warnings, errors) = (findings.count(Severity::Warning), findings.count(Severity::Error));
+    assert!((20_000..20_100).contains(&warnings) && (70_000..70_100).contains(&errors), "{warnings} and {errors}");
+    assert!(findings.all().len() <= 3 * 500 && findings.left_out() == warnings + errors - 1000, "{}", findings.left_out());
+}
+
+#[test]
 fn text_that_windows_does_not_read_is_named() {
     let big: Vec<u8> = [0xfeff].into_iter().chain(STAMPED.encode_utf16()).flat_map(u16::to_be_bytes).collect();
     let marked = [&[0xef, 0xbb, 0xbf], STAMPED.as_bytes()].concat();

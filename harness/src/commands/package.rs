@@ -82,6 +82,9 @@ fn check(folder: &Path) -> Outcome<Exit> {
     report.facts.iter().for_each(|fact| show(fact));
     report.findings.all().iter().for_each(|finding| show(&finding.to_string()));
     let [errors, warnings] = [Severity::Error, Severity::Warning].map(|severity| report.findings.count(severity));
+    if report.findings.left_out() != 0 {
+        say(format!("{} more findings are not shown", report.findings.left_out()));
+    }
     say(format!("{errors} errors, {warnings} warnings"));
     Ok(if errors == 0 { Exit::Passed } else { Exit::Failed })
 }

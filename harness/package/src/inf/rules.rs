@@ -28,6 +28,8 @@ const WITHOUT_DEVICE: [&str; 3] = [
 const OF_WINDOWS: &str = "-e325-11ce-bfc1-08002be10318}";
 /// Directives that Windows passes over, or that reach beyond the package.
 const LEGACY: [&str; 4] = ["LogConfig", "DelService", "DelFiles", "RenFiles"];
+/// Most parts that a section's name has between its points.
+const MOST_PARTS: usize = 32;
 /// Bits of ServiceType that say that it is a program.
 const PROGRAM: u32 = 0x30;
 /// What stands for something that the build puts in.
@@ -93,11 +95,28 @@ struct Rules<'a, 'f> {
     extension: bool,
     /// Whether its class is installed without a device.
     without_device: bool,
-    /// Installation sections that were looked at.
-    seen: BTreeSet<String>,
+    /// Sections that were looked at, each with what for.
+    seen: BTreeSet<(Reader, String)>,
+}
+
+/// What a section is looked at for. A section that is named more than once is looked at once: an INF of a few lines could name a long one any number
+/// of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reader {
+    Models,
+    Installation,
+    Files,
+    Registry { of_hardware: bool },
+    Service,
+    Framework,
 }
 
 impl<'a> Rules<'a, '_> {
+    /// Whether a section is looked at for this for the first time.
+    fn first(&mut self, reader: Reader, section: &str) -> bool {
+        self.seen.insert((reader, section.to_lowercase()))
+    }
+
     fn at(&self, number: usize) -> String {
         format!("{}:{number}", self.place)
     }
@@ -115,6 +134,9 @@ impl<'a> Rules<'a, '_> {
         for number in text.stray.iter().take(10) {
             let why = "Windows passes over it; a comment begins with a semicolon";
             self.warning(*number, "a line before the first section", why, "remove it");
+        }
+        if let Some(why) = text.cut {
+            self.findings.error(self.place, "not all of it was looked at", why, "make it smaller");
         }
         if let Some(encoding) = text.encoding {
             let why = "Windows reads UTF-16 with its mark (little-endian) and 8-bit text: InfVerif 1003";
@@ -257,7 +279,8 @@ impl<'a> Rules<'a, '_> {
                 found = true;
                 let name = format!("{base}.{decoration}");
                 match text.section(&name) {
-                    Some(models) => self.models(models, decoration),
+                    Some(models) if self.first(Reader::Models, &name) => self.models(models, decoration),
+                    Some(_) => {}
                     None => self.error(line.number, format!("no section [{name}]"), "it has no models for x64", "add it"),
                 }
             }
@@ -293,7 +316,7 @@ impl<'a> Rules<'a, '_> {
                 self.error(line.number, format!("no section [{install}.NT]"), "the device has nothing to install", "add it");
                 continue;
             };
-            if self.seen.insert(install.to_lowercase()) {
+            if self.first(Reader::Installation, install) {
                 self.installation(install, body);
             }
             let build = decoration.split('.').nth(5).and_then(dword).unwrap_or(0);
@@ -381,7 +404,8 @@ impl<'a> Rules<'a, '_> {
             }
             names.insert(name.to_lowercase());
             match self.text.section(install) {
-                Some(service) => self.service(service),
+                Some(service) if self.first(Reader::Service, install) => self.service(service),
+                Some(_) => {}
                 None => self.error(line.number, format!("no section [{install}]"), "AddService names it", "add it"),
             }
         }
@@ -458,6 +482,9 @@ impl<'a> Rules<'a, '_> {
                 self.error(line.number, format!("no section [{}]", line.value(1)), "KmdfService names it", "add it");
                 continue;
             };
+            if !self.first(Reader::Framework, line.value(1)) {
+                continue;
+            }
             let version = settings.get("KmdfLibraryVersion").map_or("", |line| line.value(0));
             match version.split_once('.').map(|(major, minor)| (major, minor.parse::<u32>())) {
                 Some(("1", Ok(minor))) if minor <= NEWEST_FRAMEWORK => {}
@@ -488,7 +515,7 @@ impl<'a> Rules<'a, '_> {
         named.extend(STANDARD.map(str::to_owned));
         for (name, section) in &text.sections {
             // `Install.NT.Wdf` belongs to `Install`, `Models.NTamd64.10.0` to `Models`.
-            let belongs = name.match_indices('.').any(|(end, _)| named.contains(&name[..end]));
+            let belongs = name.match_indices('.').take(MOST_PARTS).any(|(end, _)| named.contains(&name[..end]));
             if !named.contains(name) && !belongs {
                 self.warning(
                     section.number,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 /// Most lines that are read.
 const MOST_LINES: usize = 100_000;
+/// Most bytes that strings are put in for: a short line can name a long string any number of times.
+const MOST_PUT_IN: usize = 16 << 20;
 
 /// One line of a section: `key = value, value` or just values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +41,23 @@ pub struct Section {
     pub number: usize,
     /// Its lines.
     pub lines: Vec<Line>,
+    /// Where the first line with a key is, by the key in lower case.
+    first: BTreeMap<String, usize>,
 }
 
 impl Section {
     /// The first line with this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Line> {
-        self.lines.iter().find(|line| line.is(key))
+        self.first.get(&key.to_lowercase()).and_then(|index| self.lines.get(*index))
+    }
+
+    fn index(&mut self) {
+        for (index, line) in self.lines.iter().enumerate() {
+            if let Some(key) = &line.key {
+                self.first.entry(key.to_lowercase()).or_insert(index);
+            }
+        }
     }
 
     /// All lines with this key.
@@ -65,6 +77,8 @@ pub struct Text {
     pub undefined: Vec<(usize, String)>,
     /// How it is written, when Windows does not read that.
     pub encoding: Option<&'static str>,
+    /// What of it was not read: it has too many lines, or strings too long.
+    pub cut: Option<&'static str>,
 }
 
 impl Text {
@@ -76,9 +90,11 @@ impl Text {
             [0xef, 0xbb, 0xbf, ..] => Some("UTF-8 with a mark"),
             _ => None,
         };
-        let mut raw = Self { encoding, ..Self::default() };
+        let text = decode(bytes);
+        let cut = text.lines().nth(MOST_LINES).map(|_| "it has more than 100,000 lines");
+        let mut raw = Self { encoding, cut, ..Self::default() };
         let mut open: Option<String> = None;
-        for (number, line) in logical_lines(&decode(bytes)) {
+        for (number, line) in logical_lines(&text) {
             let head = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
             if let Some((name, _)) = head {
                 let key = name.trim().to_lowercase();
@@ -94,6 +110,7 @@ impl Text {
             }
         }
         raw.put_strings_in();
+        raw.sections.values_mut().for_each(Section::index);
         raw
     }
 
@@ -112,13 +129,16 @@ impl Text {
                 }
             }
         }
-        let undefined = &mut self.undefined;
+        let (undefined, mut room) = (&mut self.undefined, MOST_PUT_IN);
         for (_, section) in self.sections.iter_mut().filter(|(name, _)| !is_strings(name)) {
             for line in &mut section.lines {
                 for text in line.values.iter_mut().chain(&mut line.key) {
-                    *text = substitute(text, &strings, |name| undefined.push((line.number, name)));
+                    *text = substitute(text, &strings, &mut room, |name| undefined.push((line.number, name)));
                 }
             }
+        }
+        if room == 0 {
+            self.cut = Some("its strings, put in where they are named, take more than 16 MiB");
         }
     }
 }
@@ -127,8 +147,8 @@ fn is_strings(name: &str) -> bool {
     name == "strings" || name.starts_with("strings.")
 }
 
-/// Puts strings in. `%%` is a percent sign, a number stays: it is a directory.
-fn substitute(text: &str, strings: &BTreeMap<String, String>, mut undefined: impl FnMut(String)) -> String {
+/// Puts strings in, as long as there is `room`. `%%` is a percent sign, a number stays: it is a directory.
+fn substitute(text: &str, strings: &BTreeMap<String, String>, room: &mut usize, mut undefined: impl FnMut(String)) -> String {
     let mut result = String::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('%') {
@@ -139,7 +159,12 @@ fn substitute(text: &str, strings: &BTreeMap<String, String>, mut undefined: imp
             continue;
         };
         match strings.get(&name.to_lowercase()) {
-            Some(value) => result.push_str(value),
+            Some(value) => {
+                *room = room.saturating_sub(value.len());
+                if *room != 0 {
+                    result.push_str(value);
+                }
+            }
             None if name.is_empty() => result.push('%'),
             None => {
                 if name.parse::<u32>().is_err() {

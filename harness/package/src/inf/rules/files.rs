@@ -1,6 +1,6 @@
 //! Files that an INF copies: where they come from and where they go.
 
-use super::Rules;
+use super::{Reader, Rules};
 use crate::inf::text::{Line, Section};
 
 impl<'a> Rules<'a, '_> {
@@ -16,6 +16,9 @@ impl<'a> Rules<'a, '_> {
                     self.error(line.number, format!("no section [{name}]"), "CopyFiles names it", "add it with the files' names");
                     continue;
                 };
+                if !self.first(Reader::Files, name) {
+                    continue;
+                }
                 for entry in &list.lines {
                     let source = if entry.value(1).is_empty() { entry.value(0) } else { entry.value(1) };
                     self.file(source, name, entry.number);

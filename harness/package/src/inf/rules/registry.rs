@@ -1,6 +1,6 @@
 //! What an INF writes into the registry.
 
-use super::{MOST_MESSAGES, Rules, dword};
+use super::{MOST_MESSAGES, Reader, Rules, dword};
 use crate::inf::text::{Line, Section};
 
 impl<'a> Rules<'a, '_> {
@@ -11,6 +11,9 @@ impl<'a> Rules<'a, '_> {
                     self.error(line.number, format!("no section [{name}]"), "AddReg or DelReg names it", "add it");
                     continue;
                 };
+                if !self.first(Reader::Registry { of_hardware }, name) {
+                    continue;
+                }
                 for entry in &list.lines {
                     if names(entry, r"system\currentcontrolset\services") && entry.value(0).eq_ignore_ascii_case("HKLM") {
                         let why = "it is there before the device is, and stays behind: InfVerif 1221";
