@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use vfio_bindings::bindings::vfio::*;
 use vmm_sys_util::eventfd::EventFd;
@@ -33,6 +34,9 @@ const DMA_WRITE: u16 = 12;
 
 /// Most interrupts that are passed on: a few more than a device has.
 const MOST_WIRES: usize = 2048 + 8;
+
+/// How long the rest of a message may take. Between messages, each side may be silent for as long as it likes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What becomes of descriptors of guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,7 @@ pub struct Tap {
     /// A mapping that the server was told of without its descriptor, before anything was known of the server.
     tried: Option<Message>,
     wires: Vec<Wire>,
+    patience: Duration,
     /// It has been said that interrupts pass which are not in the trace.
     is_short_of_wires: bool,
 }
@@ -95,6 +100,7 @@ impl Tap {
             withholding_works: false,
             tried: None,
             wires: Vec::new(),
+            patience: PATIENCE,
             is_short_of_wires: false,
         }
     }
@@ -141,10 +147,18 @@ impl Tap {
     fn wait(&self, stop: BorrowedFd<'_>, polled: &mut Vec<libc::pollfd>) -> io::Result<()> {
         let entry = |fd: BorrowedFd<'_>, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
         // Whoever does not read what the other has said is not listened to.
+        let is_heard = |end: &End, other: &End| other.waiting() < FULL && !end.is_full();
         let events = |end: &End, other: &End| {
-            let reading = if other.waiting() < FULL && !end.is_full() { libc::POLLIN } else { 0 };
+            let reading = if is_heard(end, other) { libc::POLLIN } else { 0 };
             reading | if end.waiting() > 0 { libc::POLLOUT } else { 0 }
         };
+        let mut patience = -1;
+        for (end, other) in [(&self.client, &self.server), (&self.server, &self.client)] {
+            if is_heard(end, other) && end.is_cut() {
+                end.check(self.patience)?;
+                patience = self.patience.as_millis().try_into().unwrap_or(libc::c_int::MAX);
+            }
+        }
         polled.clear();
         polled.push(entry(stop, libc::POLLIN));
         polled.push(entry(self.client.stream.as_fd(), events(&self.client, &self.server)));
@@ -155,7 +169,7 @@ impl Tap {
             revents: 0,
         }));
         // SAFETY: the array is valid for its length.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, patience) };
         match io::Error::last_os_error() {
             error if ready < 0 && error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -259,7 +273,7 @@ impl Tap {
         let end = start.saturating_add(count);
         if data == VFIO_IRQ_SET_DATA_EVENTFD {
             self.wires.retain(|wire| wire.index != index || !(start..end).contains(&wire.line));
-            for (line, fd) in (start..).zip(&mut message.fds) {
+            for (line, fd) in (start..=u32::MAX).zip(&mut message.fds) {
                 let Some((from_server, ours)) = self.wire() else { continue };
                 let to_client = std::mem::replace(fd, owned(ours));
                 if make_nonblocking(to_client.as_fd()) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use zerocopy::FromBytes;
 
@@ -43,6 +44,8 @@ impl Message {
 pub(super) struct End {
     pub(super) stream: UnixStream,
     input: Vec<u8>,
+    /// When bytes came last.
+    heard: Instant,
     /// Descriptors that have come, and the end of the read that brought them: they belong to the message with the byte before it.
     fds: Vec<OwnedFd>,
     fds_end: usize,
@@ -58,6 +61,7 @@ impl End {
         Self {
             stream,
             input: Vec::new(),
+            heard: Instant::now(),
             fds: Vec::new(),
             fds_end: 0,
             output: VecDeque::new(),
@@ -71,6 +75,21 @@ impl End {
     /// talking on while the other side owes an answer.
     pub(super) fn is_full(&self) -> bool {
         self.input.len() >= LONGEST
+    }
+
+    /// Whether the beginning of a message has come, and not all of it.
+    pub(super) fn is_cut(&self) -> bool {
+        let size = Header::read_from_prefix(&self.input).map_or(HEADER_SIZE, |(header, _)| header.size as usize);
+        !self.input.is_empty() && self.input.len() < size
+    }
+
+    /// Nobody falls silent in the middle of a message for so long.
+    pub(super) fn check(&self, patience: Duration) -> io::Result<()> {
+        if self.is_cut() && self.heard.elapsed() >= patience {
+            let reason = format!("{} bytes of a message came, and for {patience:?} no more of it", self.input.len());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+        }
+        Ok(())
     }
 
     /// Bytes that are still to be sent here.
@@ -90,6 +109,7 @@ impl End {
                 Err(io::Error::other("a message brings more descriptors than a tap takes"))
             }
             Received::Bytes { .. } => {
+                self.heard = Instant::now();
                 if !self.fds.is_empty() {
                     self.fds_end = self.input.len();
                 }

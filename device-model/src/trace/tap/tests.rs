@@ -5,6 +5,7 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 use super::super::{Ending, Level, Reader};
 use super::*;
+use crate::dice::Dice;
 use crate::serve::vfio_user::message::{DmaMap, RegionAccess};
 
 /// A tap in a thread between a client and a server that the test plays.
@@ -18,13 +19,18 @@ struct Tapped {
 
 impl Tapped {
     fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Tap)) -> Self {
         let pair = || UnixStream::pair().unwrap();
         let ((client, near), (far, server), (stop, stopped)) = (pair(), pair(), pair());
         for end in [&client, &server] {
             end.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
         }
         let file = tempfile::tempfile().unwrap();
-        let tap = Tap::new(near, far, file.try_clone().unwrap(), "played", Vec::new(), GuestMemory::Withheld);
+        let mut tap = Tap::new(near, far, file.try_clone().unwrap(), "played", Vec::new(), GuestMemory::Withheld);
+        change(&mut tap);
         let thread = std::thread::spawn(move || tap.run(stopped.as_fd()));
         Self { client, server, stop, file, thread }
     }
@@ -242,5 +248,86 @@ fn a_message_that_claims_too_much_ends_the_connection_and_leaves_a_whole_trace()
         let (ended, bytes) = tapped.end();
         assert!(ended.unwrap_err().to_string().contains("claims"), "{size}");
         assert_eq!(events(&bytes), ["Write { bar: 0, offset: 0, data: [7] }"]);
+    }
+}
+
+#[test]
+fn who_falls_silent_in_the_middle_of_a_message_is_not_waited_for() {
+    for from_server in [false, true] {
+        let mut tapped = Tapped::with(|tap| tap.patience = std::time::Duration::from_millis(30));
+        let (whole, cut) = (message(1, 3, 0, &[&[0; 8]]), message(2, 3, 0, &[&[0; 8]]));
+        let talker = if from_server { &mut tapped.server } else { &mut tapped.client };
+        talker.write_all(&[&whole[..], &cut[..HEADER_SIZE + 3]].concat()).unwrap();
+        tapped.wait();
+        let (ended, bytes) = tapped.end();
+        let reason = ended.unwrap_err().to_string();
+        assert!(reason.starts_with("19 bytes of a message came"), "{reason}");
+        assert!(events(&bytes).is_empty(), "the trace is whole");
+    }
+}
+
+#[test]
+fn interrupts_of_any_number_are_no_matter_to_a_tap() {
+    let mut tapped = Tapped::new();
+    let interrupt = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+    for (id, start, count) in [(1, u32::MAX, 1), (2, u32::MAX - 1, u32::MAX), (3, 5, 0)] {
+        let set = SetIrqs { argsz: 20, flags: 4 | 32, index: 2, start, count };
+        let bytes = message(id, command::SET_IRQS, 0, &[set.as_bytes()]);
+        let fds = [interrupt.as_raw_fd(), interrupt.as_raw_fd(), interrupt.as_raw_fd()];
+        tapped.client.send_with_fds(&[&bytes[..]], &fds).unwrap();
+        let (passed, fds) = receive(&tapped.server);
+        assert_eq!((passed, fds.len()), (bytes, 3));
+    }
+    tapped.client_goes();
+    assert!(matches!(tapped.end().0, Ok(Ended::ClientGone)));
+}
+
+/// A message that is hardly one: each part of it is right, wrong, or missing.
+fn nonsense(dice: &mut Dice) -> Vec<u8> {
+    const COMMANDS: [u16; 11] = [
+        command::DMA_MAP,
+        command::GET_REGION_INFO,
+        command::GET_IRQ_INFO,
+        command::SET_IRQS,
+        command::REGION_READ,
+        command::REGION_WRITE,
+        command::RESET,
+        DMA_READ,
+        DMA_WRITE,
+        0,
+        99,
+    ];
+    const EDGES: [u64; 10] = [0, 1, 7, 8, 0x1000, 1 << 31, u32::MAX as u64, 1 << 61, u64::MAX - 3, u64::MAX];
+    let mut body: Vec<u8> = (0..dice.below(8)).flat_map(|_| EDGES[dice.below(EDGES.len())].to_le_bytes()).collect();
+    body.truncate(body.len().saturating_sub(dice.below(8)));
+    let flags = [0, 1, FLAG_NO_REPLY, 1 | FLAG_ERROR, u32::MAX][dice.below(5)];
+    let mut bytes = message(dice.below(4) as u16, COMMANDS[dice.below(COMMANDS.len())], flags, &[&body]);
+    if dice.below(16) == 0 {
+        let size: u32 = [0, 15, 17, 1 << 20, u32::MAX][dice.below(5)];
+        bytes[4..8].copy_from_slice(&size.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn whatever_both_sides_say_the_tap_ends_in_order_and_what_it_wrote_can_be_read() {
+    let file = tempfile::tempfile().unwrap();
+    for seed in 0..150 {
+        let mut dice = Dice::new(seed);
+        let mut tapped = Tapped::with(|tap| tap.patience = std::time::Duration::from_millis(20));
+        for _ in 0..dice.below(30) {
+            let bytes = nonsense(&mut dice);
+            let fds = vec![file.as_raw_fd(); dice.below(4)];
+            let talker = if dice.below(2) == 0 { &tapped.server } else { &tapped.client };
+            // A tap that has heard enough is gone.
+            if talker.send_with_fds(&[&bytes[..]], &fds).is_err() {
+                break;
+            }
+        }
+        tapped.client_goes();
+        let (_, bytes) = tapped.end();
+        let mut reader = Reader::new(&bytes[..]).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        while reader.next().unwrap_or_else(|error| panic!("seed {seed}: {error}")).is_some() {}
+        assert_eq!(reader.ending(), Some(Ending::Finished), "seed {seed}");
     }
 }
