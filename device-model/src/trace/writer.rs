@@ -88,11 +88,6 @@ impl Block {
         self.events += u64::from(events);
     }
 
-    /// An empty block goes on where `other` ends.
-    pub(super) fn follow(&mut self, other: &Self) {
-        (self.last_time, self.events) = (other.last_time, other.events);
-    }
-
     /// Empty it: what follows goes on where it ended.
     pub(super) fn clear(&mut self) {
         self.bytes.truncate(BLOCK_HEADER);

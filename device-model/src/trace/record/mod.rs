@@ -4,7 +4,7 @@
 //! share one trace. Recording changes one thing: memory that a device would share with the guest is not shared, so that reads of it are
 //! accesses like any other.
 //!
-//! Whoever serves the device only appends to a block in memory; `scribe` is the thread that writes blocks into the file.
+//! Whoever serves the device appends to a block in memory, and writes it into the file when it is full (`scribe`).
 
 mod device;
 mod scribe;
@@ -126,7 +126,7 @@ fn finish(state: &Mutex<State>) -> std::io::Result<()> {
         state.settle();
         state.scribe.dismiss()
     };
-    // Not under the lock: the thread may be about to look for events that are not in the file.
+    // Not under the lock, for which the thread may wait.
     thread.map(std::thread::JoinHandle::join);
     let mut state = lock(state);
     state.flush();
@@ -174,13 +174,6 @@ impl State {
     fn flush(&mut self) {
         if self.block.is_dirty() {
             self.scribe.write(&mut self.block);
-        }
-    }
-
-    /// What has been here for a while goes into the file, unless a block is on its way there.
-    fn flush_if_free(&mut self) {
-        if self.block.is_dirty() {
-            self.scribe.write_if_free(&mut self.block);
         }
     }
 

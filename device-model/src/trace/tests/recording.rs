@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use protocol::hardware::Opcode;
 
 use super::*;
@@ -109,13 +111,73 @@ fn events_are_in_the_file_a_moment_after_they_happened() {
     let trace = Trace::new(file.clone(), &Header::of_device("inverter", &Inverter.identity()), Compression::None).unwrap();
     let mut machine = Machine::new(Function::new(Box::new(Recorder::new(Inverter, trace))).unwrap(), 0x2000);
     machine.read32(0, 0);
-    assert!(names(&file.bytes()).is_empty());
     // By a thread of its own, whether or not the device is called again.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while names(&file.bytes()).is_empty() && std::time::Instant::now() < deadline {
         std::thread::yield_now();
     }
     assert_eq!(names(&file.bytes()), ["ConfigWrite", "Read"]);
+}
+
+/// A file whose writer is killed in one of its writes: when some of the bytes, half of them or all are there.
+struct Doomed {
+    file: Shared,
+    /// Writes before that one.
+    left: usize,
+    /// Of the bytes of the last write, so many halves get there.
+    halves: usize,
+    recorded: Arc<AtomicU64>,
+    at_the_end: Arc<AtomicU64>,
+}
+
+impl Write for Doomed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left > 0 {
+            self.left -= 1;
+            return self.file.write(bytes);
+        }
+        if self.at_the_end.load(Ordering::Relaxed) == u64::MAX {
+            self.at_the_end.store(self.recorded.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.file.write_all(&bytes[..bytes.len() * self.halves / 2])?;
+        }
+        // Nobody is there any more; what still runs of the test writes into nothing.
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_recorder_killed_at_any_write_has_lost_the_block_that_it_filled_and_no_other() {
+    const EVENTS: u64 = 40_000;
+    const BLOCK: u64 = 64 << 10;
+    // Head, step, place and value.
+    const EVENT: u64 = 1 + 2 + 2 + 8;
+    for (left, halves) in (0..8).flat_map(|left| [(left, 0), (left, 1), (left, 2)]) {
+        let file = Shared::default();
+        let (recorded, at_the_end) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
+        // The first write is the header, before there is anything to lose.
+        let (of_recorder, at_its_end) = (recorded.clone(), at_the_end.clone());
+        let doomed = Doomed { file: file.clone(), left: left + 1, halves, recorded: of_recorder, at_the_end: at_its_end };
+        let trace = Trace::new(doomed, &Header::default(), Compression::None).unwrap();
+        for number in 1..=EVENTS {
+            trace.append(300 * number, &What::Write { bar: 0, offset: 16, data: &number.to_le_bytes() });
+            recorded.store(number, Ordering::Relaxed);
+        }
+        trace.finish().unwrap();
+
+        let (found, _) = read(&file.bytes());
+
+        let recorded = at_the_end.load(Ordering::Relaxed);
+        assert!(recorded <= EVENTS, "it was killed");
+        let lost = recorded.saturating_sub(found.len() as u64);
+        // The last event makes the block as long as it is to be, or longer.
+        assert!(lost <= BLOCK / EVENT + 1, "{left} writes and {halves} halves: {lost} of {recorded} events are lost");
+        let numbers = found.iter().map(|(time, ..)| time / 300);
+        assert!(numbers.eq(1..=found.len() as u64), "what is there is there from the beginning");
+    }
 }
 
 #[test]
