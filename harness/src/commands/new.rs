@@ -50,9 +50,9 @@ const FILES: [(&str, &str); 19] = [
     ("suite/src/tests.rs", include_str!("../../template/suite/src/tests.rs")),
 ];
 /// Names that something here has already, or a crate that every project has.
-const TAKEN: [&str; 16] = [
+const TAKEN: [&str; 17] = [
     "relay", "relayflt", "probe", "suite", "suites", "ntlet", "wdf", "protocol", "driver", "model", "gadget", "channel", "core",
-    "alloc", "std", "test",
+    "alloc", "std", "test", "zerocopy",
 ];
 /// Names of services and files that every Windows has.
 const OF_WINDOWS: [&str; 20] = [
@@ -93,6 +93,12 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
             .because(format!("{} is there", around.root.join(FILE).display()))
             .so("name a folder outside of it with --out"));
     }
+    let rig = Places::find(None).root;
+    let Some(rig) = rig.to_str().map(quotable) else {
+        return Err(Problem::environment(format!("{} cannot be written into a project's files", rig.display()))
+            .because("the name is not UTF-8")
+            .so("move the clone to a folder with another name"));
+    };
     let folder = parent.join(name);
     fs::create_dir(&folder).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => Problem::usage(format!("{} is there already", folder.display()))
@@ -102,7 +108,6 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
             .because(error.to_string())
             .so("name a folder that you may write to with --out"),
     })?;
-    let rig = Places::find(None).root;
     for (path, template) in FILES {
         write(&folder.join(path), &fill_in(template, path, name, &rig))?;
     }
@@ -144,8 +149,13 @@ fn is_device(name: &str) -> bool {
     matches!(name, "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt")
 }
 
+/// A path as it is written between quotation marks in TOML.
+fn quotable(path: &str) -> String {
+    path.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
 /// A file of the template, with the project's own name, identity and place of this repository.
-fn fill_in(template: &str, path: &str, name: &str, rig: &Path) -> String {
+fn fill_in(template: &str, path: &str, name: &str, rig: &str) -> String {
     if path == "Cargo.lock" || path == "rust-toolchain.toml" {
         return template.to_owned();
     }
@@ -165,7 +175,7 @@ fn fill_in(template: &str, path: &str, name: &str, rig: &Path) -> String {
         .replace("Gdgt", &tag)
         .replace("Gadget", &capital)
         .replace("gadget", name)
-        .replace("@RIG@", &rig.display().to_string())
+        .replace("@RIG@", rig)
 }
 
 fn write(path: &Path, text: &str) -> Outcome<()> {
@@ -194,7 +204,7 @@ mod tests {
     #[test]
     fn nothing_of_the_template_is_left_in_a_project() {
         for (path, template) in FILES {
-            let text = fill_in(template, path, "thermometer", Path::new("/clone"));
+            let text = fill_in(template, path, "thermometer", "/clone");
             for left in ["gadget", "Gadget", "Gdgt", "@RIG@", "FADE", "000000000000"] {
                 assert!(path == "Cargo.lock" || !text.contains(left), "{left} in {path}");
             }
@@ -202,10 +212,25 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_in_a_folder_of_any_name_is_found_again() {
+        let clone = r#"/my "drivers" \ and more"#;
+        for (path, template) in FILES.iter().filter(|(_, template)| template.contains("@RIG@")) {
+            let text = fill_in(template, path, "thermometer", &quotable(clone));
+            let toml: toml::Value = toml::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert!(toml.to_string().contains("more"), "{path}");
+            let alias = toml.get("alias").and_then(|alias| alias["rig"].as_array());
+            assert!(
+                alias.is_none_or(|words| words.iter().any(|word| word.as_str() == Some(&format!("{clone}/Cargo.toml")))),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
     fn two_projects_have_two_identities() {
         let sheet = FILES.iter().find(|(path, _)| *path == "protocol/src/lib.rs").unwrap().1;
         let ids = ["one", "two"]
-            .map(|name| fill_in(sheet, "", name, Path::new("/")).lines().find(|l| l.contains("DEVICE: u16")).map(str::to_owned));
+            .map(|name| fill_in(sheet, "", name, "/").lines().find(|l| l.contains("DEVICE: u16")).map(str::to_owned));
         assert_ne!(ids[0], ids[1]);
         assert!(ids[0].is_some());
     }
