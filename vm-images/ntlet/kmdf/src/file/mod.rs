@@ -183,9 +183,14 @@ pub(crate) fn create(device: &Ref<Device>, irp: *mut IRP) -> NTSTATUS {
             None => io::pass_down(device, irp),
         };
     }
-    let request = match Request::incoming(device, irp, &device.io.settings().request_attributes, file.clone()) {
-        Ok(request) => request,
-        Err(status) => {
+    let made = Request::incoming(device, irp, &device.io.settings().request_attributes, file.clone());
+    let request = match (made, queue.as_ref().filter(|queue| queue.reserve.is_set())) {
+        (made, Some(queue)) => match reserve::or_reserved(queue, made, irp) {
+            Some(request) => request,
+            None => return NTSTATUS::PENDING,
+        },
+        (Ok(request), None) => request,
+        (Err(status), None) => {
             if let Some(file) = file {
                 forget(&file);
             }

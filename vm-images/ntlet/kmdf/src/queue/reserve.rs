@@ -12,7 +12,7 @@ use wdf_sys::wdf::{
     PFN_WDF_IO_ALLOCATE_REQUEST_RESOURCES, PFN_WDF_IO_WDM_IRP_FOR_FORWARD_PROGRESS, WDF_IO_FORWARD_PROGRESS_ACTION,
     WDF_IO_FORWARD_PROGRESS_RESERVED_POLICY as Policy, WDF_IO_QUEUE_FORWARD_PROGRESS_POLICY,
 };
-use wdf_sys::wdm::constants::IRP_PAGING_IO;
+use wdf_sys::wdm::constants::{IRP_MJ_CREATE, IRP_PAGING_IO};
 use wdf_sys::wdm::functions::IoReleaseCancelSpinLock;
 use wdf_sys::wdm::{DEVICE_OBJECT, FILE_OBJECT, IRP, current_stack_location, mark_irp_pending};
 use wdf_sys::{NTSTATUS, WDFQUEUE};
@@ -180,7 +180,7 @@ pub(crate) fn or_reserved(queue: &Ref<Queue>, made: Result<Ref<Request>, NTSTATU
     // SAFETY: the IRP has come to the queue's device, and nobody else has it.
     unsafe { mark_irp_pending(irp) };
     if !wants_reserved(queue, &rules, irp) {
-        refuse(irp, NTSTATUS::INSUFFICIENT_RESOURCES);
+        refuse(queue, irp, NTSTATUS::INSUFFICIENT_RESOURCES);
         return None;
     }
     let mut shelf = queue.reserve.shelf.lock();
@@ -197,13 +197,19 @@ pub(crate) fn or_reserved(queue: &Ref<Queue>, made: Result<Ref<Request>, NTSTATU
     let is_cancelled = unsafe { wait(queue, &mut shelf, irp) };
     drop(shelf);
     if is_cancelled {
-        refuse(irp, NTSTATUS::CANCELLED);
+        refuse(queue, irp, NTSTATUS::CANCELLED);
     }
     None
 }
 
-/// Completes an IRP that is marked pending, so that nobody waits for what its dispatch routine returns.
-fn refuse(irp: *mut IRP, status: NTSTATUS) {
+/// Completes an IRP that is marked pending, so that nobody waits for what its dispatch routine returns. What would have been opened by it
+/// is not.
+fn refuse(queue: &Ref<Queue>, irp: *mut IRP, status: NTSTATUS) {
+    // SAFETY: the IRP has come to the queue's device, and is ours.
+    let is_create = unsafe { (*current_stack_location(irp)).MajorFunction } == IRP_MJ_CREATE;
+    if is_create && let Some(file) = file::of_irp(&queue.device, irp) {
+        file::forget(&file);
+    }
     let _ = io::refuse(irp, status);
 }
 
@@ -267,7 +273,7 @@ unsafe extern "win64" fn cancelled(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     };
     // SAFETY: as above.
     unsafe { queue.reserve.shelf.lock().waiting.remove(irp) };
-    refuse(irp, NTSTATUS::CANCELLED);
+    refuse(&queue, irp, NTSTATUS::CANCELLED);
 }
 
 /// Cancels the IRPs that wait, of one file or (null) of any.
@@ -276,7 +282,7 @@ pub(crate) fn cancel_waiting(queue: &Ref<Queue>, file: *mut FILE_OBJECT) {
         return;
     }
     while let Some(irp) = first_of(&mut queue.reserve.shelf.lock(), file) {
-        refuse(irp, NTSTATUS::CANCELLED);
+        refuse(queue, irp, NTSTATUS::CANCELLED);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::request::Sent;
 use crate::rig::{create_device, create_queue, device, journal, note, unmanaged, with_device, with_driver};
 
 /// Opens a device by its name.
-fn open(path: &str) -> Result<HANDLE, NTSTATUS> {
+pub(crate) fn open(path: &str) -> Result<HANDLE, NTSTATUS> {
     let units: Vec<u16> = path.encode_utf16().collect();
     let mut name = UNICODE_STRING::new(&units).unwrap();
     let mut attributes = OBJECT_ATTRIBUTES::zeroed();
@@ -30,7 +30,7 @@ fn open(path: &str) -> Result<HANDLE, NTSTATUS> {
     status.ok().map(|()| handle)
 }
 
-fn close(handle: HANDLE) {
+pub(crate) fn close(handle: HANDLE) {
     assert_eq!(ddi!(ZwClose(handle)), NTSTATUS::SUCCESS);
 }
 

@@ -268,3 +268,47 @@ fn a_policy_is_checked_and_leaves_nothing_when_it_cannot_be_had() {
         let _ = device();
     });
 }
+
+unsafe extern "win64" fn let_in(_: WDFQUEUE, request: WDFREQUEST) {
+    note(if ddi!(WdfRequestIsReserved(request)) != 0 { "reserved" } else { "ordinary" });
+    ddi!(WdfRequestComplete(request, NTSTATUS::SUCCESS));
+}
+
+unsafe extern "win64" fn closed(_: WDFFILEOBJECT) {
+    note("closed");
+}
+
+fn add_with_creates(init: *mut WDFDEVICE_INIT) -> NTSTATUS {
+    let mut files = WDF_FILEOBJECT_CONFIG::new(None, Some(closed), None);
+    ddi!(WdfDeviceInitSetFileObjectConfig(init, &mut files, null_mut()));
+    let status = create_device(init, None);
+    let config = unmanaged(WDF_IO_QUEUE_CONFIG::new(WDF_IO_QUEUE_DISPATCH_TYPE::WdfIoQueueDispatchParallel));
+    QUEUE.set(create_queue(WDF_IO_QUEUE_CONFIG { EvtIoDefault: Some(let_in), ..config }).0);
+    let creates = WDF_REQUEST_TYPE::WdfRequestTypeCreate;
+    assert_eq!(ddi!(WdfDeviceConfigureRequestDispatching(device(), queue(), creates)), NTSTATUS::SUCCESS);
+    status
+}
+
+#[test]
+fn a_create_for_which_there_is_nothing_gets_a_reserved_request_or_opens_nothing() {
+    use crate::bus::NAME;
+    use crate::files::{close, open};
+    with_device(add_with_creates, |_| {
+        assert_eq!(assign(always(1)), NTSTATUS::SUCCESS);
+        close(open(NAME).unwrap());
+        HAS_RESOURCES.store(0, Ordering::SeqCst);
+        let first = open(NAME).unwrap();
+        let second = open(NAME).unwrap();
+        close(first);
+        close(second);
+        assert_eq!(journal(), ["ordinary", "closed", "reserved", "reserved", "closed", "closed"]);
+    });
+    with_device(add_with_creates, |_| {
+        assert_eq!(assign(policy(1, Policy::WdfIoForwardProgressReservedPolicyPagingIO)), NTSTATUS::SUCCESS);
+        HAS_RESOURCES.store(0, Ordering::SeqCst);
+        assert_eq!(open(NAME), Err(NTSTATUS::INSUFFICIENT_RESOURCES), "it is no paging");
+        HAS_RESOURCES.store(1, Ordering::SeqCst);
+        close(open(NAME).unwrap());
+        assert_eq!(journal(), ["ordinary", "closed"], "what was not opened is not closed");
+    });
+}
