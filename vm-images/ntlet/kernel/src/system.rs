@@ -63,9 +63,7 @@ pub(crate) fn main(boot: &Boot) {
 
 /// The registry's fixed keys, the root, and everything that is found below it.
 pub(crate) fn start_devices() -> Result<(), NTSTATUS> {
-    registry::create(registry::SERVICES)?;
-    registry::create(registry::ENUM)?;
-    registry::create(registry::CLASS)?;
+    registry::create_fixed_keys()?;
     let root = root::create()?;
     engine::set_root(Some(root.clone()));
     let guard = engine::lock();

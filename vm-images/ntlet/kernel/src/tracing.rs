@@ -84,6 +84,33 @@ pub unsafe extern "win64" fn EtwWriteTransfer(
     NTSTATUS::SUCCESS
 }
 
+/// As [`EtwWrite`].
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn EtwWriteEx(
+    _RegHandle: u64,
+    _EventDescriptor: *const c_void,
+    _Filter: u64,
+    _Flags: u32,
+    _ActivityId: *const GUID,
+    _RelatedActivityId: *const GUID,
+    _UserDataCount: u32,
+    _UserData: *mut c_void,
+) -> NTSTATUS {
+    NTSTATUS::SUCCESS
+}
+
+/// As [`EtwWrite`].
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn EtwWriteString(
+    _RegHandle: u64,
+    _Level: u8,
+    _Keyword: u64,
+    _ActivityId: *const GUID,
+    _String: *const u16,
+) -> NTSTATUS {
+    NTSTATUS::SUCCESS
+}
+
 /// There are no activities without sessions; as documented, an id of zero.
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn EtwActivityIdControl(_ControlCode: u32, ActivityId: *mut GUID) -> NTSTATUS {

@@ -112,7 +112,7 @@ const GOOD: Case = Case {
             "foreign: PnP driver started",
             "foreign: what samples use: 42 checks, 0 wrong",
             "foreign: more that drivers use: 41 checks, 0 wrong",
-            "foreign: services of the kernel: 25 checks, 0 wrong",
+            "foreign: services of the kernel: 32 checks, 0 wrong",
             "foreign: another process's memory holds beef, and back again: 1",
             "foreign: told of the program and of a driver: 3f, 0",
             "foreign: PnP driver removed",
@@ -347,7 +347,8 @@ const SERVICES: &str = "DbgPrint ExAllocatePool2 ObfDereferenceObject ZwClose Rt
     ExDeleteResourceLite ExSetResourceOwnerPointer KeStackAttachProcess KeUnstackDetachProcess IoGetCurrentProcess \
     SeCaptureSubjectContext SeReleaseSubjectContext SeAccessCheck RtlCreateSecurityDescriptor RtlSetDaclSecurityDescriptor \
     RtlCreateAcl PoRegisterPowerSettingCallback PoUnregisterPowerSettingCallback ZwCreateFile ZwDeviceIoControlFile \
-    RtlCreateUnicodeString";
+    RtlCreateUnicodeString ExFreePoolWithTag PsGetCurrentThreadId KeGetCurrentThread PsLookupThreadByThreadId ZwCreateKey ZwSetValueKey \
+    IoRegisterLastChanceShutdownNotification";
 const WMI_LIBRARY: &str = "WmiSystemControl WmiCompleteRequest WmiFireEvent";
 const PROGRAM_IMPORTS: &str = "NtTerminateProcess NtCreateFile NtDeviceIoControlFile NtCancelIoFileEx NtWaitForSingleObject NtClose \
     NtDisplayString NtOpenFile NtReadFile NtWriteFile NtCancelIoFile NtCancelSynchronousIoFile \

@@ -94,6 +94,7 @@ exports! { LISTS =
         KeSetSystemAffinityThread KeRevertToUserAffinityThreadEx KeRevertToUserAffinityThread ZwYieldExecution
         IoGetRemainingStackSize ExGetPreviousMode
     }
+    plain dispatcher::thread::lookup { PsLookupThreadByThreadId }
     plain dispatcher::thread::expand { KeExpandKernelStackAndCallout KeExpandKernelStackAndCalloutEx }
     checked processors {
         KeQueryActiveProcessorCount KeQueryActiveProcessorCountEx KeQueryActiveProcessors KeGetCurrentProcessorNumberEx
@@ -136,6 +137,9 @@ exports! { LISTS =
     plain exception::raise { ExRaiseStatus ExRaiseAccessViolation ExRaiseDatatypeMisalignment RtlRaiseStatus }
     plain exception::unwinding { RtlUnwindEx RtlVirtualUnwind _local_unwind }
     named exception::unwinding { "RtlUnwind" = RtlUnwindEx }
+    named exports::byte_strings {
+        "RtlAnsiStringToUnicodeSize" = RtlxAnsiStringToUnicodeSize, "RtlUnicodeStringToAnsiSize" = RtlxUnicodeStringToAnsiSize,
+    }
     plain exception::dispatch { __C_specific_handler RtlLookupFunctionEntry RtlCaptureContext RtlPcToFileHeader }
     checked exception::back_trace { RtlCaptureStackBackTrace }
     plain exports::byte_strings {
@@ -232,6 +236,6 @@ exports! { LISTS =
     }
     plain tracing {
         EtwRegister EtwRegisterClassicProvider EtwUnregister EtwSetInformation EtwEventEnabled EtwProviderEnabled EtwWrite
-        EtwWriteTransfer EtwActivityIdControl WmiQueryTraceInformation WmiTraceMessage
+        EtwWriteTransfer EtwWriteEx EtwWriteString EtwActivityIdControl WmiQueryTraceInformation WmiTraceMessage
     }
 }

@@ -66,7 +66,12 @@ exports! { LISTS =
         IoIsOperationSynchronous IoGetIoPriorityHint IoSetIoPriorityHint IoGetRequestorSessionId IoGetFileObjectGenericMapping
         IoCreateFile
     }
-    named io::driver { "IoCreateUnprotectedSymbolicLink" = IoCreateSymbolicLink }
+    named io::driver {
+        "IoCreateUnprotectedSymbolicLink" = IoCreateSymbolicLink,
+        "IoRegisterBootDriverReinitialization" = IoRegisterDriverReinitialization,
+    }
+    plain io::shutdown { IoRegisterLastChanceShutdownNotification }
+    plain pnp::interface { IoGetDeviceInterfaceAlias IoOpenDeviceInterfaceRegistryKey }
     plain security::sid {
         RtlValidSid RtlEqualSid RtlLengthSid RtlLengthRequiredSid RtlInitializeSid RtlSubAuthoritySid RtlSubAuthorityCountSid RtlCopySid
     }

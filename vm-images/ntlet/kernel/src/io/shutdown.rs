@@ -34,10 +34,28 @@ pub(crate) unsafe extern "win64" fn IoUnregisterShutdownNotification(DeviceObjec
     forget(DeviceObject);
 }
 
-/// Takes a device out of the list.
+/// Told after all others, when nothing is left that they could need.
+static LAST: SpinLock<Vec<ObjectRef>> = SpinLock::new(Vec::new());
+
+/// # Safety
+/// As the documentation of IoRegisterLastChanceShutdownNotification demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoRegisterLastChanceShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS {
+    // SAFETY: the caller's promise.
+    let device = unsafe { ObjectRef::from_borrowed(DeviceObject.cast()) };
+    LAST.lock().push(device);
+    NTSTATUS::SUCCESS
+}
+
+/// Takes a device out of both lists.
 pub(crate) fn forget(device: *mut DEVICE_OBJECT) {
+    take_out(&REGISTERED, device);
+    take_out(&LAST, device);
+}
+
+fn take_out(list: &SpinLock<Vec<ObjectRef>>, device: *mut DEVICE_OBJECT) {
     loop {
-        let mut registered = REGISTERED.lock();
+        let mut registered = list.lock();
         let at = registered.iter().position(|known| known.body().addr() == device.addr());
         let gone = at.map(|at| registered.remove(at));
         drop(registered);
@@ -47,10 +65,11 @@ pub(crate) fn forget(device: *mut DEVICE_OBJECT) {
     }
 }
 
-/// Tells every registered device, the latest first.
+/// Tells every registered device, the latest first; then those that want to be last.
 pub(crate) fn notify() {
     loop {
-        let Some(device) = REGISTERED.lock().pop() else { return };
+        let next = REGISTERED.lock().pop();
+        let Some(device) = next.or_else(|| LAST.lock().pop()) else { return };
         // SAFETY: the list's reference keeps the device alive.
         let _ = unsafe { wait::send(device.body().cast(), (IRP_MJ_SHUTDOWN, 0), NTSTATUS::NOT_SUPPORTED, PATIENCE, |_, _| {}) };
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use wdf_sys::wdm::constants::POOL_FLAG_NON_PAGED;
 use wdf_sys::wdm::functions::ExAllocatePool2;
 use wdf_sys::wdm::{DEVICE_OBJECT, UNICODE_STRING};
-use wdf_sys::{BOOLEAN, GUID, NTSTATUS};
+use wdf_sys::{BOOLEAN, GUID, HANDLE, NTSTATUS};
 
 use super::{node, notification};
 use crate::io::{driver, units};
@@ -73,11 +73,7 @@ pub(crate) unsafe extern "win64" fn IoRegisterDeviceInterface(
     if let Err(status) = unsafe { store(SymbolicLinkName, &link) } {
         return status;
     }
-    let key = format!(
-        "Machine\\System\\CurrentControlSet\\Control\\DeviceClasses\\{}\\{}",
-        guid_text(&class),
-        text.replace("\\??\\", "##?#").replace('\\', "#")
-    );
+    let key = key_of(&class, &text);
     let _ = registry::set_string(&key, "DeviceInstance", &found.instance_path);
     let mut interfaces = INTERFACES.lock();
     if interfaces.iter().any(|known| name::same(&known.link, &link)) {
@@ -113,6 +109,68 @@ unsafe fn store(string: *mut UNICODE_STRING, text: &[u16]) -> Result<(), NTSTATU
         *string = UNICODE_STRING { Length: length, MaximumLength: length.saturating_add(2), Buffer: buffer };
     }
     Ok(())
+}
+
+/// The registry key of an interface.
+fn key_of(class: &GUID, link: &str) -> String {
+    let place = link.replace("\\??\\", "##?#").replace('\\', "#");
+    format!("Machine\\System\\CurrentControlSet\\Control\\DeviceClasses\\{}\\{place}", guid_text(class))
+}
+
+/// What is registered under a link.
+fn registered(link: &[u16]) -> Option<Interface> {
+    INTERFACES.lock().iter().find(|known| name::same(&known.link, link)).cloned()
+}
+
+/// The same device's interface of another class, with the same reference string.
+///
+/// # Safety
+/// As the documentation of IoGetDeviceInterfaceAlias demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoGetDeviceInterfaceAlias(
+    SymbolicLinkName: *mut UNICODE_STRING,
+    AliasInterfaceClassGuid: *const GUID,
+    AliasSymbolicLinkName: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let link = match units(SymbolicLinkName) {
+            Ok(link) => link,
+            Err(status) => return status,
+        };
+        let Some(known) = registered(link) else { return NTSTATUS::OBJECT_NAME_NOT_FOUND };
+        let (own, other) = (guid_text(&known.class), guid_text(&*AliasInterfaceClassGuid));
+        let alias = name::wide(&name::lossy(&known.link).replacen(&own, &other, 1));
+        match registered(&alias) {
+            Some(alias) => store(AliasSymbolicLinkName, &alias.link).err().unwrap_or(NTSTATUS::SUCCESS),
+            None => NTSTATUS::OBJECT_NAME_NOT_FOUND,
+        }
+    }
+}
+
+/// # Safety
+/// As the documentation of IoOpenDeviceInterfaceRegistryKey demands.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "win64" fn IoOpenDeviceInterfaceRegistryKey(
+    SymbolicLinkName: *mut UNICODE_STRING,
+    DesiredAccess: u32,
+    DeviceInterfaceRegKey: *mut HANDLE,
+) -> NTSTATUS {
+    // SAFETY: the caller's promise.
+    let link = match unsafe { units(SymbolicLinkName) } {
+        Ok(link) => link,
+        Err(status) => return status,
+    };
+    let Some(known) = registered(link) else { return NTSTATUS::OBJECT_NAME_NOT_FOUND };
+    let path = format!("{}\\Device Parameters", key_of(&known.class, &name::lossy(&known.link)));
+    match registry::create(&path).and_then(|key| registry::keys::handle(key, DesiredAccess, true)) {
+        Ok(handle) => {
+            // SAFETY: the caller's promise.
+            unsafe { *DeviceInterfaceRegKey = handle };
+            NTSTATUS::SUCCESS
+        }
+        Err(status) => status,
+    }
 }
 
 /// # Safety
@@ -229,5 +287,31 @@ mod tests {
             "\\??\\PCI#VEN_1AF4&DEV_1055#3&11583659&0&10#{6f1d7f0e-3a5b-4c3e-9d58-7b1c52a0c1d1}"
         );
         assert!(link_name("A\\B\\C", &class, "ref").ends_with("}\\ref"));
+    }
+
+    #[test]
+    fn an_alias_is_the_same_devices_interface_of_another_class_and_each_has_a_key() {
+        crate::sim::run(|_| {
+            let [first, second, third] = [1, 2, 3].map(|number| GUID::new((number, 0, 0, [0; 8])));
+            for class in [first, second] {
+                let link = name::wide(&link_name("ROOT\\A\\0000", &class, "ref"));
+                INTERFACES.lock().push(Interface { link, class, pdo: 0, target: Vec::new(), is_enabled: true });
+            }
+            let link = name::wide(&link_name("ROOT\\A\\0000", &first, "ref"));
+            let mut link = UNICODE_STRING::new(&link).unwrap();
+            let (mut alias, mut key) = (UNICODE_STRING::zeroed(), core::ptr::null_mut());
+            // SAFETY: a link, classes, and places for the answers.
+            unsafe {
+                assert_eq!(IoGetDeviceInterfaceAlias(&raw mut link, &raw const second, &raw mut alias), NTSTATUS::SUCCESS);
+                assert_eq!(name::lossy(alias.units()), link_name("ROOT\\A\\0000", &second, "ref"));
+                let missing = IoGetDeviceInterfaceAlias(&raw mut link, &raw const third, &raw mut alias);
+                assert_eq!(missing, NTSTATUS::OBJECT_NAME_NOT_FOUND);
+                assert_eq!(IoOpenDeviceInterfaceRegistryKey(&raw mut link, 0x2_0019, &raw mut key), NTSTATUS::SUCCESS);
+                assert_eq!(wdf_sys::wdm::functions::ZwClose(key), NTSTATUS::SUCCESS);
+                link.Length -= 2;
+                let missing = IoOpenDeviceInterfaceRegistryKey(&raw mut link, 0x2_0019, &raw mut key);
+                assert_eq!(missing, NTSTATUS::OBJECT_NAME_NOT_FOUND);
+            }
+        });
     }
 }

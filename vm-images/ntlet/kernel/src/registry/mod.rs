@@ -26,6 +26,32 @@ pub(crate) const ENUM: &str = "Machine\\System\\CurrentControlSet\\Enum";
 /// Where set-up classes and their drivers have their keys.
 pub(crate) const CLASS: &str = "Machine\\System\\CurrentControlSet\\Control\\Class";
 
+/// Keys that are there on every Windows, besides those that have names here.
+const FIXED: [&str; 5] = [
+    "Machine\\Software\\Microsoft\\Windows\\CurrentVersion",
+    "Machine\\Hardware\\DeviceMap",
+    "Machine\\Hardware\\Description\\System",
+    "Machine\\System\\CurrentControlSet\\Control\\Session Manager",
+    "User\\.Default",
+];
+/// Where the system says which version it is.
+const VERSION: &str = "Machine\\Software\\Microsoft\\Windows NT\\CurrentVersion";
+
+/// Makes the keys that drivers count on.
+pub(crate) fn create_fixed_keys() -> Result<(), NTSTATUS> {
+    for path in [SERVICES, ENUM, CLASS].into_iter().chain(FIXED) {
+        create(path)?;
+    }
+    let (major, minor, build) = crate::time::VERSION;
+    let build = alloc::format!("{build}");
+    // Frozen at that since Windows 8.1.
+    set_string(VERSION, "CurrentVersion", "6.3")?;
+    set_number(VERSION, "CurrentMajorVersionNumber", major)?;
+    set_number(VERSION, "CurrentMinorVersionNumber", minor)?;
+    set_string(VERSION, "CurrentBuild", &build)?;
+    set_string(VERSION, "CurrentBuildNumber", &build)
+}
+
 fn now() -> i64 {
     crate::try_hal().map_or(0, |hal| (hal.boot_time() + hal.uptime()) as i64)
 }

@@ -45,6 +45,10 @@ IMPORT void KeLeaveCriticalRegion(void);
 IMPORT void KeStackAttachProcess(PVOID, KAPC_STATE *);
 IMPORT void KeUnstackDetachProcess(KAPC_STATE *);
 IMPORT PVOID IoGetCurrentProcess(void);
+IMPORT HANDLE PsGetCurrentThreadId(void);
+IMPORT PVOID KeGetCurrentThread(void);
+IMPORT NTSTATUS PsLookupThreadByThreadId(HANDLE, PVOID *);
+IMPORT NTSTATUS IoRegisterLastChanceShutdownNotification(DEVICE_OBJECT *);
 IMPORT void SeCaptureSubjectContext(SECURITY_SUBJECT_CONTEXT *);
 IMPORT void SeReleaseSubjectContext(SECURITY_SUBJECT_CONTEXT *);
 IMPORT BOOLEAN SeAccessCheck(PVOID, SECURITY_SUBJECT_CONTEXT *, BOOLEAN, ULONG, ULONG, PVOID *, GENERIC_MAPPING *, KPROCESSOR_MODE, ULONG *, NTSTATUS *);
@@ -57,6 +61,8 @@ IMPORT NTSTATUS ZwCreateFile(HANDLE *, ULONG, OBJECT_ATTRIBUTES *, IO_STATUS_BLO
 IMPORT NTSTATUS ZwDeviceIoControlFile(HANDLE, HANDLE, PVOID, PVOID, IO_STATUS_BLOCK *, ULONG, PVOID, ULONG, PVOID, ULONG);
 IMPORT void RtlFreeUnicodeString(UNICODE_STRING *);
 IMPORT BOOLEAN RtlCreateUnicodeString(UNICODE_STRING *, const WCHAR *);
+IMPORT NTSTATUS ZwCreateKey(HANDLE *, ULONG, OBJECT_ATTRIBUTES *, ULONG, UNICODE_STRING *, ULONG, ULONG *);
+IMPORT NTSTATUS ZwSetValueKey(HANDLE, UNICODE_STRING *, ULONG, ULONG, PVOID, ULONG);
 
 static ULONG Checks, Failed;
 static void check(BOOLEAN good, const char *what)
@@ -209,6 +215,44 @@ static void check_resources(void)
     ExDeleteResourceLite(&Resource);
 }
 
+/* Threads by number, and a huge text and names of nonsense, which must end in a status. */
+
+static void check_rest(void)
+{
+    PVOID found = NULL;
+    check(NT_SUCCESS(PsLookupThreadByThreadId(PsGetCurrentThreadId(), &found)) && found == KeGetCurrentThread(), "a thread by its number");
+    if (found) ObfDereferenceObject(found);
+    check(!NT_SUCCESS(PsLookupThreadByThreadId((HANDLE)0x7FFFFFF0, &found)), "no thread has that number");
+    check(NT_SUCCESS(IoRegisterLastChanceShutdownNotification(Device)), "to be told last");
+
+    char *text = ExAllocatePool2(0x40, 70000, TAG);
+    for (int at = 0; at < 69999; at++) text[at] = 'x';
+    DbgPrint("foreign: %s|%99999d|%.*s|%k|%", text, 7, 99999, text);
+    ExFreePoolWithTag(text, TAG);
+    check(TRUE, "a text that is longer than any line");
+
+    WCHAR *name = ExAllocatePool2(0x40, 0xFFFE, TAG);
+    for (int at = 0; at < 0x7FFF; at++) name[at] = at % 600 ? L'k' : L'\\';
+    UNICODE_STRING path = { 0xFFFE, 0xFFFE, name }, odd = { 3, 4, name }, none = { 8, 8, NULL };
+    UNICODE_STRING *names[] = { &path, &odd, &none };
+    BOOLEAN refused = TRUE;
+    HANDLE key;
+    for (int at = 0; at < 3; at++) {
+        OBJECT_ATTRIBUTES attributes = { sizeof attributes, NULL, names[at], 0x240, NULL, NULL };
+        if (NT_SUCCESS(ZwCreateKey(&key, 0xF003F, &attributes, 0, NULL, 0, NULL))) { refused = FALSE; ZwClose(key); }
+    }
+    ExFreePoolWithTag(name, TAG);
+    check(refused, "keys whose names are nonsense");
+
+    UNICODE_STRING mine, value;
+    RtlInitUnicodeString(&mine, L"\\Registry\\Machine\\Software\\Foreign");
+    RtlInitUnicodeString(&value, L"Value");
+    OBJECT_ATTRIBUTES attributes = { sizeof attributes, NULL, &mine, 0x240, NULL, NULL };
+    check(NT_SUCCESS(ZwCreateKey(&key, 0xF003F, &attributes, 0, NULL, 0, NULL)), "a key of its own");
+    check(!NT_SUCCESS(ZwSetValueKey(key, &value, 0, 3, &mine, 0x7FFFFFFF)) && !NT_SUCCESS(ZwSetValueKey(key, &odd, 0, 3, &mine, 4)), "values that are nonsense");
+    ZwClose(key);
+}
+
 /* Who may do what. */
 
 static void check_access(void)
@@ -350,6 +394,7 @@ NTSTATUS DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
     check_wmi();
     check_stack();
     check_resources();
+    check_rest();
     check_access();
     check_power();
     check_fast();

@@ -10,7 +10,7 @@ use wdf_sys::wdm::{DISPATCHER_HEADER, KTIMER, KWAIT_BLOCK, initialize_list_head}
 
 use super::super::apc::Apcs;
 use super::super::{Held, wait};
-use super::{QUANTUM, Start, State, Thread, WAIT_BLOCKS, Wait, exit, list};
+use super::{QUANTUM, Start, State, Thread, WAIT_BLOCKS, Wait, exit, list, lookup};
 use crate::hal;
 use crate::hal::{AddressSpace, Context, PAGE_SIZE, PASSIVE_LEVEL, Protection, UserStart};
 use crate::lock::SpinLock;
@@ -42,6 +42,7 @@ static STACKS: SpinLock<Stacks> = SpinLock::new(Stacks { kept: [0; KEPT_STACKS],
 /// The body of a thread object that nobody refers to.
 unsafe fn delete_thread(body: *mut c_void) {
     let thread = body.cast::<Thread>();
+    lookup::leave(thread);
     // SAFETY: the object is the caller's alone. A thread that never ran still has its stack.
     unsafe { free_stack(thread) };
 }
@@ -142,6 +143,7 @@ fn new_thread(start: Start, priority: u8) -> Result<ObjectRef, NTSTATUS> {
         super::super::timer::initialize(&raw mut (*thread).wait.timer, wait::kind::NOTIFICATION_TIMER);
         let timer_block = &raw mut (*thread).wait.own[super::TIMER_BLOCK];
         initialize_list_head(&raw mut (*timer_block).WaitListEntry);
+        lookup::join(thread, (*thread).id);
     }
     Ok(object)
 }

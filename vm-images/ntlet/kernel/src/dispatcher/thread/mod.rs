@@ -8,6 +8,7 @@ mod end;
 pub mod expand;
 pub mod exported;
 mod list;
+pub mod lookup;
 
 use core::arch::asm;
 use core::ffi::c_void;
