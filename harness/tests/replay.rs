@@ -144,6 +144,29 @@ fn a_run_with_a_pulled_device_replays_boot_by_boot_on_vhost_user() {
 }
 
 #[test]
+fn random_commands_of_several_threads_and_sleeps_among_them_replay() {
+    let name = mark("replay-stress");
+    let run = record(&name, &["--suite", "stress", "--filter", "commands_", "--transport", "vhost-user"]);
+    assert_replays(&name, &run, 1);
+}
+
+#[test]
+fn what_was_recorded_for_a_time_is_refused_by_name() {
+    use device_model::trace::{Compression, Header, Writer};
+
+    let name = mark("replay-for");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.rigtrace");
+    let header = Header { device: "relay".into(), ..Header::default() }.with_note(harness::run::FOR, "20000 ms");
+    Writer::new(File::create(&path).unwrap(), &header, Compression::None).unwrap().finish().unwrap();
+    let said = replay(&name, &path, &[]);
+    assert_eq!(said.exit, Some(2), "{said}");
+    for part in ["was recorded with --for (20000 ms)", "record the run without --for"] {
+        assert!(said.stderr.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn a_boot_that_ends_in_a_bug_check_has_a_verdict_too() {
     let name = mark("replay-bug-check");
     let run = record(&name, &["--suite", "contract", "--filter", "deleting_a_received_request"]);

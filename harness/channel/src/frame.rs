@@ -138,7 +138,7 @@ fn read<'a, M: Deserialize<'a>>(plain: &'a [u8], crc: &'static Crc<u32>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FromAgent, FromGuest, MAX_OUTPUT, MAX_PIECE, Outcome, ToAgent, ToGuest};
+    use crate::{FromAgent, FromGuest, MAX_OUTPUT, MAX_PIECE, Outcome, Span, ToAgent, ToGuest};
 
     fn feed(decoder: &mut Decoder, bytes: &[u8]) -> usize {
         bytes.iter().filter(|byte| matches!(decoder.push::<ToGuest<'_>>(**byte), Some(Ok(_)))).count()
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn noise_costs_at_most_the_frame_it_hits() {
         let mut line = [0; MAX_FRAME];
-        let length = encode(&ToGuest::Run { test: "device::echo", seed: 1, span_ms: 0 }, &mut line).unwrap();
+        let length = encode(&ToGuest::Run { test: "device::echo", seed: 1, span: Span::Moment }, &mut line).unwrap();
         let good = line;
         line[length / 2] ^= 0x40;
         let mut decoder = Decoder::new();
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn every_single_bit_flip_is_noticed() {
         let mut line = [0; MAX_FRAME];
-        let length = encode(&ToGuest::Run { test: "a::b", seed: 99, span_ms: 0 }, &mut line).unwrap();
+        let length = encode(&ToGuest::Run { test: "a::b", seed: 99, span: Span::Moment }, &mut line).unwrap();
         for bit in 0..(length - 1) * 8 {
             let mut damaged = line;
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -193,7 +193,10 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_is_refused() {
         let text = core::str::from_utf8(&[b'x'; MAX_FRAME]).unwrap();
-        assert_eq!(encode(&ToGuest::Run { test: text, seed: 0, span_ms: 0 }, &mut [0; MAX_FRAME]), Err(FrameError::TooLong));
+        assert_eq!(
+            encode(&ToGuest::Run { test: text, seed: 0, span: Span::Moment }, &mut [0; MAX_FRAME]),
+            Err(FrameError::TooLong)
+        );
     }
 
     #[test]

@@ -12,4 +12,4 @@ mod message;
 
 pub use agent::{AGENT_VERSION, FromAgent, MAX_OUTPUT, MAX_PIECE, ToAgent};
 pub use frame::{Decoder, FrameError, MAX_FRAME, Word, encode, encode_agent};
-pub use message::{Ask, Bounds, Expected, FromGuest, LogLevel, Needs, Outcome, PROTOCOL_VERSION, ToGuest};
+pub use message::{Ask, Bounds, Expected, FromGuest, LogLevel, Needs, Outcome, PROTOCOL_VERSION, Span, ToGuest};

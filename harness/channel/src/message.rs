@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this file's messages; harness and guest must have the same one.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// From the harness to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +21,8 @@ pub enum ToGuest<'a> {
         test: &'a str,
         /// Seed for whatever the test chooses at random.
         seed: u64,
-        /// How long a test goes on that can go on for any time, in milliseconds; 0: as long as it likes, which is short.
-        span_ms: u32,
+        /// How long it goes on, if it can go on for any time.
+        span: Span,
     },
     /// Answer to [`FromGuest::Ask`].
     Answer {
@@ -33,6 +33,19 @@ pub enum ToGuest<'a> {
     },
     /// Nothing more to do: leave, and let the guest shut down.
     Goodbye,
+}
+
+/// How long a test goes on that can go on for any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Span {
+    /// As long as it likes, which is short.
+    #[default]
+    Moment,
+    /// So many milliseconds.
+    Milliseconds(u32),
+    /// Some number of rounds, always the same, and one thread at a time if it has several: what it does follows from its seed alone, so that
+    /// the device it meets can be a recorded one.
+    Rounds,
 }
 
 /// What a test needs of the guest it runs in, beyond what every run has. Tests with the same needs share boots.

@@ -177,6 +177,17 @@ impl Recorded {
                 "it was recorded at the bus, and a device on vhost-user is virtio: leave out --transport",
             ));
         }
+        if recorded.header.level == Level::Bus && is_virtio(&recorded.header) {
+            return Err(Problem::usage(format!("{} cannot be replayed", recorded.trace.display()))
+                .because("it shows a virtio device at its bus, as a tap or a log does: each look of the device at its rings, and what it finds there is chance")
+                .so("record the device itself, with `rig run --record`: that trace has chains; `rig trace` shows this one"));
+        }
+        // Traces of other programs know no such note.
+        if let Some(time) = recorded.header.notes.get(crate::run::FOR).filter(|time| !time.is_empty()) {
+            return Err(Problem::usage(format!("{} cannot be replayed", recorded.trace.display()))
+                .because(format!("it was recorded with --for ({time}): how much its tests did, and in what order, was chance"))
+                .so("record the run without --for: then the suites `stress` and `perf` do what their seed says, and no more"));
+        }
         Ok(recorded)
     }
 
@@ -255,6 +266,11 @@ impl Recorded {
     }
 }
 
+/// Whether a device is a virtio device on PCI.
+fn is_virtio(header: &Header) -> bool {
+    header.ids[0] == 0x1af4 && (0x1000..0x1080).contains(&header.ids[1])
+}
+
 fn irreproducible(trace: &Path, why: impl Into<String>) -> Problem {
     Problem::usage(format!("{} cannot be replayed", trace.display()))
         .because(why)
@@ -263,8 +279,18 @@ fn irreproducible(trace: &Path, why: impl Into<String>) -> Problem {
 
 fn header_of(trace: &Path) -> Outcome<Header> {
     let file = File::open(trace).map_err(|error| irreproducible(trace, error.to_string()))?;
-    let reader = Reader::new(BufReader::new(file)).map_err(|error| irreproducible(trace, error.to_string()))?;
-    Ok(reader.header().clone())
+    let mut reader = Reader::new(BufReader::new(file)).map_err(|error| irreproducible(trace, error.to_string()))?;
+    // A guest is not booted for half a trace: its driver would be told to have diverged.
+    loop {
+        match reader.next() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(reader.header().clone()),
+            Err(error) => {
+                return Err(irreproducible(trace, error.to_string())
+                    .so("`cargo rig trace copy` saves what is intact: a replay of that goes as far"));
+            }
+        }
+    }
 }
 
 /// The number of the boot in `folder`, as tests have it.

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use channel::Span;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,8 @@ pub struct Arguments {
     /// Seed for whatever tests choose at random. Default: a new one each time; the report names it.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// How long each test of suite `stress` goes on, such as 60s or 5m. Default: a moment.
+    /// How long each test of the suites `stress` and `perf` goes on, such as 60s or 5m. Default: a moment; with --record so many rounds, one
+    /// thread at a time, that a replay can repeat them.
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub span: Option<Duration>,
     /// Seconds that one test may take; those of `--for` come on top.
@@ -152,7 +154,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["no_device", "device"])]
     pub faults: Option<PathBuf>,
     /// How much our device model logs. From `debug` on, the report's timelines have the device's side of each request.
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    #[arg(long, value_name = "LEVEL", default_value = "info", conflicts_with = "device", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub device_log: String,
     /// Files that name functions of an image's modules (PDB or ELF), for its bug checks.
     #[arg(long, value_name = "FILE")]
@@ -337,7 +339,7 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
         dump: arguments.dump,
         record: arguments.record && !arguments.list,
         seed: arguments.seed.unwrap_or_default(),
-        span: arguments.span,
+        span: span_of(arguments),
         jobs: arguments.jobs.unwrap_or(NonZeroUsize::MIN),
         retries: arguments.retries.into(),
         keep_going: arguments.keep_going,
@@ -348,6 +350,15 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
             Kind::Windows => 900,
         })),
     })
+}
+
+/// How long tests go on that can go on for any time. What is recorded is to be replayed, unless a time is asked for.
+fn span_of(arguments: &Arguments) -> Span {
+    match arguments.span {
+        Some(time) => Span::Milliseconds(u32::try_from(time.as_millis()).unwrap_or(u32::MAX)),
+        None if arguments.record || arguments.replay.is_some() => Span::Rounds,
+        None => Span::Moment,
+    }
 }
 
 /// As many guests of `memory` MiB and `vcpus` processors as this machine has memory that is free, and processors, for. A guest's

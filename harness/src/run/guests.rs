@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use channel::Expected;
+use channel::{Expected, Span};
 use chrono::{SecondsFormat, Utc};
 
 use super::board::Board;
@@ -297,6 +297,10 @@ impl<'a> Run<'a> {
     /// Where a boot's trace goes, and what it says of the run.
     fn recording(&self, needs: &Needs, folder: &Path) -> Recording {
         let whole = |text: &Option<String>| text.clone().unwrap_or_default();
+        let time = match self.request.span {
+            Span::Milliseconds(time) => format!("{time} ms"),
+            Span::Moment | Span::Rounds => String::new(),
+        };
         let boot = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Recording {
             file: folder.join(super::TRACE),
@@ -304,6 +308,7 @@ impl<'a> Run<'a> {
                 ("boot", boot),
                 ("needs", serde_json::to_string(needs).unwrap_or_default()),
                 ("seed", self.request.seed.to_string()),
+                (super::FOR, time),
                 ("suite", self.request.suites.join(" ")),
                 ("filter", whole(&self.request.filter)),
                 ("processors", self.rig.processors.to_string()),

@@ -366,6 +366,8 @@ impl AsFd for Link {
 
 #[cfg(test)]
 mod tests {
+    use channel::Span;
+
     use super::*;
 
     fn frame(message: &FromGuest<'_>) -> Vec<u8> {
@@ -393,7 +395,7 @@ mod tests {
         let mut link = Link::new(line).unwrap();
         let long = "x".repeat(1500);
         while !link.wants_to_send() {
-            link.send(&ToGuest::Run { test: &long, seed: 0, span_ms: 0 }).unwrap();
+            link.send(&ToGuest::Run { test: &long, seed: 0, span: Span::Moment }).unwrap();
         }
         drop(guest);
         link.flush();

@@ -22,6 +22,7 @@ pub mod watch;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use channel::Span;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Exit;
@@ -34,6 +35,8 @@ pub use guests::Run;
 
 /// The trace of a boot, in the boot's folder.
 pub const TRACE: &str = "trace.rigtrace";
+/// The note in a trace that says how long tests went on, where they went on for a time.
+pub const FOR: &str = "for";
 /// Name of the plan of faults in the folder of a boot whose device had one.
 pub const FAULTS: &str = "faults.toml";
 
@@ -71,9 +74,9 @@ pub struct Request {
     pub needs: Option<Needs>,
     /// There is no suite; ask the questions of [`check`] about this package.
     pub check: Option<check::Subject>,
-    /// How long a test goes on that can go on for any time; the test's own choice if `None`.
-    pub span: Option<Duration>,
-    /// Patience for one test, beyond its span.
+    /// How long a test goes on that can go on for any time.
+    pub span: Span,
+    /// Patience for one test, beyond the time of its span.
     pub test_patience: Duration,
     /// Patience from QEMU's start to the guest's first answer.
     pub boot_patience: Duration,
@@ -96,7 +99,7 @@ impl Default for Request {
             slow: Duration::from_secs(5),
             needs: None,
             check: None,
-            span: None,
+            span: Span::Moment,
             test_patience: Duration::from_secs(30),
             boot_patience: Duration::from_secs(60),
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use channel::{Ask, Bounds, Expected, LogLevel, PROTOCOL_VERSION, ToAgent, ToGuest};
+use channel::{Ask, Bounds, Expected, LogLevel, PROTOCOL_VERSION, Span, ToAgent, ToGuest};
 
 use super::agent::Agent;
 use super::boot::{Boot, Event};
@@ -216,10 +216,12 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Why the boot ended; the test is then the one that was running.
-    pub fn run(&mut self, test: &str, seed: u64, span: Option<Duration>, patience: Duration) -> Result<Done, Cause> {
-        let span = span.unwrap_or_default();
-        self.send(&ToGuest::Run { test, seed, span_ms: u32::try_from(span.as_millis()).unwrap_or(u32::MAX) })?;
-        let patience = patience + span;
+    pub fn run(&mut self, test: &str, seed: u64, span: Span, patience: Duration) -> Result<Done, Cause> {
+        self.send(&ToGuest::Run { test, seed, span })?;
+        let patience = match span {
+            Span::Milliseconds(time) => patience + Duration::from_millis(time.into()),
+            Span::Moment | Span::Rounds => patience,
+        };
         let deadline = Instant::now() + patience;
         loop {
             match self.message(deadline)? {

@@ -7,10 +7,10 @@ use core::fmt::Debug;
 use core::panic::Location;
 use core::time::Duration;
 
-use channel::{Ask, Bounds, Expected, FromGuest, LogLevel, Needs, ToGuest};
+use channel::{Ask, Bounds, Expected, FromGuest, LogLevel, Needs, Span, ToGuest};
 
 use crate::link::Link;
-use crate::nt::NTSTATUS;
+use crate::nt::{Deadline, NTSTATUS};
 
 /// A test: its name within its suite, its purpose in one line, its body.
 #[derive(Clone, Copy, Debug)]
@@ -87,16 +87,16 @@ impl Random {
 pub struct Bench {
     link: Link,
     random: Random,
-    span: Option<Duration>,
+    span: Span,
 }
 
 impl Bench {
     pub(crate) const fn new(link: Link) -> Self {
-        Self { link, random: Random::new(0), span: None }
+        Self { link, random: Random::new(0), span: Span::Moment }
     }
 
     /// Gets ready for the next test.
-    pub(crate) const fn prepare(&mut self, seed: u64, span: Option<Duration>) {
+    pub(crate) const fn prepare(&mut self, seed: u64, span: Span) {
         self.random = Random::new(seed);
         self.span = span;
     }
@@ -115,9 +115,14 @@ impl Bench {
         self.random.fill(buffer);
     }
 
-    /// How long to go on, for a test that can go on for any time: what the harness was told, else `moment`.
-    pub fn span(&self, moment: Duration) -> Duration {
-        self.span.unwrap_or(moment)
+    /// How long to go on, for a test that can go on for any time: what the harness was told, else `moment`; `rounds` of them where what the
+    /// test does is to be repeated.
+    pub fn going(&self, moment: Duration, rounds: u32) -> Going {
+        match self.span {
+            Span::Moment => Going::Until(Deadline::after(moment)),
+            Span::Milliseconds(time) => Going::Until(Deadline::after(Duration::from_millis(time.into()))),
+            Span::Rounds => Going::Rounds(rounds),
+        }
     }
 
     /// Writes a line into the test's log.
@@ -166,6 +171,29 @@ impl Bench {
             })?;
             if let Some(done) = answer {
                 return done.map_err(|reason| Failure::Expectation { place: Location::caller(), reason });
+            }
+        }
+    }
+}
+
+/// How long a test goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Going {
+    /// As long as this has not passed.
+    Until(Deadline),
+    /// So many rounds more.
+    Rounds(u32),
+}
+
+impl Going {
+    /// Whether there is to be another round, which then counts.
+    pub fn on(&mut self) -> bool {
+        match self {
+            Self::Until(end) => !end.has_passed(),
+            Self::Rounds(left) => {
+                let goes_on = *left > 0;
+                *left = left.saturating_sub(1);
+                goes_on
             }
         }
     }

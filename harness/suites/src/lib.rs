@@ -18,7 +18,7 @@ mod relay;
 mod serve;
 mod stress;
 
-pub use bench::{Bench, Failure, Test, TestResult};
+pub use bench::{Bench, Failure, Going, Test, TestResult};
 #[doc(hidden)]
 pub use bench::{check, check_equal};
 pub use channel::{Expected, Needs};

@@ -2,9 +2,8 @@
 
 use alloc::format;
 use alloc::string::String;
-use core::time::Duration;
 
-use channel::{FromGuest, LogLevel, Outcome, PROTOCOL_VERSION, ToGuest};
+use channel::{FromGuest, LogLevel, Outcome, PROTOCOL_VERSION, Span, ToGuest};
 
 use crate::bench::{Bench, Failure, Test, shorten};
 use crate::link::Link;
@@ -35,7 +34,7 @@ pub fn serve<T: Iterator<Item = &'static Test>>(all: impl Fn() -> T) -> Result<(
 enum Order {
     Greet,
     List,
-    Run { test: &'static Test, seed: u64, span: Option<Duration> },
+    Run { test: &'static Test, seed: u64, span: Span },
     Refuse { name: String },
     Ignore,
     Leave,
@@ -46,8 +45,8 @@ impl Order {
         match message {
             ToGuest::Hello { .. } => Self::Greet,
             ToGuest::List => Self::List,
-            ToGuest::Run { test: name, seed, span_ms } => match all.find(|test| test.name == name) {
-                Some(test) => Self::Run { test, seed, span: (span_ms > 0).then(|| Duration::from_millis(span_ms.into())) },
+            ToGuest::Run { test: name, seed, span } => match all.find(|test| test.name == name) {
+                Some(test) => Self::Run { test, seed, span },
                 None => Self::Refuse { name: shorten(name).into() },
             },
             // An answer to nobody: the test that asked has gone on.

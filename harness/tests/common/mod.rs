@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use channel::{Expected, FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, ToGuest, encode};
+use channel::{Expected, FromGuest, MAX_FRAME, Needs, Outcome, PROTOCOL_VERSION, Span, ToGuest, encode};
 use harness::build::link::{Linked, driver_arguments};
 use harness::build::{BARE, GuestCargo, WINDOWS, names};
 use harness::places::Places;
@@ -159,7 +159,7 @@ impl Guest {
         self.list.extend(frame(&FromGuest::Test { name, purpose: "a test of the tests", needs, expects }));
         let mut reply = frame(&FromGuest::Started { test: name });
         messages.iter().for_each(|message| reply.extend(frame(message)));
-        let request = frame(&ToGuest::Run { test: name, seed: seed_of(name), span_ms: 0 });
+        let request = frame(&ToGuest::Run { test: name, seed: seed_of(name), span: Span::Moment });
         self.answers.push(Answer { request, reply, then, ..Answer::default() });
         self
     }
@@ -167,7 +167,7 @@ impl Guest {
     /// Answers otherwise for a test that is listed already when the run has this seed.
     pub(crate) fn with_seed(mut self, seed: u64, name: &str, outcome: Outcome<'_>) -> Self {
         let seed = Request { seed, ..Request::default() }.seed_of(name);
-        let request = frame(&ToGuest::Run { test: name, seed, span_ms: 0 });
+        let request = frame(&ToGuest::Run { test: name, seed, span: Span::Moment });
         let messages = [FromGuest::Started { test: name }, FromGuest::Finished { test: name, outcome, duration: 10 }];
         self.answers.push(Answer { request, reply: messages.iter().flat_map(frame).collect(), ..Answer::default() });
         self

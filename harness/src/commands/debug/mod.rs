@@ -274,7 +274,7 @@ fn converse(session: &mut Session<'_>, arguments: &Arguments) -> Result<Exit, Ca
             }
         }
     };
-    let done = session.run(test, 0, None, PATIENCE)?;
+    let done = session.run(test, 0, channel::Span::Moment, PATIENCE)?;
     let outcome = crate::run::record::TestOutcome::from(done.verdict);
     say(format!("{:>8}  {test}", outcome.word()));
     outcome.lines().iter().for_each(say);

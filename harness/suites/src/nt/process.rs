@@ -45,6 +45,18 @@ impl Deadline {
         Self(interrupt_time().saturating_add(u64::try_from(ticks(time)).unwrap_or(0)))
     }
 
+    /// So long after this one.
+    #[must_use]
+    pub fn and(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(ticks(time)).unwrap_or(0)))
+    }
+
+    /// The time until it comes.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(interrupt_time()).saturating_mul(100))
+    }
+
     /// Whether it has come.
     #[must_use]
     pub fn has_passed(self) -> bool {

@@ -9,7 +9,7 @@ use protocol::hardware::Opcode;
 use protocol::io;
 use protocol::probe::{Event, queue};
 
-use crate::bench::{Bench, Test, TestResult, ensure, ensure_eq, tests};
+use crate::bench::{Bench, Going, Test, TestResult, ensure, ensure_eq, tests};
 use crate::contract::probe::Probe;
 use crate::contract::steps::*;
 use crate::nt::{self, Deadline};
@@ -27,14 +27,16 @@ pub(crate) const TESTS: &[Test] = tests!(perf {
 
 /// How long a test goes on by itself.
 const MOMENT: Duration = Duration::from_millis(150);
+/// Samples of one figure where the run is recorded.
+const ROUNDS: u32 = 20;
 /// Most samples of one figure.
 const MOST: usize = 100_000;
 
 /// Takes samples until the time is over.
 fn sample(bench: &Bench, mut once: impl FnMut() -> Result<u64, crate::Failure>) -> Result<Vec<u64>, crate::Failure> {
-    let end = Deadline::after(bench.span(MOMENT));
+    let mut going = bench.going(MOMENT, ROUNDS);
     let mut samples = Vec::new();
-    while !end.has_passed() && samples.len() < MOST {
+    while samples.len() < MOST && going.on() {
         samples.push(once()?);
     }
     ensure!(!samples.is_empty());
@@ -61,7 +63,7 @@ fn round_trip(bench: &mut Bench) -> TestResult {
 
 fn throughput(bench: &mut Bench) -> TestResult {
     const DEPTH: usize = 64;
-    const WINDOW: u64 = 250_000;
+    const WINDOW: Duration = Duration::from_millis(25);
     let relay = Relay::open_asynchronous()?;
     let send = || relay.file().control_later(io::ECHO, alloc::vec![7; 64], 64);
     let mut flights = alloc::collections::VecDeque::new();
@@ -70,7 +72,11 @@ fn throughput(bench: &mut Bench) -> TestResult {
     }
     let samples = sample(bench, || {
         let (begin, mut count) = (nt::interrupt_time(), 0u64);
-        while nt::interrupt_time() - begin < WINDOW {
+        let mut window = match bench.going(WINDOW, DEPTH as u32) {
+            Going::Until(_) => Going::Until(Deadline::after(WINDOW)),
+            rounds => rounds,
+        };
+        while window.on() {
             if let Some(mut first) = flights.pop_front() {
                 ensure_eq!(first.wait(DEADLINE)?.len(), 64);
                 flights.push_back(send()?);
@@ -79,6 +85,8 @@ fn throughput(bench: &mut Bench) -> TestResult {
         }
         Ok(count * 10_000_000 / (nt::interrupt_time() - begin).max(1))
     })?;
+    // Seen to their end: which of them a cancel would meet on the hardware is chance.
+    flights.into_iter().try_for_each(|mut flight| flight.wait(DEADLINE).map(drop))?;
     bench.figure("echoes of 64 bytes, 64 in flight", "a second", samples)
 }
 

@@ -7,13 +7,18 @@ use core::time::Duration;
 
 use protocol::hardware::{AdminOpcode, Opcode};
 
-use super::{THREADS, Worker, at_once};
+use super::{THREADS, Turns, Worker, at_once};
 use crate::bench::{Bench, Failure, TestResult, ensure, ensure_eq};
 use crate::nt::{self, Deadline, NTSTATUS, Orphan, Pending};
 use crate::relay::{DEADLINE, Relay};
 
 /// Most commands of one thread at a time.
 const DEPTH: usize = 8;
+/// The same where threads take turns: all of them leave some of the filter's carriers free, or the next command would wait for a turn that
+/// does not come.
+const DEPTH_IN_TURNS: usize = 3;
+/// Turns that a thread lets pass between two sleeps.
+const IDLE_TURNS: u32 = 8;
 /// Longest payload.
 const LONGEST: u64 = 6_000;
 /// Commands that were cancelled: with any, the driver may be out of slots for the next.
@@ -41,6 +46,7 @@ fn nothing_is_held() -> TestResult {
 }
 
 pub(super) fn go_to_sleep(worker: &mut Worker) -> TestResult {
+    let control = Relay::open()?;
     while worker.goes_on() {
         match nt::sleep_system() {
             NTSTATUS::SUCCESS => {}
@@ -48,6 +54,14 @@ pub(super) fn go_to_sleep(worker: &mut Worker) -> TestResult {
                 return Err(Failure::Skipped { reason: "this program may not put the system to sleep".into() });
             }
             status => return Err(status.into()),
+        }
+        if let Some(turns) = &worker.turns {
+            arrive(turns, &control)?;
+            // The others have more to do than there is time to sleep.
+            for _ in 0..IDLE_TURNS {
+                worker.goes_on();
+            }
+            continue;
         }
         let pause = worker.choose(60);
         nt::sleep(Duration::from_millis(pause));
@@ -97,13 +111,14 @@ fn work(worker: &mut Worker) -> TestResult {
     while worker.goes_on() {
         let relay = Relay::open_asynchronous()?;
         let mut flights: Vec<Flight<Pending<'_>>> = Vec::new();
+        let depth = if worker.turns.is_some() { DEPTH_IN_TURNS } else { DEPTH };
         for _ in 0..worker.choose(60) {
             if !worker.goes_on() {
                 break;
             }
             let pick = worker.choose(flights.len().max(1) as u64) as usize;
             match worker.choose(10) {
-                0..=4 if flights.len() < DEPTH => {
+                0..=4 if flights.len() < depth => {
                     next_tag += 1;
                     flights.push(send(&relay, worker, next_tag)?);
                 }
@@ -113,12 +128,24 @@ fn work(worker: &mut Worker) -> TestResult {
                 _ if !flights.is_empty() => look(&mut flights, pick)?,
                 _ => {}
             }
+            if let Some(turns) = &worker.turns {
+                see_to_the_end(turns, &control, &mut flights)?;
+            }
         }
         if worker.choose(3) == 0 {
             CANCELS.fetch_add(1, Ordering::AcqRel);
             let orphans: Vec<_> = flights.into_iter().map(|flight| flight.map(Pending::outlive_its_file)).collect();
             drop(relay);
-            orphans.into_iter().try_for_each(see_off)?;
+            orphans.into_iter().try_for_each(|orphan| {
+                worker.turns.iter().for_each(|turns| turns.let_go());
+                see_off(orphan)
+            })?;
+        } else if let Some(turns) = &worker.turns {
+            for flight in &mut flights {
+                flight.released = admin(&control, AdminOpcode::RELEASE, flight.tag)?;
+                ensure!(flight.released);
+            }
+            see_to_the_end(turns, &control, &mut flights)?;
         } else {
             settle(worker, &control, flights)?;
         }
@@ -127,7 +154,8 @@ fn work(worker: &mut Worker) -> TestResult {
 }
 
 fn send<'a>(relay: &'a Relay, worker: &mut Worker, tag: u64) -> Result<Flight<Pending<'a>>, NTSTATUS> {
-    let length = if worker.choose(8) == 0 { LONGEST } else { 200 };
+    // There are few places for large commands: who has one while it is not its turn has the others wait.
+    let length = if worker.choose(8) == 0 && worker.turns.is_none() { LONGEST } else { 200 };
     let mut payload = vec![0; worker.choose(length) as usize];
     worker.random.fill(&mut payload);
     let byte = worker.choose(256);
@@ -141,6 +169,9 @@ fn send<'a>(relay: &'a Relay, worker: &mut Worker, tag: u64) -> Result<Flight<Pe
     };
     let request = relay.command_later(tag, opcode, argument, &payload, payload.len())?;
     let is_held = opcode == Opcode::HOLD;
+    if let Some(turns) = worker.turns.as_ref().filter(|_| is_held) {
+        turns.hold();
+    }
     Ok(Flight { request, tag, is_held, answer, cancelled: false, released: false, aborted: false })
 }
 
@@ -169,6 +200,30 @@ fn look(flights: &mut Vec<Flight<Pending<'_>>>, pick: usize) -> TestResult {
         return Ok(());
     }
     flights.swap_remove(pick).judge(&came)
+}
+
+/// A turn ends: so does each command but those that the hardware is to hold, and these have arrived there.
+fn see_to_the_end(turns: &Turns, control: &Relay, flights: &mut Vec<Flight<Pending<'_>>>) -> TestResult {
+    let ends = |flight: &Flight<_>| !flight.is_held || flight.cancelled || flight.released || flight.aborted;
+    while let Some(at) = flights.iter().position(ends) {
+        let mut flight = flights.swap_remove(at);
+        let came = flight.request.wait(DEADLINE);
+        if flight.is_held {
+            turns.let_go();
+        }
+        flight.judge(&came)?;
+    }
+    arrive(turns, control)
+}
+
+/// Waits until the hardware has what it is to hold, no more and no less.
+fn arrive(turns: &Turns, control: &Relay) -> TestResult {
+    let deadline = Deadline::after(DEADLINE);
+    while control.config()?.held != turns.held() {
+        ensure!(!deadline.has_passed());
+        nt::sleep(Duration::from_micros(100));
+    }
+    Ok(())
 }
 
 /// Sees commands to their end, all of them at once: one that is held keeps what others wait for, the driver's place for a large command or

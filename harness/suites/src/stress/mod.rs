@@ -2,11 +2,13 @@
 //!
 //! What each thread does follows from the test's seed alone; how the threads meet does not. A failure names thread and operation; the run
 //! names the seed.
-//! Each test takes a moment; `--for` makes it go on.
+//! Each test takes a moment; `--for` makes it go on. Where the run is recorded, and where the device is a recorded one, the threads take turns,
+//! and each turn is seen to its end (`turns`): then what the hardware meets follows from the seed, too.
 
 mod commands;
 mod presence;
 mod races;
+mod turns;
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -14,12 +16,13 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use crate::bench::{Bench, Failure, Random, Test, TestResult, tests};
+use crate::bench::{Bench, Failure, Going, Random, Test, TestResult, tests};
 use crate::nt::{Deadline, Thread};
 use crate::relay::DEADLINE;
 use commands::{commands_from_several_threads, commands_through_sleep_and_wake};
 use presence::requests_through_sleep_and_removal;
 use races::{a_cancel_races_with_a_forward, a_cancel_races_with_its_send};
+use turns::Turns;
 
 /// The tests of this suite.
 pub(crate) const TESTS: &[Test] = tests!(stress {
@@ -32,6 +35,8 @@ pub(crate) const TESTS: &[Test] = tests!(stress {
 
 /// How long a test goes on by itself.
 const MOMENT: Duration = Duration::from_millis(400);
+/// Rounds of each thread where the run is recorded.
+const ROUNDS: u32 = 40;
 /// Threads of a test that does not say otherwise.
 const THREADS: u32 = 4;
 
@@ -40,9 +45,11 @@ struct Worker {
     /// Counted from 0.
     number: u32,
     random: Random,
-    end: Deadline,
-    /// Whatever was begun has ended by then: after `end` nobody begins anything that another has to wait for.
+    going: Going,
+    /// Whatever was begun has ended by then: when nobody goes on, nobody begins anything that another has to wait for.
     last: Deadline,
+    /// The threads take turns.
+    turns: Option<Arc<Turns>>,
     /// One of the threads has failed: the others need not go on.
     give_up: Arc<AtomicBool>,
     /// What it does, counted, for the report of a failure.
@@ -51,8 +58,20 @@ struct Worker {
 
 impl Worker {
     /// Whether it is to begin something new.
-    fn goes_on(&self) -> bool {
-        !self.end.has_passed() && !self.give_up.load(Ordering::Acquire)
+    fn goes_on(&mut self) -> bool {
+        if let Some(turns) = &self.turns {
+            turns.pass(self.number, &self.give_up);
+        }
+        self.going.on() && !self.give_up.load(Ordering::Acquire)
+    }
+
+    /// Does it, from its first turn until it has no more.
+    fn work(&mut self, body: fn(&mut Self) -> TestResult) -> TestResult {
+        let Some(turns) = self.turns.clone() else { return body(self) };
+        turns.wait(self.number, &self.give_up);
+        let outcome = body(self);
+        turns.leave(self.number)?;
+        outcome
     }
 
     /// A random number below `end`, for the next operation.
@@ -69,14 +88,19 @@ const fn choices_of(seed: u64, number: u32) -> Random {
 
 /// Runs the bodies at once, each in a thread of its own, until the test's time is over or one has failed.
 fn at_once(bench: &mut Bench, bodies: Vec<fn(&mut Worker) -> TestResult>) -> TestResult {
-    let (seed, span) = (bench.random(), bench.span(MOMENT));
-    let (end, last, give_up) = (Deadline::after(span), Deadline::after(span + DEADLINE), Arc::new(AtomicBool::new(false)));
+    let (seed, going) = (bench.random(), bench.going(MOMENT, ROUNDS));
+    let last = match going {
+        Going::Until(end) => end.and(DEADLINE),
+        Going::Rounds(_) => Deadline::after(2 * DEADLINE),
+    };
+    let turns = matches!(going, Going::Rounds(_)).then(|| Arc::new(Turns::new(choices_of(seed, u32::MAX), bodies.len(), last)));
+    let give_up = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
     for (number, body) in (0..).zip(bodies) {
         let random = choices_of(seed, number);
-        let mut worker = Worker { number, random, end, last, give_up: give_up.clone(), operation: 0 };
+        let mut worker = Worker { number, random, going, last, turns: turns.clone(), give_up: give_up.clone(), operation: 0 };
         threads.push(Thread::spawn(move || {
-            let outcome = body(&mut worker);
+            let outcome = worker.work(body);
             if outcome.is_err() {
                 worker.give_up.store(true, Ordering::Release);
             }
@@ -84,7 +108,7 @@ fn at_once(bench: &mut Bench, bodies: Vec<fn(&mut Worker) -> TestResult>) -> Tes
         })?);
     }
     // Each thread is waited for, so that none runs on into the next test.
-    let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join(span + 3 * DEADLINE)).collect();
+    let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join(last.left() + 2 * DEADLINE)).collect();
     for outcome in outcomes {
         outcome??;
     }

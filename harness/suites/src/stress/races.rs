@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use protocol::probe::{Event, queue, target};
 
-use super::MOMENT;
+use super::{MOMENT, ROUNDS};
 use crate::bench::{Bench, Failure, TestResult, ensure, ensure_eq};
 use crate::contract::probe::{FALSE, Probe, TRUE};
 use crate::contract::steps::*;
@@ -84,11 +84,11 @@ fn spin(turns: u64) {
 
 pub(super) fn a_cancel_races_with_its_send(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    let end = Deadline::after(bench.span(MOMENT));
+    let mut going = bench.going(MOMENT, ROUNDS / 4);
     probe.ok([create(OWN)])?;
     let rival = Rival::new(cancel_sent(OWN))?;
     let mut completed = 0;
-    while !end.has_passed() {
+    while going.on() {
         // The other device keeps what it gets; the probe itself completes it at once.
         let is_kept = bench.random().is_multiple_of(2);
         let to = if is_kept { target::OTHER_DEVICE } else { target::PROBE };
@@ -108,9 +108,9 @@ pub(super) fn a_cancel_races_with_its_send(bench: &mut Bench) -> TestResult {
 
 pub(super) fn a_cancel_races_with_a_forward(bench: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
-    let end = Deadline::after(bench.span(MOMENT));
+    let mut going = bench.going(MOMENT, ROUNDS / 4);
     let rival = Rival::new(forward(FIRST, queue::PARALLEL))?;
-    while !end.has_passed() {
+    while going.on() {
         probe.ok([reset()])?;
         let mut subject = probe.subject(FIRST)?;
         let (_, forwarded) = rival.against(bench, || Ok(subject.cancel()?))?;
