@@ -75,10 +75,10 @@ fn qemus_own_log_imports_as_what_the_device_saw_and_can_be_replayed() {
     drop(machine);
     drop(served);
 
-    let parsed = survey(BufReader::new(File::open(&log).unwrap()), Dialect::QemuVfio).unwrap();
+    let parsed = survey(BufReader::new(File::open(&log).unwrap()), Dialect::QemuVfio, None).unwrap();
     let mut writer = Writer::new(Vec::new(), &parsed.header, Compression::None).unwrap();
     let mut unread = Vec::new();
-    let sums = import(BufReader::new(File::open(&log).unwrap()), Dialect::QemuVfio, &mut writer, |_, line| {
+    let sums = import(BufReader::new(File::open(&log).unwrap()), Dialect::QemuVfio, None, &mut writer, |_, line| {
         unread.push(line.to_owned());
     });
     writer.finish().unwrap();

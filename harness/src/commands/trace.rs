@@ -1,7 +1,7 @@
 //! `rig trace`: looks at traces, and makes other files of them.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -88,6 +88,9 @@ enum Command {
         /// Whose log it is.
         #[arg(long, value_enum)]
         from: From,
+        /// The device that is wanted, as QEMU's log names it, such as 0000:01:00.0. Default: the first one in the log.
+        #[arg(long, value_name = "NAME")]
+        device: Option<String>,
         /// Lines that could not be read to show; all are counted.
         #[arg(long, value_name = "N", default_value_t = 10)]
         most: usize,
@@ -190,7 +193,7 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         Command::Copy { trace, copy, zstd } => copy_whole(trace, copy, *zstd),
         Command::Fuzz(arguments) => super::trace_change::fuzz(arguments, interrupt),
         Command::Shrink(arguments) => super::trace_change::shrink(arguments, interrupt),
-        Command::Import { log, trace, from, most } => import_log(log, trace, *from, *most),
+        Command::Import { log, trace, from, device, most } => import_log(log, trace, *from, device.as_deref(), *most),
     }
 }
 
@@ -330,19 +333,20 @@ fn copy_whole(path: &Path, copy: &Path, zstd: bool) -> Outcome<Exit> {
     }
 }
 
-fn import_log(log: &Path, trace: &Path, from: From, most: usize) -> Outcome<Exit> {
+fn import_log(log: &Path, trace: &Path, from: From, device: Option<&str>, most: usize) -> Outcome<Exit> {
+    refuse_binary(log)?;
     let input = File::open(log).map_err(|error| cannot_read(log, &error))?;
     let dialect = match from {
         From::Qemu => Dialect::QemuVfio,
         From::Mmiotrace => Dialect::Mmiotrace,
     };
-    let parsed = import::survey(BufReader::new(&input), dialect).map_err(|error| cannot_read(log, &error))?;
+    let parsed = import::survey(BufReader::new(&input), dialect, device).map_err(|error| cannot_read(log, &error))?;
     let writing = |error: io::Error| cannot_write(trace, &error);
     let header = parsed.header.with_note("imported from", log.display().to_string());
     let mut writer = Writer::new(File::create_new(trace).map_err(writing)?, &header, Compression::None).map_err(writing)?;
     let again = File::open(log).map_err(|error| cannot_read(log, &error))?;
     let mut shown = 0;
-    let result = import::import(BufReader::new(again), dialect, &mut writer, |number, line| {
+    let result = import::import(BufReader::new(again), dialect, device, &mut writer, |number, line| {
         if shown < most {
             shown += 1;
             note(format!("line {number} is not understood: {}", crate::console::printable(line)));
@@ -351,12 +355,30 @@ fn import_log(log: &Path, trace: &Path, from: From, most: usize) -> Outcome<Exit
     let sums = result.map_err(|error| cannot_write(trace, &error))?;
     writer.finish().map_err(writing)?;
     note(format!("{} events of {} lines; {} lines are not understood", sums.events, sums.lines, sums.unread));
+    if sums.others > 0 {
+        note(format!("{} lines tell of other devices: --device names the one that is wanted", sums.others));
+    }
     if sums.events == 0 {
         return Err(Problem::usage(format!("{} holds no event that can be imported", log.display()))
             .because("not one line has the form of this dialect")
             .so("docs/traces.md shows how to make such a log; --from names whose it is"));
     }
     Ok(Exit::Passed)
+}
+
+/// What QEMU's log backend `simple` writes is no text.
+fn refuse_binary(log: &Path) -> Outcome<()> {
+    /// Its header's event number and magic number.
+    const SIMPLE: [u8; 16] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xb4, 0x29, 0xa4, 0x0a, 0xcb, 0x77, 0xb1, 0xf2];
+    let mut beginning = Vec::new();
+    let file = File::open(log).map_err(|error| cannot_read(log, &error))?;
+    file.take(SIMPLE.len() as u64).read_to_end(&mut beginning).map_err(|error| cannot_read(log, &error))?;
+    if beginning != SIMPLE {
+        return Ok(());
+    }
+    Err(Problem::usage(format!("{} is no text", log.display()))
+        .because("it is a trace of QEMU's backend `simple`")
+        .so("make text of it with QEMU's scripts/simpletrace.py, and import that"))
 }
 
 pub(super) fn open(path: &Path) -> Outcome<FileReader> {
