@@ -4,7 +4,7 @@
 mod tap;
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal};
+use std::io::{BufReader, IsTerminal, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -20,7 +20,7 @@ use device_model::process;
 use device_model::relay::RelayDevice;
 use device_model::sandbox;
 use device_model::serve::{SocketFile, announce, inherited, invitation, listen, vfio_user, vhost_user};
-use device_model::trace::replay::{ReplayBus, ReplayVirtio, Story, Verdict};
+use device_model::trace::replay::{Outcome, ReplayBus, ReplayVirtio, Story, Verdict};
 use device_model::trace::{Compression, Level, Reader, Recorder, RecordingVirtio, Trace, virtio_header};
 use device_model::virtio::pci::VirtioPci;
 use device_model::virtio::{Shared, VirtioDevice};
@@ -152,7 +152,7 @@ fn tell(
     let file = File::open(&replay.trace).map_err(|error| named(&error))?;
     let mut reader = Reader::new(BufReader::new(file)).map_err(|error| named(&error))?;
     let story = Arc::new(Story::read(&mut reader).map_err(|error| named(&error))?);
-    let mut report = replay.verdict.as_ref().map(File::create).transpose()?;
+    let mut report = replay.verdict.as_deref().map(Report::open).transpose()?;
     let verdict = Verdict::new()?;
     let ready = either(stop, verdict.divergence())?;
     let Replay { mode, rules, .. } = replay;
@@ -182,9 +182,32 @@ fn tell(
     let outcome = verdict.outcome();
     outcome.lines().iter().for_each(|line| eprintln!("{line}"));
     if let Some(report) = &mut report {
-        serde_json::to_writer(report, &outcome)?;
+        report.write(&outcome)?;
     }
     Ok(if outcome.diverged { ExitCode::from(DIVERGED) } else { ExitCode::SUCCESS })
+}
+
+/// The file that the outcome goes into.
+struct Report {
+    file: File,
+    /// What another guest of the same replay has left there.
+    earlier: Option<Outcome>,
+}
+
+impl Report {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(Self { file, earlier: serde_json::from_str(&text).ok() })
+    }
+
+    fn write(&mut self, outcome: &Outcome) -> std::io::Result<()> {
+        let text = serde_json::to_vec(&outcome.clone().after(self.earlier.take()))?;
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(&text)
+    }
 }
 
 /// Serve a device on PCI until all is over; it is gone afterwards.

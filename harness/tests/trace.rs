@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::{Said, finish, mark, rig};
 use device_model::testing::command;
-use device_model::trace::{Compression, Header, Level, Reader, VirtioShape, What, Writer};
+use device_model::trace::{Compression, Header, Level, VirtioShape, What, Writer};
 use protocol::hardware::Opcode;
 
 fn trace(arguments: &[&str]) -> Said {
@@ -292,8 +292,29 @@ fn long_traces_are_shown_summed_and_compared_in_little_memory() {
     let megabytes = std::env::var("TRACE_MEGABYTES").map_or(MEGABYTES, |text| text.parse().expect("TRACE_MEGABYTES is a number"));
     // In the target folder: the system's own for temporary files may be memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = folder.path().join("long.rigtrace");
-    let mut writer = Writer::new(BufWriter::new(fs::File::create(&path).unwrap()), &header(), Compression::None).unwrap();
+    let (path, other) = (folder.path().join("long.rigtrace"), folder.path().join("other.rigtrace"));
+    let number = long_trace(&path, megabytes, 1);
+    long_trace(&other, megabytes, 2);
+    let (path, other) = (text(&path), text(&other));
+    for (arguments, exit) in [
+        (&["show", path][..], 0),
+        (&["stat", path], 0),
+        (&["diff", path, path], 0),
+        (&["diff", path, other], 1),
+        (&["export", path, "--json"], 0),
+        (&["export", path, "--perfetto"], 0),
+        (&["export", path, "--vcd"], 0),
+    ] {
+        let (memory, seconds) = peak(arguments, exit);
+        let told = arguments.join(" ").replace(folder.path().to_str().unwrap(), "");
+        println!("{megabytes} MiB, {number} events: {told}: {memory} KiB at most, {seconds:.1} s");
+        assert!(memory < MOST_MEMORY, "{told} takes {memory} KiB");
+    }
+}
+
+/// A trace of so many megabytes, of registers, memory and interrupts; now and then an interrupt has the vector `rare`. The number of its events.
+fn long_trace(path: &Path, megabytes: u64, rare: u16) -> u64 {
+    let mut writer = Writer::new(BufWriter::new(fs::File::create(path).unwrap()), &header(), Compression::None).unwrap();
     let payload: Vec<u8> = (0..2000_u32).map(|index| index as u8).collect();
     let mut number = 0_u64;
     while writer.written() < megabytes << 20 {
@@ -301,22 +322,17 @@ fn long_traces_are_shown_summed_and_compared_in_little_memory() {
             0 => What::Write { bar: 2, offset: 0x3000, data: &[0, 0] },
             1 => What::Read { bar: 2, offset: number % 1024 * 4, data: &[1, 2, 3, 4] },
             2 => What::DmaRead { address: number << 12, data: &payload },
-            _ => What::Interrupt { vector: 1 },
+            _ => What::Interrupt { vector: if number % 1000 == 3 { rare } else { 1 } },
         };
         writer.append(number * 1000, false, &what).unwrap();
         number += 1;
     }
     writer.finish().unwrap();
-    for arguments in [&["show", text(&path)][..], &["stat", text(&path)], &["diff", text(&path), text(&path)]] {
-        let (memory, seconds) = peak(arguments);
-        println!("{megabytes} MiB, {number} events: {}: {memory} KiB at most, {seconds:.1} s", arguments[0]);
-        assert!(memory < MOST_MEMORY, "{} takes {memory} KiB", arguments[0]);
-    }
-    assert!(Reader::new(fs::File::open(&path).unwrap()).is_ok());
+    number
 }
 
 /// Runs `rig trace` and returns the most memory that it had in use, in KiB, and its time.
-fn peak(arguments: &[&str]) -> (u64, f64) {
+fn peak(arguments: &[&str], exit: i32) -> (u64, f64) {
     let began = std::time::Instant::now();
     let mut child = rig(&mark("trace")).arg("trace").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
@@ -327,12 +343,104 @@ fn peak(arguments: &[&str]) -> (u64, f64) {
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         most = most.max(line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse().ok()).unwrap_or(0));
         if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
+            assert_eq!(status.code(), Some(exit));
             assert!(most > 0, "it was too quick to be looked at");
             return (most, began.elapsed().as_secs_f64());
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
+}
+
+/// Runs rig with a gibibyte of address space: who believes a file's claims does not get far.
+fn confined(arguments: &[&str]) -> Said {
+    let inner = rig(&mark("trace"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 1048576; exec \"$@\"", "sh"]).arg(inner.get_program()).args(arguments);
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    finish(&mut command)
+}
+
+/// Files that are bad in one way each, by name.
+fn bad_traces(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let whole = fs::read(relay_trace(folder, "whole", b"second")).unwrap();
+    let block = whole.windows(4).position(|bytes| bytes == b"BLK1").unwrap();
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut changed = whole.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes);
+        changed
+    };
+    let files = [
+        ("empty", Vec::new()),
+        ("cut in the header", whole[..block / 2].to_vec()),
+        ("a header of four gibibytes", changed(12, &[0xff; 4])),
+        ("another version", changed(8, &[9, 0])),
+        ("cut in a block", whole[..block + 60].to_vec()),
+        ("a block of four gibibytes", changed(block + 4, &[0xff; 8])),
+        ("a flipped bit", changed(block + 50, &[whole[block + 50] ^ 4])),
+        ("a block that is no zstd", changed(block + 32, &[1])),
+    ];
+    files
+        .map(|(name, bytes)| {
+            let path = folder.join(name);
+            fs::write(&path, bytes).unwrap();
+            (name, path)
+        })
+        .to_vec()
+}
+
+#[test]
+fn whatever_is_wrong_with_a_trace_every_command_that_reads_it_says_so_and_takes_little_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = relay_trace(folder.path(), "good", b"second");
+    for (what, bad) in bad_traces(folder.path()) {
+        let copy = folder.path().join(format!("copy of {what}"));
+        let (bad, copy, good) = (text(&bad), text(&copy), text(&good));
+        for (words, exits) in [
+            (&["trace", "show", bad][..], &[1][..]),
+            (&["trace", "stat", bad], &[1]),
+            (&["trace", "diff", bad, good], &[1]),
+            (&["trace", "diff", good, bad], &[1]),
+            (&["trace", "export", bad, "--json"], &[1]),
+            (&["trace", "export", bad, "--perfetto"], &[1]),
+            (&["trace", "export", bad, "--vcd"], &[1]),
+            (&["trace", "copy", bad, copy], &[1]),
+            (&["trace", "fuzz", bad, "--rounds", "1"], &[2]),
+            (&["trace", "shrink", bad, copy], &[2]),
+            (&["replay", bad], &[2]),
+        ] {
+            let said = confined(words);
+            assert!(said.exit.is_some_and(|exit| exits.contains(&exit)), "{what}: {words:?}: {said}");
+            assert!(said.stderr.lines().count() >= 3 && !said.stderr.contains("panicked"), "{what}: {words:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_that_is_packed_a_thousandfold_and_an_index_that_lies_cost_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let packed = folder.path().join("packed");
+    let mut writer = Writer::new(fs::File::create(&packed).unwrap(), &header(), Compression::Zstd).unwrap();
+    let zeroes = vec![0; 2 << 20];
+    (0..50).for_each(|time| writer.append(time, false, &What::DmaRead { address: 0, data: &zeroes }).unwrap());
+    writer.finish().unwrap();
+    assert!(fs::metadata(&packed).unwrap().len() < 1 << 20, "100 MiB in less than one");
+    let (memory, _) = peak(&["stat", text(&packed)], 0);
+    assert!(memory < MOST_MEMORY, "{memory} KiB");
+
+    let whole = fs::read(relay_trace(folder.path(), "whole", b"second")).unwrap();
+    let lying = folder.path().join("lying");
+    // The trailer names another place, and its checksum does not matter any more.
+    let mut bytes = whole.clone();
+    let at = bytes.len() - 12;
+    bytes[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    fs::write(&lying, bytes).unwrap();
+    let said = confined(&["trace", "show", text(&lying), "--from", "9"]);
+    assert_eq!((said.exit, said.stdout.lines().count()), (Some(0), 2), "{said}");
 }
 
 #[test]

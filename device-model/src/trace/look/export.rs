@@ -69,7 +69,8 @@ pub fn json<R: Read>(
 }
 
 fn all_hex(data: &[u8]) -> String {
-    data.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    data.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 fn fields(what: &What<'_>, describe: &Describe) -> Value {
@@ -194,8 +195,7 @@ pub fn vcd<R: Read>(
     });
     writeln!(out, "$timescale 1 ns $end\n$scope module device $end")?;
     for (name, wire) in &wires {
-        let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "_[]".contains(c) { c } else { '_' }).collect();
-        writeln!(out, "$var wire {} {} {safe} $end", wire.bits, wire.code)?;
+        writeln!(out, "$var wire {} {} {} $end", wire.bits, wire.code, identifier(name))?;
     }
     writeln!(out, "$upscope $end\n$enddefinitions $end")?;
     let mut last = None;
@@ -231,7 +231,17 @@ pub fn vcd<R: Read>(
         }
         Ok(())
     })?;
+    for code in pulses {
+        writeln!(out, "#{}\n0{code}", last.unwrap_or(0) + 1)?;
+    }
     seen
+}
+
+/// A name as a dump may have it: letters, digits and `_`, no digit first. Brackets would be taken for one bit of a vector.
+fn identifier(name: &str) -> String {
+    let letters = name.chars().filter(|letter| *letter != ']');
+    let safe: String = letters.map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
+    if safe.starts_with(|first: char| first.is_ascii_digit()) { format!("_{safe}") } else { safe }
 }
 
 /// The wire that an event changes, its width, and its new value.

@@ -7,6 +7,8 @@ use super::super::{Event, Header, Reader, TraceError};
 
 /// Most bytes of a story.
 const MOST_BYTES: usize = 1 << 30;
+/// Most events: a packed trace of few bytes may hold any number, and a replay keeps some hundred bytes for each.
+const MOST_EVENTS: usize = 8 << 20;
 
 /// A whole trace.
 pub struct Story {
@@ -23,7 +25,10 @@ pub enum StoryError {
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// It is too long.
-    #[error("the trace holds more than {} MiB, too much to replay: record fewer tests in one run", MOST_BYTES >> 20)]
+    #[error(
+        "the trace holds more than {} MiB or {MOST_EVENTS} events, too much to replay: record fewer tests in one run",
+        MOST_BYTES >> 20
+    )]
     Long,
 }
 
@@ -35,7 +40,7 @@ impl Story {
     pub fn read(reader: &mut Reader<impl Read>) -> Result<Self, StoryError> {
         let mut story = Self { header: reader.header().clone(), bytes: Vec::new(), places: Vec::new() };
         while let Some(event) = reader.next()? {
-            if story.bytes.len() >= MOST_BYTES {
+            if story.bytes.len() >= MOST_BYTES || story.places.len() >= MOST_EVENTS {
                 return Err(StoryError::Long);
             }
             story.places.push((story.bytes.len() as u32, event.time));

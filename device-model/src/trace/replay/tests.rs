@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use protocol::hardware::{AdminCommand, AdminOpcode, AdminReply, Opcode};
 use zerocopy::IntoBytes;
 
-use super::super::{Compression, Reader, Recorder, RecordingVirtio, Trace, virtio_header};
+use super::super::{Compression, Header, Reader, Recorder, RecordingVirtio, Trace, What, Writer, virtio_header};
 use super::*;
-use crate::device::Device;
+use crate::device::{Bus, Device};
+use crate::memory::{DmaError, Memory};
 use crate::pci::Function;
 use crate::relay::RelayDevice;
 use crate::testing::*;
@@ -401,4 +402,76 @@ fn a_reset_begins_the_next_chapter() {
     let story = record(twice);
     let outcome = replay(&story, Mode::Strict, "", twice);
     assert!(!outcome.diverged, "{:?}", outcome.lines());
+}
+
+/// A machine that does not share its memory: what is there comes later.
+struct FarBus {
+    memory: Arc<Memory>,
+    arrived: Option<&'static [u8]>,
+    asked: Vec<(u64, usize)>,
+    interrupts: Vec<u16>,
+}
+
+impl Bus for FarBus {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn interrupt(&mut self, vector: u16) {
+        self.interrupts.push(vector);
+    }
+
+    fn set_pin(&mut self, _asserted: bool) {}
+
+    fn messages_enabled(&self) -> bool {
+        true
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn dma_read(&mut self, address: u64, into: &mut [u8]) -> Result<(), DmaError> {
+        self.asked.push((address, into.len()));
+        into.copy_from_slice(self.arrived.ok_or(DmaError::Pending)?);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_replayed_device_reads_may_be_on_its_way_and_what_follows_waits_for_it() {
+    let mut writer = Writer::new(Vec::new(), &Header::default(), Compression::None).unwrap();
+    let (then, now) = (0x5010_u64.to_le_bytes(), 0x9010_u64.to_le_bytes());
+    writer.append(1, false, &What::Write { bar: 0, offset: 8, data: &then }).unwrap();
+    writer.append(2, false, &What::DmaRead { address: 0x5010, data: b"ring" }).unwrap();
+    writer.append(3, false, &What::Interrupt { vector: 1 }).unwrap();
+    writer.finish().unwrap();
+    let story = Arc::new(Story::read(&mut Reader::new(Cursor::new(writer.into_inner())).unwrap()).unwrap());
+
+    for (comes, diverges) in [(&b"ring"[..], false), (b"sing", true)] {
+        let verdict = Verdict::new().unwrap();
+        let mut device = ReplayBus::new(story.clone(), Mode::Ordered, Rules::default(), verdict.clone()).unwrap();
+        let mut bus = FarBus { memory: Arc::default(), arrived: None, asked: Vec::new(), interrupts: Vec::new() };
+        device.write_bar(0, 8, &now, &mut bus);
+        device.wake(&mut bus);
+        assert_eq!(bus.asked, [(0x9010, 4); 2], "it asks where the memory is now, and again when it is woken");
+        assert!(bus.interrupts.is_empty() && device.next_wake().is_some(), "the interrupt waits, and the device is still due");
+
+        bus.arrived = Some(comes);
+        device.wake(&mut bus);
+        drop(device);
+        let outcome = verdict.outcome();
+        assert_eq!(outcome.diverged, diverges, "{:?}", outcome.lines());
+        assert_eq!(bus.interrupts.len(), usize::from(!diverges));
+    }
+}
+
+#[test]
+fn of_two_verdicts_on_one_replay_the_divergence_stands() {
+    let alike = |replayed| Outcome { replayed, ..Outcome::default() };
+    let diverged = Outcome { diverged: true, replayed: 3, ..Outcome::default() };
+    assert_eq!(alike(9).after(Some(alike(4))), alike(9));
+    assert_eq!(alike(9).after(Some(diverged.clone())), diverged);
+    assert_eq!(diverged.clone().after(Some(alike(4))), diverged);
+    assert_eq!(alike(9).after(None), alike(9));
 }

@@ -35,6 +35,13 @@ impl Outcome {
         (untimed, &self.came)
     }
 
+    /// This outcome, unless an earlier one of the same replay was a divergence: a guest that goes down is booted again, and meets the trace from its
+    /// beginning.
+    #[must_use]
+    pub fn after(self, earlier: Option<Self>) -> Self {
+        earlier.filter(|earlier| earlier.diverged).unwrap_or(self)
+    }
+
     /// The outcome as lines of text.
     pub fn lines(&self) -> Vec<String> {
         if !self.diverged {
