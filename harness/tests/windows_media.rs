@@ -101,6 +101,14 @@ fn the_commands_say_what_media_hold_and_write_the_answer_disk_for_them() {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let answers = succeeds(Command::new(mtools).args(["-c", "mtype", "-i", &format!("{disk}@@1M"), "::autounattend.xml"]));
     assert!(String::from_utf8_lossy(&answers.stdout).contains(EDITION.0));
+    // Neither the answers nor, by a slip, the media are written over.
+    for out in [disk, iso] {
+        let refused = rig(&["image", "answers", "--iso", iso, "--out", out]);
+        assert!(
+            refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("is there already"),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]
@@ -152,11 +160,20 @@ fn what_cannot_be_built_is_named_before_anything_is_fetched_or_written() {
     let (iso, page, other, nowhere) = (place("media.iso"), place("page.iso"), place("other.iso"), place("nowhere.iso"));
     succeeds(Command::new(&genisoimage).args(["-quiet", "-udf", "-o", &iso, &place("media")]));
     succeeds(Command::new(&genisoimage).args(["-quiet", "-J", "-o", &other, &place("content")]));
+    // A download that broke off, and media whose image is in pieces.
+    let (cut, pieces) = (place("cut.iso"), place("pieces.iso"));
+    let whole = fs::read(&iso).unwrap();
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    fs::create_dir_all(place("split/sources")).unwrap();
+    fs::write(place("split/sources/install.swm"), "MSWIM").unwrap();
+    succeeds(Command::new(&genisoimage).args(["-quiet", "-udf", "-o", &pieces, &place("split")]));
     fs::write(&page, "<!DOCTYPE html><html><body>Please sign in</body></html>").unwrap();
     let rig = Alone::new();
     for (words, exit, part) in [
         (&["--iso", &nowhere][..], 2, "cannot be opened"),
         (&["--iso", &page], 3, "it is a web page that was saved"),
+        (&["--iso", &cut], 3, "it is cut off: it has "),
+        (&["--iso", &pieces], 3, "has its Windows in pieces"),
         (&["--iso", &other], 3, "has neither sources/install.wim nor sources/install.esd"),
         (&["--iso", &iso, "--edition", "Windows 95"], 2, "does not hold \"Windows 95\""),
         (&["--iso", &iso, "--recipe", "windows-3.11"], 2, "server-2025"),

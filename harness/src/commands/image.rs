@@ -140,6 +140,11 @@ fn inspect(wish: &Wish, places: &Places) -> Outcome<()> {
 
 fn answers(wish: &Wish, out: &Path, places: &Places) -> Outcome<()> {
     let media = Media::inspect(&wish.iso)?;
+    if out.exists() {
+        return Err(Problem::usage(format!("{} is there already", out.display()))
+            .because("a disk with answers is written anew, over nothing")
+            .so("name another file with --out, or remove that one"));
+    }
     let (_, recipe) = recipe_of(wish, &media, places)?;
     let edition = recipe.choose(&media, wish.edition.as_deref())?;
     let file = Answers { recipe: &recipe, edition, password: PASSWORD }.file();

@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn file(bypass_hardware_checks: bool, edition: &str) -> String {
-        let edition = Edition { index: 1, name: edition.to_owned(), build: 26100, is_x64: true, bytes: 0 };
+        let edition = Edition { index: 1, name: edition.to_owned(), title: String::new(), build: 26100, is_x64: true, bytes: 0 };
         Answers { recipe: &recipe(bypass_hardware_checks), edition: &edition, password: "a<b>&\"c" }.file()
     }
 

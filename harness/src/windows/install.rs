@@ -191,6 +191,11 @@ fn resume(order: &Order<'_>, answers: &str) -> Outcome<State> {
 
 /// The folder before the first leg: an empty disk, and firmware that remembers nothing.
 fn begin(order: &Order<'_>) -> Outcome<()> {
+    // First what says that there is something to go on with: a kill in the middle leaves nothing that seems to be.
+    let progress = order.folder.join(PROGRESS);
+    if progress.exists() {
+        fs::remove_file(&progress).at("remove", &progress)?;
+    }
     for entry in fs::read_dir(&order.folder).at("read", &order.folder)?.flatten() {
         let path = entry.path();
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -407,7 +412,8 @@ mod tests {
     #[test]
     fn too_little_room_is_named_with_what_there_is_and_what_is_wanted() {
         let folder = tempfile::tempdir().unwrap();
-        let edition = |bytes| Edition { index: 1, name: "Windows".to_owned(), build: 26100, is_x64: true, bytes };
+        let edition =
+            |bytes| Edition { index: 1, name: "Windows".to_owned(), title: String::new(), build: 26100, is_x64: true, bytes };
         let image = folder.path().join("images/w");
         let problem = check_room(&image, &edition(u64::MAX)).unwrap_err();
         assert_eq!(problem.exit(), crate::error::Exit::Environment);

@@ -21,6 +21,8 @@ pub struct Edition {
     pub index: u32,
     /// Its name, as Setup's answer file names it.
     pub name: String,
+    /// Its name for people.
+    pub title: String,
     /// Build of the system.
     pub build: u32,
     /// Whether it is for x64.
@@ -93,6 +95,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Edition>, WimError> {
                 .and_then(|index| index.parse().ok())
                 .ok_or_else(|| damaged("an image without number"))?,
             name: crate::console::printable(value(&["NAME"])),
+            title: crate::console::printable(value(&["DISPLAYNAME"])),
             build: value(&["WINDOWS", "VERSION", "BUILD"]).parse().unwrap_or(0),
             is_x64: value(&["WINDOWS", "ARCH"]) == AMD64,
             bytes: value(&["TOTALBYTES"]).parse().unwrap_or(0),
@@ -112,10 +115,17 @@ mod tests {
     #[test]
     fn an_edition_has_number_name_build_and_size() {
         let found = parse(&utf16(
-            "<WIM><TOTALBYTES>9</TOTALBYTES><IMAGE INDEX=\"2\"><NAME>Windows X</NAME><TOTALBYTES>123</TOTALBYTES>\
+            "<WIM><TOTALBYTES>9</TOTALBYTES><IMAGE INDEX=\"2\"><NAME>Windows X</NAME><DISPLAYNAME>X for you</DISPLAYNAME><TOTALBYTES>123</TOTALBYTES>\
              <WINDOWS><ARCH>9</ARCH><VERSION><MAJOR>10</MAJOR><BUILD>26100</BUILD></VERSION></WINDOWS></IMAGE></WIM>",
         ));
-        let edition = Edition { index: 2, name: "Windows X".to_owned(), build: 26100, is_x64: true, bytes: 123 };
+        let edition = Edition {
+            index: 2,
+            name: "Windows X".to_owned(),
+            title: "X for you".to_owned(),
+            build: 26100,
+            is_x64: true,
+            bytes: 123,
+        };
         assert_eq!(found.unwrap(), [edition]);
     }
 

@@ -10,6 +10,8 @@ const FIRST: u64 = 16;
 const MOST_DESCRIPTORS: u64 = 32;
 /// Where a volume descriptor holds the record of the root folder.
 const ROOT: usize = 156;
+/// Where it says how many sectors the volume has.
+const SPACE: usize = 80;
 const RECORD: usize = 34;
 
 /// A disc with an ISO 9660 file system.
@@ -17,6 +19,7 @@ pub(super) struct Iso9660<'a> {
     disc: &'a File,
     root: Found,
     is_joliet: bool,
+    sectors: u64,
 }
 
 /// What a folder's record says of a file or folder.
@@ -41,13 +44,18 @@ impl<'a> Iso9660<'a> {
             let is_joliet = found[0] == 2 && matches!(&found[88..91], b"%/@" | b"%/C" | b"%/E");
             if is_joliet || (found[0] == 1 && best.is_none()) {
                 let root = Found { is_folder: true, extents: vec![extent(&found[ROOT..ROOT + RECORD])] };
-                best = Some(Self { disc, root, is_joliet });
+                best = Some(Self { disc, root, is_joliet, sectors: u32_at(&found, SPACE).into() });
             }
             if found[0] == 255 {
                 break;
             }
         }
         Ok(best)
+    }
+
+    /// Sectors of the volume.
+    pub(super) const fn sectors(&self) -> u64 {
+        self.sectors
     }
 
     /// A file by its path, whatever the case of its letters.

@@ -25,6 +25,8 @@ const MOST_ENTRIES: usize = 20_000;
 const LONGEST_FOLDER: usize = 16 << 20;
 /// Places where media keep the images that Setup installs.
 const IMAGES: [&str; 2] = ["sources/install.wim", "sources/install.esd"];
+/// Where remade media keep them in pieces.
+const SPLIT: &str = "sources/install.swm";
 /// What UEFI starts.
 const LOADER: &str = "efi/boot/bootx64.efi";
 
@@ -65,6 +67,7 @@ impl Media {
         let file = open(path)?;
         let disc = Disc::open(&file).map_err(|error| named(error.to_string()))?;
         let Some(disc) = disc else { return Err(named(what_else(&file))) };
+        disc.is_whole(&file).map_err(named)?;
         let explain = |error: MediaError| named(error.to_string());
         for name in IMAGES {
             let Some(image) = disc.find(name).map_err(explain)? else { continue };
@@ -74,15 +77,21 @@ impl Media {
             }
             return Ok(Self { path: path.to_path_buf(), file_system: disc.name(), image: name, editions });
         }
+        if disc.find(SPLIT).map_err(explain)?.is_some() {
+            return Err(Problem::environment(format!("{} has its Windows in pieces", path.display()))
+                .because(format!("it has {SPLIT}, which this reads no list of editions from"))
+                .so("use media in one piece, or put the pieces together (wimlib-imagex join) and make the ISO file again"));
+        }
         Err(named(format!("its {} file system has neither {}", disc.name(), IMAGES.join(" nor "))))
     }
 
-    /// The edition of this name.
+    /// The edition of this name, or of this name for people.
     ///
     /// # Errors
     /// The media do not have it; names those that they have.
     pub fn edition(&self, name: &str) -> Outcome<&Edition> {
-        self.editions.iter().find(|edition| edition.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let by = |of: fn(&Edition) -> &str| self.editions.iter().find(|edition| of(edition).eq_ignore_ascii_case(name));
+        by(|edition| &edition.name).or_else(|| by(|edition| &edition.title)).ok_or_else(|| {
             let names: Vec<String> = self.editions.iter().map(|edition| format!("\"{}\"", edition.name)).collect();
             Problem::usage(format!("{} does not hold \"{name}\"", self.path.display()))
                 .because(format!("it holds {}", names.join(", ")))
@@ -137,6 +146,19 @@ impl<'a> Disc<'a> {
             Self::Udf(_) => "UDF",
             Self::Iso(_) => "ISO 9660",
         }
+    }
+
+    /// Whether the file has all that its file system speaks of.
+    fn is_whole(&self, file: &File) -> Result<(), String> {
+        let sectors = match self {
+            Self::Udf(udf) => udf.sectors(),
+            Self::Iso(iso) => iso.sectors(),
+        };
+        let there = file.metadata().map_err(|error| error.to_string())?.len();
+        let wanted = sectors.saturating_mul(SECTOR);
+        (there >= wanted).then_some(()).ok_or_else(|| {
+            format!("it is cut off: it has {there} bytes, its file system has {wanted}; the download may be incomplete")
+        })
     }
 
     /// A file by its path, whatever the case of its letters.

@@ -11,7 +11,7 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
 /// A WIM file with one edition in its list.
 fn wim(edition: &str, build: u32) -> Vec<u8> {
     let text = format!(
-        "\u{feff}<WIM><IMAGE INDEX=\"1\"><NAME>{edition}</NAME><WINDOWS><ARCH>9</ARCH><VERSION><BUILD>{build}</BUILD></VERSION></WINDOWS></IMAGE></WIM>"
+        "\u{feff}<WIM><IMAGE INDEX=\"1\"><NAME>{edition}</NAME><DISPLAYNAME>A Test</DISPLAYNAME><WINDOWS><ARCH>9</ARCH><VERSION><BUILD>{build}</BUILD></VERSION></WINDOWS></IMAGE></WIM>"
     );
     let text: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let mut bytes = vec![0; 208];
@@ -41,6 +41,7 @@ fn iso(image: &[u8]) -> Vec<u8> {
     let mut descriptor = vec![0; 2048];
     (descriptor[0], descriptor[6]) = (1, 1);
     descriptor[1..6].copy_from_slice(b"CD001");
+    descriptor[80..84].copy_from_slice(&40u32.to_le_bytes());
     descriptor[156..190].copy_from_slice(&record("\0", 20, 2048, 2));
     put(16, &descriptor);
     put(17, b"\xffCD001\x01");
@@ -61,6 +62,7 @@ fn an_iso_9660_disc_is_read_and_its_editions_are_listed() {
     let media = Media::inspect(file.path()).unwrap_or_else(|problem| panic!("{problem}"));
     assert_eq!((media.file_system, media.image), ("ISO 9660", "sources/install.wim"));
     assert_eq!(media.edition("windows TEST").unwrap().build, 26100);
+    assert_eq!(media.edition("a test").unwrap().build, 26100);
     let problem = media.edition("Windows Home").unwrap_err();
     assert!(problem.to_string().contains("it holds \"Windows Test\""), "{problem}");
 }
@@ -88,8 +90,8 @@ fn a_disc_that_is_cut_off_or_damaged_anywhere_is_an_error_and_nothing_worse() {
     let whole = iso(&wim("Windows Test", 26100));
     for length in (0..whole.len()).step_by(1021) {
         let file = file(&whole[..length]);
-        // Behind the last file's end nothing is missing.
-        assert!(Media::inspect(file.path()).is_err() || length > 31 * 2048, "cut off at {length}");
+        let problem = Media::inspect(file.path()).unwrap_err();
+        assert!(length <= 17 * 2048 || problem.why().contains("cut off"), "cut off at {length}: {problem}");
     }
     for at in (16 * 2048..25 * 2048).step_by(7) {
         let mut damaged = whole.clone();

@@ -77,6 +77,11 @@ impl<'a> Udf<'a> {
         Ok(Some(udf))
     }
 
+    /// Sectors of the disc up to the partition's end.
+    pub(super) const fn sectors(&self) -> u64 {
+        self.start + self.length
+    }
+
     /// A file by its path, whatever the case of its letters.
     pub(super) fn find(&self, path: &str) -> Result<Option<DiscFile<'a>>, MediaError> {
         let mut entry = self.entry(self.root)?;
