@@ -1,4 +1,5 @@
-//! The guest's log: what arrives on COM1, kept in a file, watched line by line.
+//! The guest's log: what arrives on COM1, kept in a file, watched line by line. It is text for people: what a guest, or the firmware before it,
+//! says to a terminal (colours, places on a screen) is left out.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -25,6 +26,7 @@ pub struct GuestLog {
     file: File,
     written: u64,
     open: bool,
+    terminal: Terminal,
     partial: Vec<u8>,
     tail: VecDeque<String>,
     first_output: Option<Instant>,
@@ -38,8 +40,8 @@ impl GuestLog {
     /// The system's.
     pub fn new(line: UnixStream, file: File) -> io::Result<Self> {
         line.set_nonblocking(true)?;
-        let (partial, tail) = (Vec::new(), VecDeque::new());
-        Ok(Self { line, file, written: 0, open: true, partial, tail, first_output: None, device_started: None })
+        let (terminal, partial, tail) = (Terminal::Text, Vec::new(), VecDeque::new());
+        Ok(Self { line, file, written: 0, open: true, terminal, partial, tail, first_output: None, device_started: None })
     }
 
     /// Takes what has arrived, at most 1 MiB at a time, so that a guest that never stops writing does not hold us here.
@@ -116,6 +118,8 @@ impl GuestLog {
 
     fn take(&mut self, bytes: &[u8]) {
         self.first_output.get_or_insert_with(Instant::now);
+        let text: Vec<u8> = bytes.iter().copied().filter(|byte| self.terminal.is_text(*byte)).collect();
+        let bytes = text.as_slice();
         if self.written < LIMIT {
             // A full disk costs the rest of the log, not the run.
             if self.file.write_all(bytes).is_ok() {
@@ -147,6 +151,31 @@ impl GuestLog {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
+    }
+}
+
+/// Finds what is meant for a terminal (ECMA-48): an escape and a letter, or a control sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terminal {
+    Text,
+    Escape,
+    Sequence,
+}
+
+impl Terminal {
+    /// Whether a byte is text.
+    fn is_text(&mut self, byte: u8) -> bool {
+        const ESCAPE: u8 = 0x1b;
+        let (next, is_text) = match (*self, byte) {
+            (_, ESCAPE) => (Self::Escape, false),
+            (Self::Escape, b'[') => (Self::Sequence, false),
+            (Self::Sequence, b' '..=b'?') => (Self::Sequence, false),
+            (Self::Escape | Self::Sequence, b' '..=b'~') => (Self::Text, false),
+            // Nothing that a sequence is made of ends it, too: a lost byte costs no line.
+            (_, byte) => (Self::Text, !byte.is_ascii_control() || b"\t\n\r".contains(&byte)),
+        };
+        *self = next;
+        is_text
     }
 }
 
@@ -185,11 +214,23 @@ mod tests {
             writeln!(guest, "[0.{number:06} cpu0] line\r").unwrap();
             log.drain();
         }
-        guest.write_all(b"unfinished \x1b[2J").unwrap();
+        guest.write_all(b"unfinished").unwrap();
         log.drain();
         assert_eq!(log.tail().len(), TAIL + 1);
-        assert_eq!(log.tail().last().unwrap(), "unfinished \u{fffd}[2J");
+        assert_eq!(log.tail().last().unwrap(), "unfinished");
         assert_eq!(std::fs::metadata(folder.path().join("guest.log")).unwrap().len(), log.written());
+    }
+
+    #[test]
+    fn what_firmware_says_to_a_terminal_is_no_part_of_the_log() {
+        let (mut guest, mut log, folder) = log();
+        for piece in [&b"\x1b[2J\x1b[01;0"[..], b"1H\x1b[=3h\x1bcBds\x07Dxe: \x1b[0m", b"start\xc3\xa9\r\n\x1b[31\nnext\x00\x1b"]
+        {
+            guest.write_all(piece).unwrap();
+            log.drain();
+        }
+        assert_eq!(std::fs::read_to_string(folder.path().join("guest.log")).unwrap(), "BdsDxe: start\u{e9}\r\n\nnext");
+        assert_eq!(log.tail(), ["BdsDxe: start\u{e9}", "", "next"]);
     }
 
     #[test]
