@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -200,6 +200,7 @@ fn an_image_is_installed_sealed_and_runs_suites_with_every_outcome() {
     bug_checks_come_with_what_the_debugger_saw_and_a_dump(&name);
     a_hang_comes_with_what_its_processors_were_at_and_a_dump(&name);
     a_debugger_holds_the_machine_and_sees_drivers_come(&name);
+    a_debugger_is_called_over_the_network_and_lets_the_test_run(&name);
     image.verify().expect("no run writes into the image");
     the_commands_find_the_image_see_damage_and_remove_it(&name, &image);
 }
@@ -320,6 +321,36 @@ fn a_debugger_holds_the_machine_and_sees_drivers_come(name: &Name) {
     }
 }
 
+/// `rig debug --kd net`: the image's Windows is told whom to call, on top of the image, and then calls over a card that leads there only.
+fn a_debugger_is_called_over_the_network_and_lets_the_test_run(name: &Name) {
+    // Windows calls no lower ones.
+    let debugger = (49_152..=65_535).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok()).expect("a free port");
+    let port = debugger.local_addr().unwrap().port().to_string();
+    debugger.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let mut command = common::rig(&name.0);
+    command.env("RIG_QEMU", common::qemu_program()).stdout(Stdio::piped());
+    command.args(["debug", "--rig", "windows", "--image", &name.0, "--accel", "tcg", "--kd", "net", "--wait", "--port", &port]);
+    let child = command.arg("device::echo_of_a_page").spawn().unwrap();
+    let hear = |wanted: &str| {
+        let mut room = [0; 2000];
+        loop {
+            let (length, caller) = debugger.recv_from(&mut room).expect("a call");
+            let text = String::from_utf8_lossy(&room[..length]).into_owned();
+            if text.starts_with(wanted) {
+                return (text, caller);
+            }
+        }
+    };
+    let (called, caller) = hear("calling with ");
+    debugger.send_to(b"come in", caller).unwrap();
+    assert_eq!(hear("heard ").0, "heard come in");
+    let said = Said::of(child.wait_with_output().unwrap());
+    let key = called.strip_prefix("calling with ").unwrap();
+    assert!(said.stdout.contains(&format!("windbg -k net:port={port},key={key} -y")), "{called}: {said}");
+    assert!(said.stdout.contains("loads no driver before") && said.stdout.contains("PASS  device::echo_of_a_page"), "{said}");
+    assert_eq!(said.exit, Some(0), "{said}");
+}
+
 fn the_commands_find_the_image_see_damage_and_remove_it(name: &Name, sealed: &store::Image) {
     let listed = finish(common::rig(&name.0).args(["image", "list"]));
     assert!(
@@ -357,6 +388,19 @@ fn a_step_that_is_late_ends_the_installation_with_a_picture_of_the_screen() {
     assert!(fs::read(picture).unwrap().starts_with(b"\x89PNG\r\n"));
     let unfinished = image(&name, "verify");
     assert!(unfinished.exit == Some(2) && unfinished.stderr.contains("not come to its end"), "{unfinished}");
+}
+
+#[test]
+#[ignore = "takes minutes: every bug check of the contract is a start of the firmware"]
+fn the_device_and_contract_suites_pass_whole() {
+    let Some(needs) = needs() else { return };
+    let (folder, name) = (tempfile::tempdir().unwrap(), Name::new("suites"));
+    let built = finish(build(&name, &media(needs, folder.path(), "")).args(["--step-timeout", STEP]));
+    assert_eq!(built.exit, Some(0), "{built}");
+    let said = run(&name, &["--suite", "device", "--suite", "contract", "--keep-going"]);
+    assert_eq!(said.exit, Some(0), "{said}");
+    let others: Vec<_> = outcomes(&said).into_iter().filter(|(_, outcome)| !outcome.contains("passed")).collect();
+    assert_eq!(others, [], "{said}");
 }
 
 /// The one dump of a bug check that nobody expected has arrived byte by byte.

@@ -110,6 +110,7 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
         media: None,
         drivers: None,
         files: payload.files,
+        debugger: None,
     };
     Ok(Guest {
         archive: None,

@@ -116,6 +116,14 @@ impl Session<'_> {
     /// Why the boot ended, or what could not be done.
     pub fn enter(&mut self, preparation: &Preparation, needs: &Needs, patience: Duration) -> Result<String, Cause> {
         self.wait_until_up(patience)?;
+        self.make_ready(preparation, needs)
+    }
+
+    /// The same for a Windows whose agent has said that it is there.
+    ///
+    /// # Errors
+    /// Why the boot ended, or what could not be done.
+    pub fn make_ready(&mut self, preparation: &Preparation, needs: &Needs) -> Result<String, Cause> {
         let system = self.meet_agent("the agent", ANSWER)?;
         let root = match self.order(&ToAgent::Find { name: &preparation.program }, ANSWER)? {
             AgentSaid::Found(root) => root,
@@ -141,7 +149,10 @@ impl Session<'_> {
     }
 
     /// Waits until the agent has spoken. Nothing may be said before: the firmware has a console on the line, and takes words for keys.
-    fn wait_until_up(&mut self, patience: Duration) -> Result<(), Cause> {
+    ///
+    /// # Errors
+    /// Why the boot ended.
+    pub fn wait_until_up(&mut self, patience: Duration) -> Result<(), Cause> {
         let deadline = self.boot().started() + patience;
         loop {
             match self.heard(deadline)? {

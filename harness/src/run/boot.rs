@@ -10,6 +10,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use channel::{Ask, ToAgent, ToGuest};
@@ -144,6 +146,7 @@ pub struct Boot<'a> {
     memory: GuestMemory,
     late_log: Option<u64>,
     scratch: Option<File>,
+    is_answered: Option<Arc<AtomicBool>>,
 }
 
 impl<'a> Boot<'a> {
@@ -221,6 +224,7 @@ impl<'a> Boot<'a> {
             folder: logs.folder.to_path_buf(),
             memory,
             late_log: rig.late_log,
+            is_answered: disks.as_ref().and_then(Disks::is_answered),
             scratch: disks.and_then(Disks::into_scratch),
         })
     }
@@ -235,6 +239,12 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub fn look(&self) -> Vec<String> {
         self.kd_host.as_ref().map(|host| host.look(LOOK)).unwrap_or_default()
+    }
+
+    /// Whether the debugger that the guest calls has answered; yes, if it calls none.
+    #[must_use]
+    pub fn debugger_has_answered(&self) -> bool {
+        self.is_answered.as_ref().is_none_or(|is_answered| is_answered.load(Ordering::SeqCst))
     }
 
     /// The disk on which an installed guest leaves what is fetched from it.

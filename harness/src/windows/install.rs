@@ -273,6 +273,7 @@ impl Leg<'_> {
             media: Some(self.order.iso.to_path_buf()),
             drivers: self.order.drivers.as_ref().map(|drivers| drivers.path.clone()),
             files: self.files.to_vec(),
+            debugger: None,
         };
         Ok(Rig {
             qemu: self.order.qemu.clone(),

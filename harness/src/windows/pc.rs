@@ -1,14 +1,19 @@
 //! The machine that Windows is installed on and runs on: UEFI firmware, a SATA disk, install media or not, a small disk with files for the
-//! guest, an empty one for what is fetched from it, a display that nobody sees but whose picture can be taken. No network.
+//! guest, an empty one for what is fetched from it, a display that nobody sees but whose picture can be taken. No network, unless it is to call
+//! a debugger, which is then all that its network has.
 //!
 //! A boot that must leave no trace writes into files without names, which the system takes back when the last process has gone.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use super::cable::Cable;
 use super::{answer_disk, qcow2, scratch};
 use crate::setup::accelerator::Accelerator;
 
@@ -38,9 +43,18 @@ pub struct Pc {
     pub drivers: Option<PathBuf>,
     /// Files for the guest, by name.
     pub files: Vec<(String, Vec<u8>)>,
+    /// The debugger that it calls over a network card, if it does.
+    pub debugger: Option<SocketAddrV4>,
 }
 
-/// The open disks of one boot.
+/// A layer over a machine's disk and variables: files without names, which go with this.
+#[derive(Debug)]
+pub struct Layer {
+    disk: File,
+    variables: File,
+}
+
+/// The open disks of one boot, and its cable.
 #[derive(Debug)]
 pub struct Disks {
     firmware: PathBuf,
@@ -50,6 +64,7 @@ pub struct Disks {
     drivers: Option<PathBuf>,
     files: File,
     scratch: Option<File>,
+    cable: Option<Cable>,
     writes: Writes,
 }
 
@@ -77,6 +92,17 @@ impl Place {
 }
 
 impl Pc {
+    /// The same machine with a layer over its disk and variables, in `folder`: what boots of it keep is kept there, and goes with the layer.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn layered(&self, folder: &Path) -> io::Result<(Self, Layer)> {
+        let layer = Layer { disk: overlay(&self.disk, folder)?, variables: copy(&self.variables, folder)? };
+        // QEMU, and the layers above this one, find it in this process.
+        let place = |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        Ok((Self { disk: place(&layer.disk), variables: place(&layer.variables), ..self.clone() }, layer))
+    }
+
     /// Makes the disks of a boot; what is to be forgotten lies in `folder`, without a name.
     ///
     /// # Errors
@@ -84,21 +110,29 @@ impl Pc {
     pub fn open(&self, folder: &Path) -> io::Result<Disks> {
         let (variables, disk) = match self.writes {
             Writes::Kept => (Place::Path(self.variables.clone()), Place::Path(self.disk.clone())),
-            Writes::Forgotten => {
-                let mut variables = tempfile::tempfile_in(folder)?;
-                io::copy(&mut File::open(&self.variables)?, &mut variables)?;
-                let changes = tempfile::tempfile_in(folder)?;
-                let base = self.disk.canonicalize()?;
-                qcow2::create(&changes, qcow2::size_of(&base)?, Some(&base))?;
-                (Place::Nameless(variables), Place::Nameless(changes))
-            }
+            Writes::Forgotten => (Place::Nameless(copy(&self.variables, folder)?), Place::Nameless(overlay(&self.disk, folder)?)),
         };
         let files = tempfile::tempfile_in(folder)?;
         answer_disk::write_to(files.try_clone()?, &self.files)?;
         let scratch = (self.writes == Writes::Forgotten).then(|| scratch::create(folder)).transpose()?;
+        let cable = self.debugger.map(Cable::to).transpose()?;
         let (firmware, media, drivers) = (self.firmware.clone(), self.media.clone(), self.drivers.clone());
-        Ok(Disks { firmware, variables, disk, media, drivers, files, scratch, writes: self.writes })
+        Ok(Disks { firmware, variables, disk, media, drivers, files, scratch, cable, writes: self.writes })
     }
+}
+
+/// A disk for the changes to `base`.
+fn overlay(base: &Path, folder: &Path) -> io::Result<File> {
+    let changes = tempfile::tempfile_in(folder)?;
+    let base = std::path::absolute(base)?;
+    qcow2::create(&changes, qcow2::size_of(&base)?, Some(&base))?;
+    Ok(changes)
+}
+
+fn copy(from: &Path, folder: &Path) -> io::Result<File> {
+    let mut copy = tempfile::tempfile_in(folder)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    Ok(copy)
 }
 
 impl Disks {
@@ -106,7 +140,14 @@ impl Disks {
     #[must_use]
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let nameless = [&self.variables, &self.disk].into_iter().filter_map(Place::descriptor);
-        nameless.chain([self.files.as_fd()]).chain(self.scratch.as_ref().map(File::as_fd)).collect()
+        let plug = self.cable.as_ref().map(Cable::plug);
+        nameless.chain([self.files.as_fd()]).chain(self.scratch.as_ref().map(File::as_fd)).chain(plug).collect()
+    }
+
+    /// Becomes true when the debugger has answered, if there is one that the guest calls.
+    #[must_use]
+    pub fn is_answered(&self) -> Option<Arc<AtomicBool>> {
+        self.cable.as_ref().map(Cable::is_answered)
     }
 
     /// The disk on which the guest leaves what is fetched, for when the guest has gone.
@@ -149,6 +190,7 @@ impl Disks {
             add("-drive", format!("if=none,id=drivers,format=raw,readonly=on,file={drivers}"));
             add("-device", "ide-cd,bus=ide.4,drive=drivers".to_owned());
         }
+        words.extend(self.cable.iter().flat_map(Cable::arguments));
         if self.writes == Writes::Kept {
             words.push("-no-reboot".to_owned());
         }
@@ -172,6 +214,7 @@ mod tests {
             media: None,
             drivers: None,
             files: vec![("a.txt".into(), b"a".to_vec())],
+            debugger: None,
         }
     }
 
@@ -193,5 +236,35 @@ mod tests {
         assert!(words.iter().any(|word| word.ends_with("disk.qcow2")), "{words:?}");
         assert!(words.iter().any(|word| word.ends_with("a,,b.fd")), "{words:?}");
         assert_eq!(disks.descriptors().len(), 1);
+        assert!(!words.iter().any(|word| word.contains("netdev")), "no network: {words:?}");
+    }
+
+    #[test]
+    fn a_layer_keeps_what_is_written_over_an_image_that_stays_as_it_is_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = pc(folder.path(), Writes::Kept);
+        let before = std::fs::read(&image.disk).unwrap();
+        let (layered, layer) = image.layered(folder.path()).unwrap();
+        std::fs::write(&layered.variables, "changed").unwrap();
+        assert_eq!(std::fs::read(&layered.variables).unwrap(), b"changed");
+        assert_eq!(std::fs::read(&image.variables).unwrap(), b"variables");
+        // The next boot is on top of it.
+        let next = Pc { writes: Writes::Forgotten, ..layered.clone() };
+        drop(next.open(folder.path()).unwrap());
+        assert_eq!(qcow2::size_of(&layered.disk).unwrap(), 1 << 30);
+        assert_eq!(std::fs::read(&image.disk).unwrap(), before);
+        drop(layer);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the image's own two");
+    }
+
+    #[test]
+    fn a_guest_that_calls_a_debugger_has_a_card_and_a_cable_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let debugger = Some("127.0.0.1:50000".parse().unwrap());
+        let disks = Pc { debugger, ..pc(folder.path(), Writes::Forgotten) }.open(folder.path()).unwrap();
+        let words = disks.arguments(Accelerator::Kvm);
+        let has = |part: &str| words.iter().any(|word| word.to_string_lossy().contains(part));
+        assert!(has("e1000e,netdev=cable") && has("stream,id=cable,server=off,addr.type=fd") && !has("user"), "{words:?}");
+        assert_eq!(disks.descriptors().len(), 5);
     }
 }

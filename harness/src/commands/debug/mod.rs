@@ -4,8 +4,10 @@
 
 mod gdb;
 mod line;
+mod net;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -22,12 +24,13 @@ use crate::error::{Exit, Outcome, Problem};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::project::Project;
-use crate::report::folder::RunFolder;
+use crate::report::folder::{BootFolder, RunFolder};
 use crate::run::boot::{Boot, Logs, Mission, Rig};
 use crate::run::link::Needs;
 use crate::run::session::{Cause, Session};
 use gdb::Launched;
 use line::Doors;
+use net::Call;
 
 /// Nothing here ends by itself; a day is as good as for ever.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -43,7 +46,7 @@ const PULSE: Duration = Duration::from_millis(100);
 pub enum Kd {
     /// The KD serial protocol, over TCP or a socket: WinDbg, ntoseye, and whatever speaks KD.
     Serial,
-    /// KDNET, which needs a guest with a network: Windows.
+    /// KDNET: Windows calls the debugger over a network card, which leads to the debugger only.
     Net,
     /// QEMU's gdb stub: lldb, gdb.
     Gdb,
@@ -69,7 +72,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     pub image: Option<PathBuf>,
     /// Hold the guest until a debugger lets it go: over KD before its first driver is loaded, over gdb before the test. A Windows stands still
-    /// until a debugger connects, which can then break in from its first instruction on.
+    /// until a debugger connects, which can then break in from its first instruction on; over KDNET it loads no driver until a debugger answers.
     #[arg(long)]
     pub wait: bool,
     /// How a debugger is connected. Default: serial, or what the debugger that is launched needs.
@@ -78,9 +81,13 @@ pub struct Arguments {
     /// Start this debugger here. The guest is held until it lets it go.
     #[arg(long, value_enum, value_name = "DEBUGGER")]
     pub launch: Option<Launch>,
-    /// TCP port on this machine that the debugger connects to. Default: a free one.
-    #[arg(long, default_value_t = 0)]
+    /// TCP port on this machine that the debugger connects to; for KDNET, the UDP port that the debugger listens at. Default: a free one; for
+    /// KDNET 50000.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub port: u16,
+    /// Where the debugger of KDNET listens. Default: 127.0.0.1, this machine.
+    #[arg(long, value_name = "ADDRESS")]
+    pub debugger: Option<Ipv4Addr>,
     /// Processors of the guest.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
     pub vcpus: u32,
@@ -92,9 +99,16 @@ pub struct Arguments {
 impl Arguments {
     /// How the debugger is connected, if that can be.
     fn kd(&self) -> Outcome<Kd> {
-        if self.rig == Kind::Windows {
-            return self.windows_kd();
+        let kd = if self.rig == Kind::Windows { self.windows_kd() } else { self.ntlet_kd() }?;
+        if kd != Kd::Net && self.debugger.is_some() {
+            return Err(Problem::usage("--debugger says where a debugger listens")
+                .because("only with KDNET does the guest call; otherwise the debugger connects to this machine")
+                .so("leave it out, or add --kd net"));
         }
+        Ok(kd)
+    }
+
+    fn ntlet_kd(&self) -> Outcome<Kd> {
         if self.image.is_some() {
             return Err(Problem::usage("--image names an installed Windows")
                 .because("ntlet is built from this repository, and has no images")
@@ -102,8 +116,8 @@ impl Arguments {
         }
         match (self.kd, self.launch) {
             (Some(Kd::Net), _) => Err(Problem::usage("ntlet has no network, and so no KDNET")
-                .because("KDNET needs Windows: bcdedit /dbgsettings net hostip:ADDRESS port:50000 key:1.2.3.4, then windbg -k net:port=50000,key=1.2.3.4")
-                .so("use --kd serial or --kd gdb for this rig")),
+                .because("it speaks KD on a serial line, and KDNET is Windows' own")
+                .so("use --kd serial or --kd gdb for this rig, or --rig windows --image NAME --kd net")),
             (Some(Kd::Serial), Some(Launch::Lldb)) => Err(Problem::usage("lldb does not speak KD")
                 .because("it debugs a guest through QEMU's gdb stub")
                 .so("leave out --kd, or say --kd gdb")),
@@ -112,16 +126,13 @@ impl Arguments {
         }
     }
 
-    /// An image's Windows speaks KD on COM1, and on nothing else.
+    /// An image's Windows speaks KD: on COM1, or by a card that it is given.
     fn windows_kd(&self) -> Outcome<Kd> {
         match (self.kd, self.launch) {
-            (Some(Kd::Net), _) => Err(Problem::usage("images have no network, and so no KDNET")
-                .because("a test machine has none; its Windows speaks KD on a serial line")
-                .so("leave out --kd; for a Windows of your own, docs/debugging.md has the settings of KDNET")),
             (Some(Kd::Gdb), _) | (_, Some(_)) => Err(Problem::usage("gdb and lldb are for ntlet")
                 .because("they find modules by what ntlet tells; a Windows is debugged over KD")
                 .so("leave out --kd and --launch, and connect WinDbg or ntoseye")),
-            (None | Some(Kd::Serial), None) => Ok(Kd::Serial),
+            (kd, None) => Ok(kd.unwrap_or(Kd::Serial)),
         }
     }
 
@@ -136,6 +147,7 @@ impl Arguments {
 /// What keeps the guest from starting, or ends it.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let kd = arguments.kd()?;
+    let call = (kd == Kd::Net).then(|| Call::of(arguments)).transpose()?;
     let places = Places::find(arguments.ground.setup_dir.clone());
     let lldb = arguments.launch.map(|Launch::Lldb| Launched::find(&places, interrupt)).transpose()?;
     let mut prepared = run::prepare(&run_arguments(arguments)?, &places, interrupt)?;
@@ -146,13 +158,20 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     if kd == Kd::Serial {
         prepared.rig.append += if arguments.wait { " debug=com1,wait" } else { " debug=com1" };
     }
-    let folder = RunFolder::create(&places, "debug", Utc::now())?.boot(1)?;
-    let logs = Logs { folder: &folder.path, guest: &folder.guest, device: &folder.device, qemu: &folder.qemu };
+    let run = RunFolder::create(&places, "debug", Utc::now())?;
+    let mut folder = run.boot(1)?;
+    // Lives as long as the machine that is on top of it.
+    let mut _layer = None;
+    if let Some(call) = call {
+        call.tell(arguments.wait, &symbol_folders(&prepared.modules));
+        match net::settle(&call, &mut prepared.rig, &folder, interrupt)? {
+            Ok(layer) => _layer = Some(layer),
+            Err(exit) => return Ok(exit),
+        }
+        folder = run.boot(2)?;
+    }
     let doors = (kd == Kd::Serial).then(|| Doors::open(arguments.port, &folder.path)).transpose()?;
-    let mission = Mission { verifier: None, removable: false, faults: None, recording: None };
-    let mut boot = Boot::start(&prepared.rig, &mission, &logs, interrupt).map_err(|(who, error)| {
-        Problem::environment(format!("{who} cannot be started")).because(error.to_string()).so("see `rig doctor`")
-    })?;
+    let mut boot = start(&prepared.rig, &folder, interrupt)?;
     if let Some(doors) = doors {
         let com1 = boot.take_com1().map_err(|error| Problem::environment("COM1 cannot be shared").because(error.to_string()))?;
         let stands = arguments.wait && prepared.rig.windows.is_some();
@@ -192,6 +211,15 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     Ok(exit)
 }
 
+/// Starts the machine.
+fn start<'a>(rig: &Rig, folder: &BootFolder, interrupt: &'a Interrupt) -> Outcome<Boot<'a>> {
+    let logs = Logs { folder: &folder.path, guest: &folder.guest, device: &folder.device, qemu: &folder.qemu };
+    let mission = Mission { verifier: None, removable: false, faults: None, recording: None };
+    Boot::start(rig, &mission, &logs, interrupt).map_err(|(who, error)| {
+        Problem::environment(format!("{who} cannot be started")).because(error.to_string()).so("see `cargo rig doctor`")
+    })
+}
+
 /// Tells QEMU to let the machine stand still, or go on.
 fn order(boot: &mut Boot<'_>, what: &str) -> Outcome<()> {
     let done = boot.monitor().execute(what, &json!({}));
@@ -213,8 +241,12 @@ fn meet(session: &mut Session<'_>, prepared: &Prepared, arguments: &Arguments, k
         return session.hello(if held { PATIENCE } else { BOOT }).map(drop);
     };
     let patience = if held { PATIENCE } else { WINDOWS_BOOT };
+    session.wait_until_up(patience)?;
+    if arguments.wait && kd == Kd::Net {
+        net::hold(session)?;
+    }
     // Violations break into the debugger that is there.
-    session.enter(&windows.preparation, &Needs { breaks: true, ..Needs::default() }, patience)?;
+    session.make_ready(&windows.preparation, &Needs { breaks: true, ..Needs::default() })?;
     session.hello(PATIENCE).map(drop)
 }
 
@@ -351,6 +383,8 @@ mod tests {
         assert_eq!(kd(&[]).unwrap(), Kd::Serial);
         assert_eq!(kd(&["--launch", "lldb"]).unwrap(), Kd::Gdb);
         assert_eq!(kd(&["--kd", "gdb"]).unwrap(), Kd::Gdb);
+        assert_eq!(kd(&["--rig", "windows", "--image", "w"]).unwrap(), Kd::Serial);
+        assert_eq!(kd(&["--rig", "windows", "--image", "w", "--kd", "net", "--debugger", "10.0.0.1"]).unwrap(), Kd::Net);
     }
 
     #[test]
@@ -358,7 +392,8 @@ mod tests {
         for (words, said, exit) in [
             (&["--kd", "net"][..], "no KDNET", Exit::Usage),
             (&["--kd", "serial", "--launch", "lldb"], "lldb does not speak KD", Exit::Usage),
-            (&["--rig", "windows", "--image", "w", "--kd", "net"], "no network", Exit::Usage),
+            (&["--rig", "windows", "--image", "w", "--kd", "gdb"], "are for ntlet", Exit::Usage),
+            (&["--rig", "windows", "--image", "w", "--debugger", "10.0.0.1"], "where a debugger listens", Exit::Usage),
             (&["--rig", "windows", "--image", "w", "--launch", "lldb"], "are for ntlet", Exit::Usage),
             (&["--image", "w"], "names an installed Windows", Exit::Usage),
         ] {

@@ -10,7 +10,7 @@ use crate::firmware::Firmware;
 use crate::kernel::{self, Before};
 use crate::line::{self, Ear};
 use crate::system::System;
-use crate::{setup, suite, words};
+use crate::{net, setup, suite, words};
 
 /// `ERROR_FILE_NOT_FOUND`.
 const NOT_FOUND: u32 = 2;
@@ -20,6 +20,7 @@ pub(crate) fn main(firmware: &Firmware) -> Status {
     let behaviour = Behaviour::of(firmware.own());
     firmware.take_serial_lines();
     setup::go_on(firmware, &behaviour);
+    net::call(firmware);
     let first = match kernel::look_back(firmware) {
         Before::Ended => FromAgent::Ended { code: 0 },
         Before::Other => FromAgent::Up,

@@ -11,6 +11,7 @@ use uefi_raw::protocol::block::BlockIoProtocol;
 use uefi_raw::protocol::console::InputKey;
 use uefi_raw::protocol::file_system::{FileAttribute, FileMode, FileProtocolV1, SimpleFileSystemProtocol};
 use uefi_raw::protocol::loaded_image::LoadedImageProtocol;
+use uefi_raw::protocol::network::snp::{ReceiveFlags, SimpleNetworkProtocol};
 use uefi_raw::table::boot::{BootServices, MemoryDescriptor, MemoryType};
 use uefi_raw::table::runtime::ResetType;
 use uefi_raw::table::system::SystemTable;
@@ -139,6 +140,22 @@ impl Firmware {
         let disks =
             handles(&BlockIoProtocol::GUID).into_iter().map(|handle| Disk(protocol(handle, &BlockIoProtocol::GUID).cast()));
         disks.filter(Disk::is_whole).collect()
+    }
+
+    /// The network card, taken from the firmware's own use of it.
+    pub(crate) fn card(&self) -> Option<Card> {
+        let handle = handles(&SimpleNetworkProtocol::GUID).into_iter().next()?;
+        // SAFETY: the card's users are told to let go of it; then it is started, if it is not, and told to take what is meant for it.
+        unsafe {
+            let _ = ((*SERVICES.load(Ordering::Relaxed)).disconnect_controller)(handle, null_mut(), null_mut());
+            let card: *mut SimpleNetworkProtocol = protocol(handle, &SimpleNetworkProtocol::GUID).cast();
+            let _ = ((*card).start)(card);
+            let _ = ((*card).initialize)(card, 0, 0);
+            let wanted = ReceiveFlags::UNICAST | ReceiveFlags::BROADCAST;
+            let no = uefi_raw::Boolean::FALSE;
+            let _ = ((*card).receive_filters)(card, wanted, ReceiveFlags::empty(), no, 0, null());
+            Some(Card(card))
+        }
     }
 
     /// Says something on the screen.
@@ -359,5 +376,55 @@ impl Disk {
         }
         // SAFETY: the protocol is the firmware's.
         let _ = unsafe { ((*self.0).flush_blocks)(self.0) };
+    }
+}
+
+/// A network card, frame by frame.
+pub(crate) struct Card(*mut SimpleNetworkProtocol);
+
+impl Card {
+    /// Its address.
+    pub(crate) fn address(&self) -> [u8; 6] {
+        let mut address = [0; 6];
+        // SAFETY: the protocol and its description are the firmware's.
+        address.copy_from_slice(unsafe { &(&(*(*self.0).mode).current_address.0)[..6] });
+        address
+    }
+
+    /// Sends a frame. One that the card does not take is lost.
+    pub(crate) fn send(&self, frame: &[u8]) {
+        // SAFETY: the protocol is the firmware's; the frame stays until the card has given it back, or longer.
+        unsafe {
+            let frame = frame.to_vec().leak();
+            let _ = ((*self.0).transmit)(self.0, 0, frame.len(), frame.as_ptr().cast(), null(), null(), null());
+            let mut sent = null_mut();
+            for _ in 0..100 {
+                let _ = ((*self.0).get_status)(self.0, null_mut(), &mut sent);
+                if !sent.is_null() {
+                    return;
+                }
+                let _ = ((*SERVICES.load(Ordering::Relaxed)).stall)(100);
+            }
+        }
+    }
+
+    /// Takes frames until `read` makes something of one, so many milliseconds at most.
+    pub(crate) fn receive<T>(&self, milliseconds: usize, read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+        let mut room = vec![0_u8; 2048];
+        for _ in 0..milliseconds {
+            let mut length = room.len();
+            // SAFETY: the protocol is the firmware's, the buffer has that room.
+            let status = unsafe {
+                let nobody = null_mut();
+                ((*self.0).receive)(self.0, null_mut(), &mut length, room.as_mut_ptr().cast(), nobody, nobody, null_mut())
+            };
+            match (status == Status::SUCCESS).then(|| read(&room[..length])) {
+                Some(Some(found)) => return Some(found),
+                Some(None) => {}
+                // SAFETY: no pointers.
+                None => drop(unsafe { ((*SERVICES.load(Ordering::Relaxed)).stall)(1_000) }),
+            }
+        }
+        None
     }
 }

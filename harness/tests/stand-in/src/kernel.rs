@@ -82,7 +82,7 @@ pub(crate) fn is_wanted(firmware: &Firmware) -> bool {
 }
 
 /// Vendor and device of a function.
-fn identity(bus: u32, slot: u32) -> u32 {
+pub(crate) fn identity(bus: u32, slot: u32) -> u32 {
     let value;
     // SAFETY: reads configuration space through the ports that every PC has for it; the firmware uses them with nothing in between.
     unsafe {
@@ -203,8 +203,8 @@ fn kernel_dump(mut header: DumpHeader) -> Vec<u8> {
     dump
 }
 
-/// The command line for a program's run.
+/// The command line for a program's run. As in Windows, what the framework remembers of a driver is not printed when the driver goes.
 pub(crate) fn words(program: &str, verifier: &str, is_debugged: bool) -> alloc::string::String {
     let debug = if is_debugged { " debug=com1" } else { "" };
-    format!("suite={program} end=restart{verifier}{debug}")
+    format!("suite={program} end=restart late-log=memory{verifier}{debug}")
 }

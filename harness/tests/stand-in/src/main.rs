@@ -23,6 +23,8 @@ mod kernel;
 #[cfg(target_os = "windows")]
 mod line;
 #[cfg(target_os = "windows")]
+mod net;
+#[cfg(target_os = "windows")]
 mod setup;
 #[cfg(target_os = "windows")]
 mod suite;

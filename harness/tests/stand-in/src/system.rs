@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::firmware::{Firmware, Volume};
 use crate::kernel;
+use crate::net;
 use crate::words::{self, Inf};
 
 /// `ERROR_FILE_NOT_FOUND`, and what the command interpreter says of a program that there is not.
@@ -62,6 +63,9 @@ impl<'a> System<'a> {
             ["certutil.exe", "-f", "-addstore", store, file] => self.trust(store, file),
             ["reg.exe", "add", key, "/v", name, "/t", "REG_DWORD", "/d", number, "/f"] => self.set(key, name, number),
             ["pnputil.exe", "/add-driver", inf, "/install"] => self.install(inf),
+            ["bcdedit.exe", words @ ..] => {
+                net::settle(self.firmware, words).map(|()| "The operation completed successfully.").map_err(|why| (why, 1))
+            }
             ["cmd.exe", "/c", "copy", "/b", "/y", from, to] => self.copy(from, to),
             _ => Err(("this is not recognized as an internal or external command", NO_PROGRAM)),
         };
