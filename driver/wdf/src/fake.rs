@@ -273,16 +273,18 @@ extern "win64" fn parameters(_: Globals, request: Handle, place: *mut WDF_REQUES
     unsafe { place.write(parameters) };
 }
 
-/// Where the user's buffers are said to be.
+/// Where the user's buffers are said to be: at these addresses unless a test says another.
 extern "win64" fn user_input(_: Globals, request: Handle, _least: usize, place: *mut Handle, _length: Handle) -> i32 {
+    let address = with(request as usize, |object| object.answers.get("InputAddress").copied().unwrap_or(0x1000));
     // SAFETY: the crate passes a place for the address.
-    unsafe { place.write(0x1000 as Handle) };
+    unsafe { place.write(address as usize as Handle) };
     record(request, "UserInput", "")
 }
 
 extern "win64" fn user_output(_: Globals, request: Handle, _least: usize, place: *mut Handle, _length: Handle) -> i32 {
+    let address = with(request as usize, |object| object.answers.get("OutputAddress").copied().unwrap_or(0x2000));
     // SAFETY: the crate passes a place for the address.
-    unsafe { place.write(0x2000 as Handle) };
+    unsafe { place.write(address as usize as Handle) };
     record(request, "UserOutput", "")
 }
 

@@ -370,9 +370,10 @@ fn probe_and_lock(
     length: usize,
     operation: i32,
 ) -> Result<Ref<Memory>, NTSTATUS> {
+    call.required(buffer.cast_const().cast::<u8>());
     call.irql_at_most(APC_LEVEL);
     let irp = ownership::accessible(call, request).ok_or(NTSTATUS::INVALID_DEVICE_REQUEST)?;
-    if request.origin != Origin::Incoming || length == 0 || buffer.is_null() {
+    if request.origin != Origin::Incoming || length == 0 {
         return Err(NTSTATUS::INVALID_USER_BUFFER);
     }
     // SAFETY: `accessible` says that the IRP is there.

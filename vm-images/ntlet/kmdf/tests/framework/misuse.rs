@@ -409,6 +409,16 @@ fn a_function_that_does_not_exist_yet_stops_the_machine_with_its_name() {
 }
 
 #[test]
+fn locking_a_buffer_at_null_stops_the_machine() {
+    let parameters = bug_check(add, |rig| {
+        let _sent = Sent::control(rig, 0, 1);
+        let mut memory = WDFMEMORY::NULL;
+        let _ = ddi!(WdfRequestProbeAndLockUserBufferForRead(request(), null_mut(), 16, &mut memory));
+    });
+    assert_eq!(parameters[0], NULL_PARAMETER);
+}
+
+#[test]
 fn a_buffer_that_cannot_be_locked_is_a_status_and_no_exception() {
     with_device(add, |rig| {
         let sent = Sent::control(rig, 0, 1);
