@@ -9,11 +9,10 @@ use crate::bug_check::bug_check;
 use crate::hal;
 use crate::hal::{PAGE_SIZE, Protection};
 
-/// Sizes of cells, header and mark included. Multiples of 16.
-const SIZES: [u16; 28] = [
-    32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560,
-    3072, 3584, 4096, 4224,
-];
+/// Sizes of cells, header and mark included. Multiples of 16, of which a page holds a whole number with little left over: no cell
+/// crosses the border of a page, as no block of less than a page does on Windows.
+const SIZES: [u16; 23] =
+    [32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 288, 336, 400, 448, 512, 576, 672, 816, 1024, 1360, 2048];
 /// Pages that are cut at once.
 const SPAN_PAGES: usize = 8;
 /// What free cells are filled with, behind their header and the link: up to this many bytes.
@@ -75,7 +74,12 @@ impl Free {
     fn cut(&mut self, class: usize) -> Option<NonNull<u8>> {
         let size = usize::from(SIZES[class]);
         let (start, left) = &mut self.rests[class];
-        if *left < size {
+        let in_page = *left % PAGE_SIZE;
+        if in_page < size && in_page != 0 {
+            *start = start.wrapping_add(in_page);
+            *left -= in_page;
+        }
+        if *left == 0 {
             *start = hal().allocate_pages(SPAN_PAGES, Protection::ReadWrite)?.as_ptr();
             *left = SPAN_PAGES * PAGE_SIZE;
         }
@@ -109,8 +113,9 @@ mod tests {
     fn every_size_gets_the_smallest_cell_it_fits_into() {
         assert_eq!(class_of(1).map(|class| SIZES[class]), Some(32));
         assert_eq!(class_of(33).map(|class| SIZES[class]), Some(48));
-        assert_eq!(class_of(4224).map(|class| SIZES[class]), Some(4224));
-        assert_eq!(class_of(4225), None);
+        assert_eq!(class_of(2048).map(|class| SIZES[class]), Some(2048));
+        assert_eq!(class_of(2049), None);
         assert!(SIZES.is_sorted() && SIZES.iter().all(|size| size % 16 == 0));
+        assert!(SIZES.iter().all(|&size| PAGE_SIZE % usize::from(size) <= PAGE_SIZE / 32), "little is left of a page");
     }
 }

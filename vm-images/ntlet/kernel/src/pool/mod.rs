@@ -1,6 +1,7 @@
 //! The pool: memory of the kernel and its drivers, with a tag and an owner for every block.
 //!
-//! Blocks up to a good half page come from spans that are cut into one size each; larger ones have pages of their own. A header lies
+//! Blocks of less than about half a page come from spans that are cut into one size each; larger ones have pages of their own. A block of
+//! less than a page lies in one page, a larger one begins with one, as the documentation of ExAllocatePool2 says. A header lies
 //! before every block and a mark behind its last byte: freeing checks both, so that a block that was overrun, freed twice or never
 //! allocated is a bug check that names it. Nothing here is executable.
 

@@ -23,13 +23,17 @@ fn give_back(block: *mut u8) {
 #[test]
 fn blocks_of_every_size_are_aligned_zeroed_and_apart() {
     sim::run(|_| {
-        let sizes = [1, 15, 16, 17, 100, 1000, 4000, 4095, 4096, 4097, 70_000];
+        let sizes = [1, 15, 16, 17, 100, 300, 700, 1000, 1500, 2000, 3000, 4000, 4095, 4096, 4097, 70_000];
         let mut blocks = Vec::new();
-        for round in 0..4u8 {
+        for round in 0..20u8 {
             for size in sizes {
                 let block = block(size);
                 let align = if size >= PAGE_SIZE { PAGE_SIZE } else { 16 };
                 assert!(block.addr().is_multiple_of(align), "{size}");
+                assert!(
+                    size > PAGE_SIZE || block.addr() % PAGE_SIZE + size <= PAGE_SIZE,
+                    "{size} bytes cross the border of a page"
+                );
                 // SAFETY: the block has this size.
                 unsafe {
                     assert!(core::slice::from_raw_parts(block, size).iter().all(|&byte| byte == 0), "{size}");
