@@ -263,12 +263,13 @@ pub(crate) fn read_verifier_settings(globals: &Globals, service: &UNICODE_STRING
         Ok((REG_DWORD, bytes)) => bytes.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)),
         _ => None,
     };
-    if let Some(on) = number(&wide(b"VerifierOn")) {
-        globals.verifier_on.store(on != 0, Ordering::Relaxed);
+    let verifier = number(&wide(b"VerifierOn")).map(|number| number != 0);
+    if let Some(on) = verifier {
+        globals.verifier_on.store(on, Ordering::Relaxed);
     }
-    if let Some(on) = number(&wide(b"DbgBreakOnError")) {
-        globals.break_on_error.store(on != 0, Ordering::Relaxed);
-    }
+    // Whoever sets the one and not the other gets both.
+    let breaks = number(&wide(b"DbgBreakOnError")).map_or(verifier == Some(true), |number| number != 0);
+    globals.break_on_error.store(breaks, Ordering::Relaxed);
 }
 
 fn status_of(outcome: Result<(), NTSTATUS>) -> NTSTATUS {

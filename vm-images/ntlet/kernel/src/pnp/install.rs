@@ -205,8 +205,9 @@ fn add_service(service: &AddedService) -> Result<(), NTSTATUS> {
     if registry::get_number(&wdf, "VerifierOn").is_none() {
         let verifier = *VERIFIER.lock();
         registry::set_number(&wdf, "VerifierOn", u32::from(verifier != Verifier::Off))?;
-        if verifier == Verifier::Breaks {
-            registry::set_number(&wdf, "DbgBreakOnError", 1)?;
+        // Without this value, a framework whose verifier is on breaks.
+        if verifier != Verifier::Off {
+            registry::set_number(&wdf, "DbgBreakOnError", u32::from(verifier == Verifier::Breaks))?;
         }
     }
     Ok(())

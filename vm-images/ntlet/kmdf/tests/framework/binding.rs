@@ -2,7 +2,7 @@
 
 use std::ptr::null_mut;
 
-use kernel::sim::{self, Simulation};
+use kernel::sim::{self, Outcome, Simulation};
 use wdf_sys::bind::WDF_BIND_INFO;
 use wdf_sys::wdf::functions::*;
 use wdf_sys::wdm::constants::*;
@@ -87,8 +87,8 @@ fn drivers_up_to_1_13_get_a_copy_of_the_table_as_long_as_they_know_it() {
 /// Every right on a key.
 const KEY_ALL_ACCESS: u32 = 0xf_003f;
 
-/// Writes `VerifierOn` into the key of a service.
-pub(crate) fn write_verifier_on(driver: &sim::Driver, value: u32) {
+/// Writes a number, such as `VerifierOn`, into the framework's key of a service.
+pub(crate) fn write_setting(driver: &sim::Driver, name: &str, value: u32) {
     let mut handle = null_mut();
     for part in ["", "\\Parameters", "\\Parameters\\Wdf"] {
         let path: Vec<u16> = driver.registry_path().iter().copied().chain(part.encode_utf16()).collect();
@@ -100,7 +100,7 @@ pub(crate) fn write_verifier_on(driver: &sim::Driver, value: u32) {
         let status = ddi!(ZwCreateKey(&mut handle, KEY_ALL_ACCESS, &mut attributes, 0, null_mut(), 0, null_mut()));
         assert_eq!(status, NTSTATUS::SUCCESS, "{part}");
     }
-    let name: Vec<u16> = "VerifierOn".encode_utf16().collect();
+    let name: Vec<u16> = name.encode_utf16().collect();
     let mut name = UNICODE_STRING::new(&name).unwrap();
     let mut value = value;
     let status = ddi!(ZwSetValueKey(handle, &mut name, 0, REG_DWORD, (&raw mut value).cast(), 4));
@@ -108,26 +108,30 @@ pub(crate) fn write_verifier_on(driver: &sim::Driver, value: u32) {
     assert_eq!(ddi!(ZwClose(handle)), NTSTATUS::SUCCESS);
 }
 
-/// Whether a driver with this `VerifierOn` is told of a second WdfDriverCreate.
-fn is_verified(value: Option<u32>) -> bool {
-    let outcome = sim::run(|_| {
+/// A driver whose key says this calls WdfDriverCreate twice.
+fn create_twice(settings: &[(&str, u32)]) -> Outcome {
+    Simulation::new().run(|_| {
         let kernel = sim::Driver::create("sample").unwrap();
-        if let Some(value) = value {
-            write_verifier_on(&kernel, value);
-        }
+        settings.iter().for_each(|&(name, value)| write_setting(&kernel, name, value));
         let driver = Driver::bind(kernel).unwrap();
         assert_eq!(driver.create(), NTSTATUS::SUCCESS);
         assert_eq!(driver.create().bits(), 0xc000_0183);
         driver.unload();
-    });
-    outcome.has_logged("VIOLATION")
+    })
 }
 
 #[test]
 fn the_verifier_is_what_the_drivers_key_says_and_on_if_it_says_nothing() {
-    assert!(is_verified(None));
-    assert!(is_verified(Some(1)));
-    assert!(!is_verified(Some(0)));
+    let is_verified = |settings: &[(&str, u32)]| create_twice(settings).expect_shutdown().has_logged("VIOLATION");
+    assert!(is_verified(&[]));
+    assert!(is_verified(&[("VerifierOn", 1), ("DbgBreakOnError", 0)]));
+    assert!(!is_verified(&[("VerifierOn", 0)]));
+}
+
+#[test]
+fn a_verifier_that_is_set_breaks_unless_the_key_says_that_it_does_not() {
+    // Nobody is there to break to.
+    create_twice(&[("VerifierOn", 1)]).expect_bug_check(bug_check::SYSTEM_THREAD_EXCEPTION_NOT_HANDLED);
 }
 
 #[test]

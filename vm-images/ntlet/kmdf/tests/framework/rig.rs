@@ -169,7 +169,7 @@ impl Rig<'_> {
 fn load(service: &str, verifier: bool) -> Driver {
     let kernel = kernel::sim::Driver::create(service).unwrap();
     if !verifier {
-        crate::binding::write_verifier_on(&kernel, 0);
+        crate::binding::write_setting(&kernel, "VerifierOn", 0);
     }
     let driver = Driver::bind(kernel).unwrap();
     assert_eq!(driver.create(), NTSTATUS::SUCCESS);
