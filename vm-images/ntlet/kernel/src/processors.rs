@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::dispatcher::clock::Clock;
 use crate::dispatcher::dpc::Dpcs;
@@ -32,6 +32,8 @@ pub(crate) struct Processor {
 static PROCESSORS: [Processor; MAX] = [const { Processor::new() }; MAX];
 /// Bit mask of processors that take part.
 static ACTIVE: AtomicU64 = AtomicU64::new(0);
+/// How many they are: `KeNumberProcessors`, which drivers read.
+pub(crate) static COUNT: AtomicU8 = AtomicU8::new(0);
 
 impl Processor {
     const fn new() -> Self {
@@ -92,6 +94,7 @@ pub(crate) fn join(idle: *mut Thread) {
         region.as_mut().current_thread = idle.cast();
     }
     ACTIVE.fetch_or(1 << number, Ordering::AcqRel);
+    COUNT.fetch_add(1, Ordering::AcqRel);
 }
 
 /// The functions that drivers call.

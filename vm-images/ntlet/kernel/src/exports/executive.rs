@@ -115,6 +115,7 @@ exports! { LISTS =
     }
     plain time { KeQuerySystemTime KeQueryTickCount ExLocalTimeToSystemTime ExSetTimerResolution RtlTimeFieldsToTime }
     data time { "KeTickCount" = TICK_COUNT }
+    data processors { "KeNumberProcessors" = COUNT }
     checked pool { ExAllocatePool2 ExAllocatePoolWithTag ExFreePool ExFreePoolWithTag }
     plain pool { ExAllocatePool3 ExAllocatePool ExAllocatePoolWithQuotaTag ExAllocatePoolWithTagPriority }
     checked strings {

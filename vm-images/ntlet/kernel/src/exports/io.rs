@@ -129,6 +129,7 @@ exports! { LISTS =
     plain pnp::notification { IoUnregisterPlugPlayNotification }
     checked pnp::properties { IoGetDeviceProperty IoGetDevicePropertyData IoSetDevicePropertyData IoOpenDeviceRegistryKey }
     checked power { PoStartNextPowerIrp PoCallDriver PoSetPowerState PoSetSystemWake }
+    plain power { PoGetSystemWake }
     checked power::request { PoRequestPowerIrp }
     plain power::settings {
         PoRegisterPowerSettingCallback PoUnregisterPowerSettingCallback PoCreatePowerRequest PoSetPowerRequest PoClearPowerRequest

@@ -23,6 +23,8 @@ const MAX_STACK: i8 = 100;
 
 /// `IRP::AllocationFlags`: allocated here, freed by `IoFreeIrp`.
 const ALLOCATED: u8 = 0x01;
+/// `IRP::AllocationFlags`: `PoSetSystemWake` was called for it.
+pub(crate) const WAKES_SYSTEM: u8 = 0x40;
 /// `IRP::AllocationFlags`: has a [`Trailer`].
 const HAS_TRAILER: u8 = 0x80;
 

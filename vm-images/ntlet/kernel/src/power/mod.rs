@@ -4,10 +4,11 @@ pub(crate) mod request;
 pub(crate) mod settings;
 pub(crate) mod system;
 
-use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::constants::DEVICE_POWER_STATE;
 use wdf_sys::wdm::{DEVICE_OBJECT, IRP, POWER_STATE};
+use wdf_sys::{BOOLEAN, NTSTATUS};
 
+use crate::io::irp::WAKES_SYSTEM;
 use crate::io::{call, device};
 
 /// # Safety
@@ -41,6 +42,17 @@ pub(crate) unsafe extern "win64" fn PoSetPowerState(
 }
 
 /// # Safety
-/// As the documentation of PoSetSystemWake demands. Nothing wakes this machine.
+/// As the documentation of PoSetSystemWake demands. Nothing wakes this machine: the mark is kept, and nobody acts on it.
 #[unsafe(no_mangle)]
-pub(crate) const unsafe extern "win64" fn PoSetSystemWake(_Irp: *mut IRP) {}
+pub(crate) const unsafe extern "win64" fn PoSetSystemWake(Irp: *mut IRP) {
+    // SAFETY: the caller's promise.
+    unsafe { (*Irp).AllocationFlags |= WAKES_SYSTEM };
+}
+
+/// # Safety
+/// As the documentation of PoGetSystemWake demands.
+#[unsafe(no_mangle)]
+pub(crate) const unsafe extern "win64" fn PoGetSystemWake(Irp: *const IRP) -> BOOLEAN {
+    // SAFETY: the caller's promise.
+    unsafe { ((*Irp).AllocationFlags & WAKES_SYSTEM != 0) as BOOLEAN }
+}
