@@ -150,7 +150,7 @@ fn reuse_of_a_structure_of_another_size_is_refused(_: &mut Bench) -> TestResult 
 fn reuse_with_an_unknown_flag_is_refused(_: &mut Bench) -> TestResult {
     let probe = Probe::open()?;
     probe.ok([create(OWN)])?;
-    for flags in [2, 3, 0x8000_0000] {
+    for flags in [4, 5, 0x8000_0000] {
         ensure_eq!(probe.status(reuse_with_flags(OWN, flags, NTSTATUS::SUCCESS))?, NTSTATUS::INVALID_PARAMETER);
     }
     probe.ok([delete(OWN), forget(OWN)]).map(drop)

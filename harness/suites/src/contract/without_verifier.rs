@@ -78,7 +78,7 @@ fn without_verifier_reuse_still_checks_its_parameters(_: &mut Bench) -> TestResu
     let probe = Probe::open()?;
     probe.ok([create(OWN)])?;
     ensure_eq!(probe.status(reuse_with_size(OWN, 8))?, NTSTATUS::INVALID_PARAMETER);
-    ensure_eq!(probe.status(reuse_with_flags(OWN, 2, NTSTATUS::SUCCESS))?, NTSTATUS::INVALID_PARAMETER);
+    ensure_eq!(probe.status(reuse_with_flags(OWN, 4, NTSTATUS::SUCCESS))?, NTSTATUS::INVALID_PARAMETER);
     ensure_eq!(probe.status(reuse_with_new_irp(OWN))?, NTSTATUS::WDF_REQUEST_INVALID_STATE);
     probe.ok([delete(OWN), forget(OWN)]).map(drop)
 }
