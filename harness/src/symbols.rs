@@ -26,6 +26,12 @@ impl Symbols {
         Self { files: files.into_iter().map(|file| (file, OnceLock::new())).collect() }
     }
 
+    /// These and more.
+    #[must_use]
+    pub fn and(&self, more: Vec<PathBuf>) -> Self {
+        Self::new(self.files.iter().map(|(file, _)| file.clone()).chain(more).collect())
+    }
+
     /// Names an address of the guest as far as symbols reach.
     #[must_use]
     pub fn place(&self, module: &str, offset: u64) -> Place {

@@ -19,6 +19,27 @@ layouts! {
     }
 }
 
+/// What a library does when it goes to work, and when it is put to rest.
+pub type PFNLIBRARYCOMMISSION = Option<unsafe extern "win64" fn() -> NTSTATUS>;
+/// A driver becomes a client: what it says of itself, where its globals go, and the [`CLIENT_INFO`].
+pub type PFNLIBRARYREGISTERCLIENT =
+    Option<unsafe extern "win64" fn(*mut WDF_BIND_INFO, *mut *mut c_void, *mut *mut c_void) -> NTSTATUS>;
+/// A driver is no client any more.
+pub type PFNLIBRARYUNREGISTERCLIENT = Option<unsafe extern "win64" fn(*mut WDF_BIND_INFO, *mut c_void) -> NTSTATUS>;
+
+layouts! {
+    // How a framework's driver describes itself to the loader in `WdfRegisterLibrary`.
+    struct WDF_LIBRARY_INFO = 56 {
+        0 Size: u32, 8 LibraryCommission: PFNLIBRARYCOMMISSION, 16 LibraryDecommission: PFNLIBRARYCOMMISSION,
+        24 LibraryRegisterClient: PFNLIBRARYREGISTERCLIENT, 32 LibraryUnregisterClient: PFNLIBRARYUNREGISTERCLIENT,
+        40 Major: u32, 44 Minor: u32, 48 Build: u32,
+    }
+    // What the loader tells a library about a client.
+    struct CLIENT_INFO = 16 {
+        0 Size: u32, 8 RegistryPath: *mut UNICODE_STRING,
+    }
+}
+
 #[cfg_attr(target_os = "windows", link(name = "WDFLDR.SYS", kind = "raw-dylib", modifiers = "+verbatim"))]
 unsafe extern "win64" {
     pub fn WdfVersionBind(

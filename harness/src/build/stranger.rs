@@ -74,6 +74,19 @@ impl Gathered {
         Ok(gathered)
     }
 
+    /// Reads the drivers that are to run instead of our framework.
+    ///
+    /// # Errors
+    /// One is not there: the user's mistake.
+    pub fn framework(drivers: &[PathBuf]) -> Outcome<Self> {
+        let mut gathered = Self::default();
+        let names = drivers.iter().map(|driver| gathered.driver(driver)).collect::<Outcome<Vec<_>>>()?;
+        if !names.is_empty() {
+            gathered.append = format!("framework={}", names.join(","));
+        }
+        Ok(gathered)
+    }
+
     /// SHA-256 of each file.
     #[must_use]
     pub fn hashes(&self) -> BTreeMap<String, String> {

@@ -33,7 +33,7 @@ enum Kind {
 }
 
 /// What a file may say.
-const KEYS: [(&str, Kind); 24] = [
+const KEYS: [(&str, Kind); 25] = [
     ("accel", Kind::Value),
     ("boot-timeout", Kind::Value),
     ("device", Kind::Value),
@@ -41,6 +41,7 @@ const KEYS: [(&str, Kind); 24] = [
     ("faults", Kind::Path),
     ("filter", Kind::Value),
     ("for", Kind::Value),
+    ("framework", Kind::Paths),
     ("image", Kind::Path),
     ("jobs", Kind::Value),
     ("keep-going", Kind::Flag),

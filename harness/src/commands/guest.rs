@@ -28,8 +28,8 @@ use crate::windows::store::{self, Image};
 pub(super) struct Guest {
     /// What QEMU boots.
     pub(super) image: PathBuf,
-    /// Its files, as one archive.
-    pub(super) archive: Option<OwnedFd>,
+    /// Its files, by the names they have there.
+    files: Vec<(String, Vec<u8>)>,
     /// The kernel's command line.
     pub(super) append: String,
     /// What names its functions.
@@ -57,13 +57,45 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
     if arguments.rig == Kind::Windows {
         return windows(model, arguments, places, interrupt);
     }
-    match (&arguments.image, &arguments.package) {
+    let framework = Gathered::framework(&arguments.framework)?;
+    let guest = match (&arguments.image, &arguments.package) {
         (Some(image), _) => foreign(image, model, arguments, places, interrupt),
         (None, Some(package)) => strangers(package, model, arguments, places, interrupt),
         (None, None) => match Project::here()? {
             Some(project) => of_project(&project, model, arguments, places, interrupt),
             None => own(model, arguments, places, interrupt),
         },
+    }?;
+    guest.with(framework)
+}
+
+impl Guest {
+    /// Its files, as one archive.
+    pub(super) fn archive(&self) -> Outcome<Option<OwnedFd>> {
+        if self.files.is_empty() {
+            return Ok(None);
+        }
+        archive::in_memory(&self.files).map(Some).map_err(|error| {
+            Problem::environment("the guest's files cannot be packed").because(error.to_string()).so("free some memory")
+        })
+    }
+
+    /// The same guest with another framework.
+    fn with(mut self, framework: Gathered) -> Outcome<Self> {
+        let taken = |name: &str| self.files.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        if let Some((name, _)) = framework.files.iter().find(|(name, _)| taken(name)) {
+            return Err(Problem::usage(format!("{name} cannot be the framework"))
+                .because("a file of the guest already has that name")
+                .so("give it another name, such as Wdf01000.sys"));
+        }
+        if !framework.append.is_empty() {
+            self.append = format!("{} {}", self.append, framework.append);
+        }
+        self.hashes.extend(framework.hashes());
+        self.symbols = self.symbols.and(framework.symbols);
+        self.modules.extend(framework.modules);
+        self.files.extend(framework.files);
+        Ok(self)
     }
 }
 
@@ -113,7 +145,7 @@ fn windows(model: Option<Model>, arguments: &Arguments, places: &Places, interru
         debugger: None,
     };
     Ok(Guest {
-        archive: None,
+        files: Vec::new(),
         append: String::new(),
         symbols: Symbols::new(symbols),
         modules,
@@ -144,7 +176,7 @@ fn own(model: Option<Model>, arguments: &Arguments, places: &Places, interrupt: 
     symbols.extend_from_slice(&arguments.symbols);
     let modules = modules_of(&artifacts);
     Ok(Guest {
-        archive: Some(packed(&files)?),
+        files,
         append: "suite=suite.exe".to_owned(),
         symbols: Symbols::new(symbols),
         modules,
@@ -177,7 +209,7 @@ fn of_project(
         files.push((name.clone(), content));
     }
     Ok(Guest {
-        archive: Some(packed(&files)?),
+        files,
         append: "suite=suite.exe".to_owned(),
         symbols: Symbols::new(made.symbols.into_iter().chain([artifacts.image.clone()]).collect()),
         modules: made.payload,
@@ -207,7 +239,7 @@ fn strangers(
     symbols.extend_from_slice(&gathered.symbols);
     symbols.push(artifacts.image.clone());
     Ok(Guest {
-        archive: Some(packed(&gathered.files)?),
+        files: gathered.files,
         append: gathered.append,
         symbols: Symbols::new(symbols),
         modules: gathered.modules,
@@ -234,7 +266,7 @@ fn foreign(image: &Path, model: Option<Model>, arguments: &Arguments, places: &P
     };
     Ok(Guest {
         image: image.to_path_buf(),
-        archive: None,
+        files: Vec::new(),
         append: String::new(),
         symbols: Symbols::new(arguments.symbols.clone()),
         modules: Vec::new(),
@@ -264,10 +296,4 @@ fn of_projects(program: &Path, artifacts: &Artifacts, arguments: &Arguments) -> 
 fn relay(program: &Path, arguments: &Arguments) -> Option<Model> {
     let model = || Model::relay(program.to_path_buf(), arguments.transport).logging(&arguments.device_log);
     (!arguments.no_device).then(model)
-}
-
-fn packed(files: &[(String, Vec<u8>)]) -> Outcome<OwnedFd> {
-    archive::in_memory(files).map_err(|error| {
-        Problem::environment("the guest's files cannot be packed").because(error.to_string()).so("free some memory")
-    })
 }

@@ -136,6 +136,11 @@ pub struct Arguments {
     /// A driver without a device that is started beside the package; may be given several times.
     #[arg(long, value_name = "SYS", requires = "package")]
     pub service: Vec<PathBuf>,
+    /// A KMDF framework instead of ours, as a driver that registers with WDFLDR.SYS: Windows' own Wdf01000.sys, or one that you build. It
+    /// starts before all other drivers. May be given several times: what it needs comes first.
+    #[arg(long, value_name = "SYS", conflicts_with = "image")]
+    #[serde(default)]
+    pub framework: Vec<PathBuf>,
     /// The command that serves the device instead of our model. {socket} in it is where to listen, {fd} a descriptor that listens
     /// already; without either, `--listen-fd` and the descriptor come last.
     #[arg(long, value_name = "COMMAND", conflicts_with = "no_device")]
@@ -306,6 +311,7 @@ fn resolved(arguments: &Arguments) -> Arguments {
         package: arguments.package.as_ref().map(absolute),
         program: arguments.program.as_ref().map(absolute),
         service: arguments.service.iter().map(absolute).collect(),
+        framework: arguments.framework.iter().map(absolute).collect(),
         ..arguments.clone()
     }
 }
@@ -417,6 +423,7 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
     let accelerator = accelerator::choose(arguments.ground.accel, &qemu, places, interrupt)?;
     span(&mut timings, "set-up");
     let guest = guest::prepare(arguments, places, interrupt)?;
+    let archive = guest.archive()?;
     let mut hashes = guest.hashes;
     let mut faults = String::new();
     if let Some(model) = &guest.model {
@@ -435,7 +442,7 @@ pub(super) fn prepare(arguments: &Arguments, places: &Places, interrupt: &Interr
         late_log: if guest.windows.is_none() { late::place_in(&guest.image) } else { None },
         image: guest.image,
         append: guest.append,
-        archive: guest.archive,
+        archive,
         windows: guest.windows,
         model: guest.model,
         faults,

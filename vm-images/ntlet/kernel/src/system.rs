@@ -23,6 +23,17 @@ fn word<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
+/// The files that a word of the kernel command line lists.
+fn files(boot: &Boot, key: &str) -> impl Iterator<Item = &'static str> + use<> {
+    word(boot.command_line, key).unwrap_or_default().split(',').filter(|file| !file.is_empty())
+}
+
+/// Starts the drivers that are to be there before any other: a framework that registers with the loader.
+fn start_framework(boot: &Boot) -> Result<(), (&'static str, NTSTATUS)> {
+    boot::stage("starting the framework");
+    files(boot, "framework").try_for_each(|file| start_service(file).map_err(|status| (file, status)))
+}
+
 /// Runs the system from its first thread to its end.
 pub(crate) fn main(boot: &Boot) {
     crate::dispatcher::thread::set_exit_notify(process::thread_ending);
@@ -43,11 +54,16 @@ pub(crate) fn main(boot: &Boot) {
     if let Err(status) = service::load(serial::SERVICE) {
         crate::log!("COM2 does not work: {status}");
     }
+    if let Err((file, status)) = start_framework(boot) {
+        // With another framework than the one that was asked for, nothing that follows would mean anything.
+        crate::log!("the framework {file} does not run: {status}; no driver is started");
+        shut_down();
+    }
     boot::stage("starting devices");
     if let Err(status) = start_devices() {
         crate::log!("the device tree does not stand: {status}");
     }
-    for file in word(boot.command_line, "services").unwrap_or_default().split(',').filter(|file| !file.is_empty()) {
+    for file in files(boot, "services") {
         boot::stage("starting services");
         if let Err(status) = start_service(file) {
             crate::log!("{file} does not run: {status}");

@@ -10,8 +10,7 @@ use wdf_sys::wdm::{DRIVER_OBJECT, UNICODE_STRING};
 use crate::globals::{Globals, service_name};
 use crate::guarded::Guarded;
 use crate::table::{ENTRIES, TABLE};
-use crate::text;
-use crate::{driver, history, registry};
+use crate::{driver, history, library, registry, text};
 
 /// Function counts that were released, with the first and last minor version that had each.
 const RELEASED: &[(u32, u32, u32)] = &[
@@ -111,6 +110,10 @@ unsafe extern "win64" fn version_bind(
     let length = service_name(path, &mut name);
     let name = &name[..length];
     let shown = core::str::from_utf8(name).unwrap_or("?");
+    if let Some(library) = library::registered() {
+        // SAFETY: the stub's own structures; the library checks what they say.
+        return unsafe { library.bind(path, info, globals) };
+    }
     // SAFETY: the stub's own literal.
     if let Err(refusal) = check(info, unsafe { is_component(info.Component) }) {
         text::report(shown, format_args!("WdfVersionBind refuses the driver: {refusal:?}"));
@@ -137,10 +140,14 @@ unsafe extern "win64" fn version_bind(
 
 unsafe extern "win64" fn version_unbind(
     _path: *mut UNICODE_STRING,
-    _info: *mut WDF_BIND_INFO,
+    info: *mut WDF_BIND_INFO,
     globals: *mut WDF_DRIVER_GLOBALS,
 ) -> NTSTATUS {
-    let Some(bound) = Globals::find(globals) else { return NTSTATUS::INVALID_PARAMETER };
+    let Some(bound) = Globals::find(globals) else {
+        let Some(library) = library::registered() else { return NTSTATUS::INVALID_PARAMETER };
+        // SAFETY: whoever is not bound to this framework is bound to the library; it knows its clients.
+        return unsafe { library.unbind(info, globals) };
+    };
     driver::delete_objects(bound);
     bound.history.print_all(bound.name());
     if bound.live_objects.load(core::sync::atomic::Ordering::Acquire) != 0 {
@@ -189,6 +196,8 @@ pub static WDFLDR: LoaderModule = LoaderModule {
         ("WdfVersionBindClass", version_bind_class as *const ()),
         ("WdfVersionUnbindClass", version_unbind_class as *const ()),
         ("WdfLdrQueryInterface", query_interface as *const ()),
+        ("WdfRegisterLibrary", library::register as *const ()),
+        ("WdfLdrDiagnosticsValueByNameAsULONG", library::diagnostics_value as *const ()),
     ],
     initialize: || {},
     guarded: &crate::guarded::ALL,

@@ -25,6 +25,7 @@ mod guarded;
 mod history;
 mod interrupt;
 mod io;
+mod library;
 mod lock;
 mod lock_order;
 mod memory;

@@ -272,6 +272,16 @@ pub(crate) fn read_verifier_settings(globals: &Globals, service: &UNICODE_STRING
     globals.break_on_error.store(breaks, Ordering::Relaxed);
 }
 
+/// A number of the key where WdfLdr keeps its diagnostic settings.
+pub(crate) fn loader_setting(name: &[u16]) -> Result<u32, NTSTATUS> {
+    let path = wide(b"\\Registry\\Machine\\System\\CurrentControlSet\\Control\\Wdf\\Kmdf\\Diagnostics");
+    let key = open(null_mut(), &path, KEY_READ)?;
+    match read_value(key.0, name)? {
+        (REG_DWORD, bytes) => bytes.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(WRONG_TYPE),
+        _ => Err(WRONG_TYPE),
+    }
+}
+
 fn status_of(outcome: Result<(), NTSTATUS>) -> NTSTATUS {
     outcome.err().unwrap_or(NTSTATUS::SUCCESS)
 }

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cases::{BOOT, CASES, Case, End, STARTED};
 use compile::{CHECKED_DRIVER, Compiler, DRIVER, PROGRAM, Product};
-use imports::{FRAMEWORK, KERNEL, MORE, PROGRAM_IMPORTS, SERVICES, WDK, WMI_LIBRARY};
+use imports::{FRAMEWORK, KERNEL, LIBRARY, MORE, PROGRAM_IMPORTS, SERVICES, WDK, WMI_LIBRARY};
 use machine::{Boot, Build, fail, skip};
 
 fn main() -> ExitCode {
@@ -108,6 +108,10 @@ fn files(case: &Case, compiler: &Compiler) -> Result<Vec<(&'static str, Vec<u8>)
         files.push((more.name, compiler.make(&more)?.to_vec()));
         files.push(driver("foreignservices.sys", "services.c", &[], &[("ntoskrnl.exe", SERVICES), ("WMILIB.SYS", WMI_LIBRARY)])?);
     }
+    if let Some(defines) = case.library {
+        let libraries = [("ntoskrnl.exe", "DbgPrint RtlInitUnicodeString KeBugCheckEx"), ("WDFLDR.SYS", LIBRARY)];
+        files.push(driver("foreignlib.sys", "library.c", defines, &libraries)?);
+    }
     if let Some(defines) = case.pnp {
         files.push(driver("foreignpnp.sys", "pnp.c", defines, &[kernel])?);
         let inf = compiler.source(if case.is_in_slot || case.has_card { "foreignpci.inf" } else { "foreignpnp.inf" })?;
@@ -120,6 +124,7 @@ fn run(case: &Case, compiler: &Compiler, build: &Build, image: &Path) -> Result<
     let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign").join(format!("{}.tar", case.name));
     std::fs::write(&archive, machine::archive(&files(case, compiler)?)).map_err(|error| error.to_string())?;
     let wdk = if case.has_wdk { ",foreignmore.sys,foreignwdk.sys,foreignservices.sys" } else { "" };
+    let library = if case.library.is_some() { "framework=foreignlib.sys " } else { "" };
     let socket = archive.with_extension("socket");
     let arguments = match (case.is_in_slot, case.most_instructions) {
         (true, _) => slot::arguments(&socket),
@@ -132,7 +137,7 @@ fn run(case: &Case, compiler: &Compiler, build: &Build, image: &Path) -> Result<
         image,
         archive: &archive,
         arguments: &arguments,
-        command_line: &format!("services=foreign.sys{wdk} suite=foreign.exe {}", case.words),
+        command_line: &format!("{library}services=foreign.sys{wdk} suite=foreign.exe {}", case.words),
     };
     let (status, log) =
         boot.run_with(build, |log| if case.is_in_slot { slot::eject_and_return(&socket, log) } else { Ok(()) })?;

@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) program: &'static [&'static str],
     /// The WDM driver of a PnP device, if the guest has one, and what is defined in it.
     pub(crate) pnp: Option<&'static [&'static str]>,
+    /// The framework that drivers are bound to instead of ntlet's, if the guest has one.
+    pub(crate) library: Option<&'static [&'static str]>,
     /// Half of the WDM driver's file is missing, and the framework driver's INF makes no sense.
     pub(crate) is_damaged: bool,
     /// The PnP driver is that of a card in a slot, which is ejected and put back.
@@ -42,6 +44,7 @@ const fn case(name: &'static str, end: End) -> Case {
         kmdf: &[],
         program: &[],
         pnp: None,
+        library: None,
         is_damaged: false,
         is_in_slot: false,
         has_card: false,
@@ -126,6 +129,32 @@ pub(crate) const CASES: &[Case] = &[
                 "reaches beyond the end of the file",
                 "foreign.inf: line 1: a section name has no closing bracket",
             ]),
+        )
+    },
+    Case {
+        library: Some(&[]),
+        ..case(
+            "library",
+            End::Orderly(&[
+                "foreign: setting c0000034",
+                "the framework is KMDF 1.15.0 from a file",
+                "foreign: a second library: c0000035",
+                "foreign: the library goes to work",
+                "foreign: client of 444 functions, \\Registry\\Machine\\System\\CurrentControlSet\\Services\\foreignkmdf",
+                "foreign: the library is called, with its own globals",
+                "foreign: client gone, with its own globals",
+                "foreign: the library rests",
+                "the DriverEntry of foreignkmdf.sys failed with status 0xdeadbeef",
+                " 0 failed",
+                "foreign: the library is unloaded",
+            ]),
+        )
+    },
+    Case {
+        library: Some(&["-DGARBAGE"]),
+        ..case(
+            "library-garbage",
+            End::Orderly(&["the framework foreignlib.sys does not run: status 0xdeadbeef; no driver is started"]),
         )
     },
     Case {

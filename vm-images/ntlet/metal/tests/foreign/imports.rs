@@ -13,6 +13,8 @@ pub(crate) const KERNEL: &str = "DbgPrint DbgBreakPoint _snprintf RtlInitUnicode
     IoConnectInterruptEx NumberSeven@7";
 /// The framework driver.
 pub(crate) const FRAMEWORK: &str = "WdfVersionBind WdfVersionUnbind";
+/// The library that is a framework of its own.
+pub(crate) const LIBRARY: &str = "WdfRegisterLibrary WdfLdrDiagnosticsValueByNameAsULONG";
 /// The driver that tries what samples use.
 pub(crate) const WDK: &str = "DbgPrint KeInitializeEvent KeSetEvent KeWaitForSingleObject KeEnterCriticalRegion KeLeaveCriticalRegion \
     PsCreateSystemThread PsTerminateSystemThread ObReferenceObjectByHandle ObfDereferenceObject ZwClose RtlInitUnicodeString \
