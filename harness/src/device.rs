@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::capped::Capped;
 use crate::child::Child;
 use crate::error::{Outcome, Problem};
+use crate::files::was_left;
 use crate::interrupt::Interrupt;
 use crate::tool::{Tool, complaint};
 
@@ -351,10 +352,10 @@ pub(crate) fn nameless_listener(folder: &Path) -> io::Result<(UnixListener, Owne
     Ok((listener, door?))
 }
 
-/// Removes sockets that a killed harness left in the instants in which they have names.
+/// Removes sockets that a killed harness left while they had names, which is until a model listens.
 pub fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(socket::PREFIX) {
+        if entry.file_name().to_string_lossy().starts_with(socket::PREFIX) && was_left(&entry) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -1,6 +1,7 @@
 //! Files that are whole or absent, locks that die with their holder, and digests.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use crate::interrupt::Interrupt;
 
 /// Longest wait for a lock that another `rig` holds: a first set-up plus a first build on a slow machine.
 const LOCK_PATIENCE: Duration = Duration::from_secs(45 * 60);
+
+/// Something has a passing name for seconds at most: what has had it for longer was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// Writes a file so that its name never shows less than all of `content`, whenever the process is killed.
 ///
@@ -59,10 +63,19 @@ fn write_then_rename(path: &Path, write: &mut impl FnMut(&mut File) -> io::Resul
     result
 }
 
-/// A name beside `path` that no other process uses.
+/// A name beside `path` that no other process uses, nor one on another machine that shares the folder, whose processes have the same numbers.
 fn temporary_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}", std::process::id()))
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    path.with_file_name(format!(".{name}.{}-{random:016x}", std::process::id()))
+}
+
+/// Whether something with a passing name is nobody's any more. That somebody uses it, here or on another machine that shares the folder, shows
+/// in its age alone.
+#[must_use]
+pub fn was_left(entry: &fs::DirEntry) -> bool {
+    let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+    age().is_some_and(|age| age > LEFT_BEHIND)
 }
 
 /// Makes `link` point to `target`, replacing what it pointed to in one step.
@@ -71,7 +84,6 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// The disk's.
 pub fn point_link(link: &Path, target: &str) -> io::Result<()> {
     let second = temporary_name(link);
-    let _ = fs::remove_file(&second);
     std::os::unix::fs::symlink(target, &second)?;
     fs::rename(&second, link)
 }

@@ -33,7 +33,9 @@ impl Interrupt {
         let asked_before = Arc::new(AtomicBool::new(false));
         let (wake, waker) = UnixStream::pair()?;
         let mut at_ctrl_c = Vec::new();
-        for number in [SIGINT, SIGTERM, SIGHUP] {
+        // `nohup` has a run go on when the terminal closes.
+        let numbers = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|number| *number != SIGHUP || !is_ignored(SIGHUP));
+        for number in numbers {
             let actions = [
                 signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&asked_before))?,
                 signal_hook::flag::register(number, Arc::clone(&asked_before))?,
@@ -93,6 +95,13 @@ impl AsFd for Interrupt {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
+}
+
+/// Whether whoever started us has us ignore a signal.
+fn is_ignored(number: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
 }
 
 /// Waits until one of `sources` is ready or `deadline` has passed; tells whether one is ready. Goes on after signals.

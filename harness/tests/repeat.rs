@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -125,6 +126,54 @@ fn shards_are_put_together_into_one_report() {
     assert!(junit.contains("tiny::first is at work"), "the logs of the shards are attached: {junit}");
     assert_eq!(half.exit, Some(3), "{half}");
     assert!(half.stderr.contains("shard 2/2 is missing"), "{half}");
+}
+
+#[test]
+fn shards_of_other_seeds_and_files_are_told_and_a_rerun_gives_each_test_the_seed_that_it_had() {
+    let mark = mark("merge-seeds");
+    let passes = || Guest::new().passing("tiny::first").passing("tiny::second");
+    let guests = [(); 2].map(|()| passes().with_seed(99, "tiny::second", Outcome::Passed).image());
+    let shard = |guest: &Image, words: &[&str]| finish(run_image(&mark, &guest.path).args(words)).folder();
+    let shards = [shard(&guests[0], &["--shard", "1/2"]), shard(&guests[1], &["--shard", "2/2", "--seed", "99"])];
+    let output = tempfile::tempdir().unwrap();
+
+    let merged = finish(&mut report(&mark, &[&shards[0], &shards[1]], output.path()));
+    let again = finish(&mut rerun(&mark, output.path()));
+
+    assert_eq!((merged.exit, again.exit), (Some(0), Some(0)), "{merged}{again}");
+    assert!(merged.stderr.contains("differs: image: ") && merged.stderr.contains(" in shard 2/2"), "{merged}");
+    let seeds = |record: &serde_json::Value| {
+        let test = |test: &serde_json::Value| (test["name"].to_string(), test["seed"].as_u64().unwrap());
+        record["tests"].as_array().unwrap().iter().map(test).collect::<BTreeMap<_, _>>()
+    };
+    let read = |folder: &Path| serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
+    let [first, second]: [serde_json::Value; 2] = shards.each_ref().map(|shard| read(shard));
+    let mut expected = seeds(&first);
+    expected.extend(seeds(&second));
+    assert_eq!((expected.len(), seeds(&again.record())), (2, expected));
+    assert!(again.record()["shard"].is_null(), "it is the whole run");
+    assert!(fs::read_to_string(output.path().join("report.html")).unwrap().contains(" | 99</span>"));
+}
+
+#[test]
+fn a_report_says_which_logs_it_misses() {
+    let mark = mark("lost-log");
+    let (_guest, folder) = a_run(&mark);
+    let output = tempfile::tempdir().unwrap();
+    let log = folder.join("boot-1/guest.log");
+    let report = || finish(&mut report(&mark, &[&folder], output.path()));
+
+    assert!(!report().stderr.contains("lines of tests are missing"));
+    fs::write(&log, "").unwrap();
+    let cut = report();
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    let no_file = report();
+
+    for (said, why) in [(&cut, "it is shorter than it was"), (&no_file, "it is no file")] {
+        assert_eq!(said.exit, Some(0), "{said}");
+        assert!(said.stderr.contains("lines of tests are missing") && said.stderr.contains(why), "{said}");
+    }
 }
 
 #[test]

@@ -56,6 +56,50 @@ fn ctrl_c_at_any_moment_leaves_nothing_behind() {
     }
 }
 
+/// A run of a guest that waits for ever, started by `env` with this option.
+fn started_by_env(mark: &str, option: &str) -> (Image, Running) {
+    let guest = waiting_guest("tiny");
+    let run = run_image(mark, &guest.path);
+    let mut command = std::process::Command::new("env");
+    command.arg(option).arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let running = Running::start(&mut command);
+    qemu_of(mark);
+    (guest, running)
+}
+
+#[test]
+fn a_run_that_is_told_to_end_or_whose_terminal_closes_ends_in_order() {
+    for (name, exit) in [("TERM", 143), ("HUP", 129)] {
+        let mark = mark(name);
+        let (_guest, running) = started_by_env(&mark, &format!("--default-signal={name}"));
+
+        running.signal(name);
+        let said = running.finish();
+
+        assert_eq!(said.exit, Some(exit), "{said}");
+        assert_nothing_lives(&mark);
+        assert_whole(&said.folder());
+        assert_eq!(said.record()["exit"], exit);
+    }
+}
+
+#[test]
+fn a_run_that_does_not_mind_the_terminal_goes_on_when_it_closes() {
+    let mark = mark("nohup");
+    let (_guest, running) = started_by_env(&mark, "--ignore-signal=HUP");
+
+    running.signal("HUP");
+    running.signal("TERM");
+    let said = running.finish();
+
+    assert_eq!(said.exit, Some(143), "{said}");
+    assert_nothing_lives(&mark);
+    assert_eq!(said.record()["exit"], 143, "only the second signal was one, so that the run ended in order");
+}
+
 #[test]
 fn sigkill_at_any_moment_leaves_no_process_no_socket_and_no_half_file() {
     for moment in MOMENTS {

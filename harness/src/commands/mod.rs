@@ -98,7 +98,7 @@ fn perform(command: Command) -> Outcome<Exit> {
         Problem::environment("signals cannot be handled").because(error.to_string()).so("start rig from a plain shell")
     })?;
     match command {
-        Command::Run(arguments) => run::perform(&arguments, &interrupt).map(|finished| finished.exit),
+        Command::Run(arguments) => run::perform(&arguments, &interrupt),
         Command::Rerun(arguments) => rerun::perform(&arguments, &interrupt),
         Command::Report(arguments) => report::perform(&arguments, &interrupt),
         Command::Test(arguments) => test::perform(&arguments, &interrupt),

@@ -208,7 +208,8 @@ impl Recorded {
         let folder = tempfile::tempdir().at("create a folder in", &std::env::temp_dir())?;
         let verdict = folder.path().join("verdict.json");
         let run = run::Arguments { quiet, ..self.run(how, trace, &verdict)? };
-        let ended = run::perform_these(&run, self.tests.clone(), interrupt, &|_| ())?;
+        let ended =
+            run::perform_these(&run, run::Chosen { only: self.tests.clone(), ..run::Chosen::default() }, interrupt, &|_| ())?;
         let text = std::fs::read_to_string(&verdict).unwrap_or_default();
         let verdict = serde_json::from_str(&text).ok();
         Ok(Attempt { verdict, ended })

@@ -1,16 +1,18 @@
 //! `rig report`: the reports of one run again, or of several runs as one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use clap::Args;
 
 use crate::console::{note, say};
 use crate::error::{AtPath as _, Exit, Outcome};
+use crate::files::open_file;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
-use crate::report::folder::{REPORT, RunFolder};
+use crate::report::folder::{GUEST_LOG, REPORT, RunFolder};
 use crate::report::{self, github, merge, read};
+use crate::run::record::RunRecord;
 
 /// Options of `rig report`.
 #[derive(Clone, Debug, Args)]
@@ -21,6 +23,20 @@ pub struct Arguments {
     /// Where the report goes. Default: a new folder beside those of runs.
     #[arg(long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
+}
+
+/// Logs of a run that are not there any more, or not whole: what the report cannot show.
+fn lost(folder: &Path, record: &RunRecord) -> Vec<String> {
+    let end_of =
+        |boot: usize| record.tests.iter().filter(|test| test.boot == boot).map(|test| test.guest_log.1).max().unwrap_or(0);
+    let why = |number: usize, path: &Path| match open_file(path).and_then(|file| file.metadata()) {
+        Ok(file) if file.len() < end_of(number) => Some("it is shorter than it was".to_owned()),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    let paths = record.boots.iter().map(|boot| folder.join(&boot.folder).join(GUEST_LOG));
+    let lost = (1..).zip(paths).filter_map(|(number, path)| why(number, &path).map(|why| (path, why)));
+    lost.map(|(path, why)| format!("lines of tests are missing: {}: {why}", path.display())).collect()
 }
 
 /// Does it. The exit status is that of the runs together.
@@ -46,6 +62,9 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         None => RunFolder::create(&Places::find(None), "merged", Utc::now())?,
     };
     let merged = merge::merge(&parts, &folder.path)?;
+    for line in merge::odd_ones(&parts).into_iter().chain(parts.iter().flat_map(|(path, part)| lost(path, part))) {
+        note(format!("[rig] {line}"));
+    }
     report::write(&folder, &merged)?;
     if let Some(trouble) = &merged.trouble {
         trouble.lines.iter().for_each(note);

@@ -9,7 +9,7 @@ use super::run;
 use crate::console::{note, say};
 use crate::error::{Exit, Outcome, Problem};
 use crate::interrupt::Interrupt;
-use crate::report::read;
+use crate::report::{merge, read};
 use crate::run::record::{RunRecord, TestRecord};
 
 /// Options of `rig rerun`.
@@ -29,20 +29,24 @@ pub struct Arguments {
 /// The folder is no run's, or is damaged; what keeps a run from beginning.
 pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
     let before = read::record(&arguments.folder)?;
-    let again: run::Arguments = serde_json::from_value(before.options.clone()).map_err(|error| {
+    let mut again: run::Arguments = serde_json::from_value(before.options.clone()).map_err(|error| {
         Problem::usage(format!("the run in {} cannot be repeated", arguments.folder.display()))
             .because(format!("this rig does not know its options: {error}"))
             .so("use the rig that made it")
     })?;
+    // A run that was put together has the options of its first part, but is no part itself.
+    again.shard.clone_from(&before.shard);
     let wanted = |test: &&TestRecord| !arguments.failed || test.outcome.is_failure() || test.is_flaky();
     let names: Vec<String> = before.tests.iter().filter(wanted).map(|test| test.name.clone()).collect();
+    // The parts of a run that was put together may each have had a seed of their own.
+    let seeds = before.tests.iter().map(|test| (test.name.clone(), test.seed)).collect();
     if names.is_empty() {
         let why = if arguments.failed { "every test of it passed" } else { "no test ran in it" };
         return Err(Problem::usage(format!("there is nothing to repeat of the run in {}", arguments.folder.display()))
             .because(why)
             .so("`cargo rig run` runs everything"));
     }
-    let ended = run::perform_these(&again, Some(names), interrupt, &|now| {
+    let ended = run::perform_these(&again, run::Chosen { only: Some(names), seeds }, interrupt, &|now| {
         differences(&before, now).iter().for_each(|line| note(format!("[rig] {line}")));
     })?;
     for line in changes(&before, &ended.record, &ended.gone) {
@@ -54,30 +58,8 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
 
 /// What the new run stands on that the old one did not.
 fn differences(before: &RunRecord, now: &RunRecord) -> Vec<String> {
-    let mut lines = Vec::new();
-    if before.rig != now.rig {
-        lines.push(format!("differs: rig {} then, {} now", before.rig, now.rig));
-    }
-    lines.extend(differing(&before.environment, &now.environment, |value| value.to_owned()));
-    lines.extend(differing(&before.hashes, &now.hashes, |hash| hash.chars().take(12).collect()));
-    if lines.is_empty() {
-        lines.push("the same files, the same machine, the same options".to_owned());
-    }
-    lines
-}
-
-fn differing(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>, show: impl Fn(&str) -> String) -> Vec<String> {
-    let mut names: Vec<&String> = before.keys().chain(now.keys()).collect();
-    names.sort();
-    names.dedup();
-    let value =
-        |of: &BTreeMap<String, String>, name: &String| of.get(name).map_or_else(|| "none".to_owned(), |value| show(value));
-    let differs = |name: &&&String| before.get(**name) != now.get(**name);
-    names
-        .iter()
-        .filter(differs)
-        .map(|name| format!("differs: {name}: {} then, {} now", value(before, name), value(now, name)))
-        .collect()
+    let lines = merge::differences(before, now, ["then", "now"]);
+    if lines.is_empty() { vec!["the same files, the same machine, the same options".to_owned()] } else { lines }
 }
 
 /// Which tests came out otherwise.

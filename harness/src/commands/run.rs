@@ -186,15 +186,6 @@ pub struct Replay {
     pub needs: Option<Needs>,
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Finished {
-    /// Sums.
-    pub counts: Counts,
-    /// Exit status.
-    pub exit: Exit,
-}
-
 /// What is booted, and the facts about it for the report.
 pub(super) struct Prepared {
     pub(super) rig: Rig,
@@ -209,21 +200,12 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// What keeps the run from beginning, or its report from being written. A failed test is no error but an exit status.
-pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Finished> {
-    let finished = perform_without_summary(arguments, interrupt)?;
+pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
+    let ended = perform_these(arguments, Chosen::default(), interrupt, &|_| ())?;
     if !arguments.list && !arguments.json {
-        say(finished.counts.to_string());
+        say(ended.record.counts.to_string());
     }
-    Ok(finished)
-}
-
-/// Does everything but print the last line.
-///
-/// # Errors
-/// As [`perform`].
-pub fn perform_without_summary(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Finished> {
-    let ended = perform_these(arguments, None, interrupt, &|_| ())?;
-    Ok(Finished { counts: ended.record.counts, exit: ended.exit })
+    Ok(ended.exit)
 }
 
 /// A run that has ended and left its folder.
@@ -239,21 +221,25 @@ pub struct Ended {
     pub folder: PathBuf,
 }
 
-/// A run of the tests that are called `only`, or of those that the arguments choose. `ready` sees the record when everything is
+/// Which tests of a run to repeat. By default those that the arguments choose.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// Only tests of exactly these names.
+    pub only: Option<Vec<String>>,
+    /// The seeds of tests, where they do not follow from that of the run.
+    pub seeds: BTreeMap<String, u64>,
+}
+
+/// A run of the tests that are `chosen`. `ready` sees the record when everything is
 /// there that the run stands on, and nothing has been booted yet.
 ///
 /// # Errors
 /// As [`perform`].
-pub fn perform_these(
-    arguments: &Arguments,
-    only: Option<Vec<String>>,
-    interrupt: &Interrupt,
-    ready: &dyn Fn(&RunRecord),
-) -> Outcome<Ended> {
+pub fn perform_these(arguments: &Arguments, chosen: Chosen, interrupt: &Interrupt, ready: &dyn Fn(&RunRecord)) -> Outcome<Ended> {
     let (began, started) = (Instant::now(), Utc::now());
     let places = Places::find(arguments.ground.setup_dir.clone());
     let arguments = &resolved(arguments);
-    let mut request = Request { only, ..request_of(arguments)? };
+    let mut request = Request { only: chosen.only, seeds: chosen.seeds, ..request_of(arguments)? };
     let prepared = prepare(arguments, &places, interrupt)?;
     request.check.clone_from(&prepared.check);
     let suite = if request.suites.is_empty() { "all".to_owned() } else { request.suites.join("+") };
@@ -345,6 +331,7 @@ fn request_of(arguments: &Arguments) -> Outcome<Request> {
         dump: arguments.dump,
         record: arguments.record && !arguments.list,
         seed: arguments.seed.unwrap_or_default(),
+        seeds: BTreeMap::new(),
         span: span_of(arguments),
         jobs: arguments.jobs.unwrap_or(NonZeroUsize::MIN),
         retries: arguments.retries.into(),

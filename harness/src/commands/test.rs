@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -56,12 +57,19 @@ pub fn perform(arguments: &Arguments, interrupt: &Interrupt) -> Outcome<Exit> {
         counts = counts + part;
         exit = exit.worst(of_part);
     }
+    let mut first = None;
     for (name, words) in in_the_guest(&places) {
-        let (part, of_part) = run_in_guest(&words, arguments, interrupt);
+        let (part, of_part, folder) = run_in_guest(&words, arguments, interrupt);
         say(format!("in the guest, {name}: {part}"));
         counts = counts + part;
         exit = exit.worst(of_part);
+        first = first.or(folder);
         interrupt.check()?;
+    }
+    if let Some(folder) = first {
+        let (part, of_part) = check_contract(&folder, &places, interrupt)?;
+        counts = counts + part;
+        exit = exit.worst(of_part);
     }
     say(counts.to_string());
     Ok(exit)
@@ -85,23 +93,39 @@ fn whole_run(processors: &str, transport: &str) -> (String, Vec<String>) {
     (format!("processors: {processors}, {transport}"), words)
 }
 
-/// One run. What keeps it from beginning counts as a failed test.
-fn run_in_guest(words: &[String], arguments: &Arguments, interrupt: &Interrupt) -> (Counts, Exit) {
+/// One run, and its folder. What keeps it from beginning counts as a failed test.
+fn run_in_guest(words: &[String], arguments: &Arguments, interrupt: &Interrupt) -> (Counts, Exit, Option<PathBuf>) {
     use clap::Parser as _;
     let typed = ["rig", "run", "--keep-going", "--timings"].into_iter().chain(words.iter().map(String::as_str));
     let finished = match super::Command::try_parse_from(typed) {
         Ok(super::Command::Run(run)) => {
-            run::perform_without_summary(&run::Arguments { ground: arguments.ground.clone(), ..*run }, interrupt)
+            let run = run::Arguments { ground: arguments.ground.clone(), ..*run };
+            run::perform_these(&run, run::Chosen::default(), interrupt, &|_| ())
         }
         _ => Err(Problem::failed(format!("`rig run` does not take {}", words.join(" ")))),
     };
     match finished {
-        Ok(finished) => (finished.counts, finished.exit),
+        Ok(ended) => (ended.record.counts, ended.exit, Some(ended.folder)),
         Err(problem) => {
             note(problem.to_string());
-            (Counts { failed: 1, ..Counts::default() }, problem.exit())
+            (Counts { failed: 1, ..Counts::default() }, problem.exit(), None)
         }
     }
+}
+
+/// Whether `docs/contract.md` has the results of the run in `folder`; counts as one test. The program was built beside the host tests.
+fn check_contract(folder: &Path, places: &Places, interrupt: &Interrupt) -> Outcome<(Counts, Exit)> {
+    let program = places.target.join("debug/examples/contract-results");
+    let status =
+        Tool::new(program, LINTS).args(["--check".as_ref(), folder.as_os_str()]).pass_through(interrupt).map_err(|error| {
+            error.problem("the results in docs/contract.md cannot be checked", "see that the host tests are built")
+        })?;
+    let (word, counts, exit) = match status.success() {
+        true => ("PASS", Counts { passed: 1, ..Counts::default() }, Exit::Passed),
+        false => ("FAIL", Counts { failed: 1, ..Counts::default() }, Exit::Failed),
+    };
+    say(format!("    {word}  results in docs/contract.md"));
+    Ok((counts, exit))
 }
 
 fn host_tests(

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::console::printable;
 use crate::error::{AtPath as _, Outcome};
-use crate::files::{point_link, write_whole};
+use crate::files::{point_link, was_left, write_whole};
 use crate::places::Places;
 use crate::run::record::RunRecord;
 
@@ -124,9 +124,7 @@ fn unique(runs: &Path, name: &str) -> io::Result<PathBuf> {
 /// Removes what a killed harness may have left in the instants in which something has a passing name.
 fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(".latest.").and_then(|owner| owner.parse::<u32>().ok());
-        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+        if entry.file_name().to_string_lossy().starts_with(".latest.") && was_left(&entry) {
             let _ = fs::remove_file(entry.path());
         }
         // A run that has a report came to its end.
@@ -189,13 +187,27 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_socket_of_a_killed_harness_is_swept() {
+    fn a_socket_of_a_killed_harness_is_swept_and_one_of_a_run_under_way_is_not() {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         let folder = tempfile::tempdir().unwrap();
         let places = places(folder.path());
         let run = RunFolder::create(&places, "device", Utc::now()).unwrap();
-        let socket = run.boot(1).unwrap().path.join(".model.socket");
-        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let boot = run.boot(1).unwrap().path;
+        let [old, new] = [".model.socket", ".model-1-1.socket"].map(|name| boot.join(name));
+        let _listeners = [&old, &new].map(|path| std::os::unix::net::UnixListener::bind(path).unwrap());
+        let [old_link, new_link] = [".latest.1-a", ".latest.1-b"].map(|name| places.runs().join(name));
+        for path in [&old_link, &new_link] {
+            std::os::unix::fs::symlink("nowhere", path).unwrap();
+        }
+        let long_ago = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: 1_000_000, tv_nsec: 0 },
+        };
+        for path in [&old, &old_link] {
+            utimensat(CWD, path, &long_ago, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
         RunFolder::create(&places, "device", Utc::now()).unwrap();
-        assert!(!socket.exists());
+        assert!(!old.exists() && new.exists());
+        assert!(!old_link.is_symlink() && new_link.is_symlink());
     }
 }

@@ -1,6 +1,6 @@
 //! Several runs as one: the shards of a run, put together again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -8,6 +8,9 @@ use chrono::{DateTime, Utc};
 use crate::error::{Exit, Outcome, Problem};
 use crate::run::plan::Shard;
 use crate::run::record::{Counts, RunRecord, Timings, Trouble};
+
+/// In the environment of a run that was put together: the seeds of its parts, where they are not one and the same.
+pub const SEEDS: &str = "seeds of the parts";
 
 /// One record of the runs in `parts`, whose boots are named relative to `folder`.
 ///
@@ -40,6 +43,10 @@ pub fn merge(parts: &[(PathBuf, RunRecord)], folder: &Path) -> Outcome<RunRecord
         exit = exit.worst(Exit::of_code(part.exit));
         let name = part.shard.as_ref().map_or_else(|| path.display().to_string(), |shard| format!("shard {shard}"));
         trouble.extend(part.trouble.iter().flat_map(|trouble| &trouble.lines).map(|line| format!("{name}: {line}")));
+    }
+    if parts.iter().any(|(_, part)| part.seed != first.seed) {
+        let seeds = parts.iter().map(|(_, part)| part.seed.to_string()).collect::<Vec<_>>().join(" | ");
+        merged.environment.insert(SEEDS.to_owned(), seeds);
     }
     merged.counts = Counts::of(&merged.tests);
     merged.exit = exit.code();
@@ -81,6 +88,49 @@ fn unite(all: &mut BTreeMap<String, String>, part: &BTreeMap<String, String>) {
             *known = format!("{known} | {value}");
         }
     }
+}
+
+/// In what the parts differ from the first one: another rig, other files, another machine. It may be meant to be so, and is told.
+#[must_use]
+pub fn odd_ones(parts: &[(PathBuf, RunRecord)]) -> Vec<String> {
+    let Some((first, others)) = parts.split_first() else { return Vec::new() };
+    let name = |(path, part): &(PathBuf, RunRecord)| match &part.shard {
+        Some(shard) => format!("in shard {shard}"),
+        None => format!("in {}", path.display()),
+    };
+    let mut lines: Vec<String> =
+        others.iter().flat_map(|other| differences(&first.1, &other.1, [&name(first), &name(other)])).collect();
+    lines.dedup();
+    lines
+}
+
+/// What two runs stood on that was not the same. `words` say of each which run it is.
+#[must_use]
+pub fn differences(one: &RunRecord, other: &RunRecord, words: [&str; 2]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if one.rig != other.rig {
+        lines.push(format!("differs: rig {} {}, {} {}", one.rig, words[0], other.rig, words[1]));
+    }
+    lines.extend(differing(&one.environment, &other.environment, words, |value| value.to_owned()));
+    lines.extend(differing(&one.hashes, &other.hashes, words, |hash| hash.chars().take(12).collect()));
+    lines
+}
+
+fn differing(
+    one: &BTreeMap<String, String>,
+    other: &BTreeMap<String, String>,
+    words: [&str; 2],
+    show: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let value =
+        |of: &BTreeMap<String, String>, name: &String| of.get(name).map_or_else(|| "none".to_owned(), |value| show(value));
+    let differs = |name: &&String| one.get(*name) != other.get(*name);
+    names
+        .into_iter()
+        .filter(differs)
+        .map(|name| format!("differs: {name}: {} {}, {} {}", value(one, name), words[0], value(other, name), words[1]))
+        .collect()
 }
 
 /// From the first start to the last end.
@@ -137,6 +187,20 @@ mod tests {
         assert_eq!((merged.tests[0].boot, merged.tests[1].boot), (1, 2));
         assert_eq!(merged.hashes["relay.sys"], "00 | 11");
         assert!(merged.trouble.is_none() && merged.shard.is_none());
+    }
+
+    #[test]
+    fn parts_of_other_files_and_seeds_are_told() {
+        let (first, mut second) = (shard("1/2", 0..1), shard("2/2", 1..4));
+        assert!(odd_ones(&[first.clone(), second.clone()]).is_empty());
+        (second.1.rig, second.1.seed) = ("0.2.0".into(), 2);
+        second.1.hashes.insert("relay.sys".into(), "11".into());
+        let parts = [first, second];
+        assert_eq!(
+            odd_ones(&parts),
+            ["differs: rig 0.1.0 in shard 1/2, 0.2.0 in shard 2/2", "differs: relay.sys: 00 in shard 1/2, 11 in shard 2/2"]
+        );
+        assert_eq!(merge(&parts, Path::new("/runs")).unwrap().environment[SEEDS], "1 | 2");
     }
 
     #[test]

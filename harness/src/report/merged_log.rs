@@ -1,15 +1,16 @@
 //! `run.log`: what every guest, device model and QEMU of a run said, in one file, in order.
 //!
 //! The guest stamps its lines with its own clock, which began when QEMU's guest first spoke; the project's device models stamp theirs with
-//! the time of day. A line without a stamp follows the one before it in its own log. QEMU's few words have no stamps and are mostly its
-//! last: they stand at the end of their boot.
+//! the time of day. A line without a stamp follows the one before it in its own log. What drivers remember of their last events is written
+//! when the guest ends, and stands where the events happened. QEMU's few words have no stamps and are mostly its last: they stand at the end
+//! of their boot.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::folder::{DEVICE_LOG, GUEST_LOG, QEMU_LOG};
-use super::timeline::{second_of_day, stamp};
+use super::timeline::{happened, second_of_day, stamp};
 use crate::console::printable;
 use crate::files::open_file;
 use crate::run::record::{BootRecord, RunRecord};
@@ -45,10 +46,11 @@ fn of_boot(folder: &Path, number: usize, boot: &BootRecord, origin: f64) -> Vec<
     let began = second_of_day(&boot.started).map_or(0.0, |at| since(at, origin));
     let clock = Clock::of(boot, &folder.join(GUEST_LOG), began);
     let on_guests_clock = |line: &str| stamp(line).map(|at| clock.zero + at);
+    let told_late = |line: &str| happened(line).map(|at| clock.zero + at);
     let on_the_wall = |line: &str| second_of_day(line.trim_start().split(' ').next()?).map(|at| since(at, origin));
-    let mut lines = read(folder, GUEST_LOG, number, "guest", began, on_guests_clock);
-    lines.extend(read(folder, DEVICE_LOG, number, "device", began, on_the_wall));
-    lines.extend(read(folder, QEMU_LOG, number, "qemu", began + boot.seconds, |_| None));
+    let mut lines = read(folder, GUEST_LOG, number, "guest", began, on_guests_clock, told_late);
+    lines.extend(read(folder, DEVICE_LOG, number, "device", began, on_the_wall, |_| None));
+    lines.extend(read(folder, QEMU_LOG, number, "qemu", began + boot.seconds, |_| None, |_| None));
     lines
 }
 
@@ -77,10 +79,14 @@ fn read(
     source: &'static str,
     began: f64,
     time_of: impl Fn(&str) -> Option<f64>,
+    told_late: impl Fn(&str) -> Option<f64>,
 ) -> Vec<Line> {
     let text = part(&folder.join(name)).unwrap_or_default();
     let mut at = began;
     let lines = text.lines().map(|line| {
+        if let Some(earlier) = told_late(line) {
+            return Line { at: earlier, boot, source, text: printable(line) };
+        }
         // A clock that goes back does not carry its line past those before it.
         at = time_of(line).unwrap_or(at).max(at);
         Line { at, boot, source, text: printable(line) }
@@ -119,6 +125,22 @@ mod tests {
         let words: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
         assert_eq!(words, ["client", "up", "more", "down", "asked", "stamp", "bye"], "{text}");
         assert!(text.starts_with("    0.050000  boot 1   device  2026-"), "{text}");
+    }
+
+    #[test]
+    fn what_a_driver_remembers_stands_where_it_happened_not_where_it_was_written() {
+        let event = |at: f64| format!("[0.900000 cpu0] kmdf relay: #1 @{at:.6} request-sent 0x57440010 irql=0 thread=0x1\n");
+        let log = "[0.100000 cpu0] up\n[0.300000 cpu0] down\n".to_owned() + &event(0.2) + &event(0.4) + "off\n";
+        let folder = sample_folder(&log);
+        let mut record = sample();
+        record.boots[0].started = "2026-01-01T00:00:00Z".into();
+        record.boots[0].first_output_us = Some(100_000);
+
+        let text = render(folder.path(), &record);
+
+        let order: Vec<&str> = text.lines().map(|line| line.split_once("guest ").unwrap().1.trim()).collect();
+        let place = |part: &str| order.iter().position(|line| line.contains(part)).unwrap();
+        assert!(place("up") < place("@0.2") && place("@0.2") < place("down") && place("down") < place("@0.4"), "{text}");
     }
 
     #[test]

@@ -29,9 +29,9 @@ pub fn record(folder: &Path) -> Outcome<RunRecord> {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Problem::usage(format!("{} is no run's folder", folder.display()))
             .because(format!("it has no {RECORD}"))
             .so("name a folder below target/rig/runs, such as target/rig/runs/latest"),
-        _ => {
-            Problem::environment(format!("cannot read {}", path.display())).because(error.to_string()).so("check its permissions")
-        }
+        _ => Problem::environment(format!("cannot read {}", path.display()))
+            .because(error.to_string())
+            .so("see that it is a file that you may read"),
     })?;
     let mut bytes = Vec::new();
     file.take(MOST + 1).read_to_end(&mut bytes).at("read", &path)?;

@@ -138,6 +138,12 @@ fn forgotten(seen: &BTreeMap<(String, u64), f64>) -> Vec<Forgotten> {
     forgotten
 }
 
+/// When what a line of a driver's events tells happened, on the guest's clock: earlier than the line was written.
+#[must_use]
+pub fn happened(line: &str) -> Option<f64> {
+    of_framework(line).map(|(_, _, step)| step.at)
+}
+
 /// `… kmdf DRIVER: #N @SECONDS EVENT OBJECT KEY=VALUE … irql=I thread=T`
 fn of_framework(line: &str) -> Option<(u64, String, Step)> {
     let (_, rest) = line.split_once("kmdf ")?;

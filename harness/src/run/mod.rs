@@ -19,6 +19,7 @@ pub mod record;
 pub mod session;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Request {
     pub record: bool,
     /// Seed from which every test's seed follows.
     pub seed: u64,
+    /// Tests whose seed does not follow from it: those of a run that was put together from several.
+    pub seeds: BTreeMap<String, u64>,
     /// Guests that run side by side, at most.
     pub jobs: NonZeroUsize,
     /// How often a test that failed is tried again.
@@ -93,6 +96,7 @@ impl Default for Request {
             dump: false,
             record: false,
             seed: 0,
+            seeds: BTreeMap::new(),
             jobs: NonZeroUsize::MIN,
             retries: 0,
             keep_going: false,
@@ -118,6 +122,9 @@ impl Request {
     /// The seed of one test: the same for the same run seed, whatever else runs.
     #[must_use]
     pub fn seed_of(&self, name: &str) -> u64 {
+        if let Some(seed) = self.seeds.get(name) {
+            return *seed;
+        }
         let digest = Sha256::new().chain_update(self.seed.to_le_bytes()).chain_update(name).finalize();
         digest[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte))
     }
@@ -187,5 +194,7 @@ mod tests {
         let request = request(&[], None);
         assert_eq!(request.seed_of("a::b"), request.seed_of("a::b"));
         assert_ne!(request.seed_of("a::b"), request.seed_of("a::c"));
+        let given = Request { seeds: [("a::b".to_owned(), 7)].into(), ..request.clone() };
+        assert_eq!((given.seed_of("a::b"), given.seed_of("a::c")), (7, request.seed_of("a::c")));
     }
 }

@@ -7,14 +7,16 @@ mod tests;
 
 use std::fmt::Write as _;
 
+use base64ct::{Base64, Encoding as _};
+use sha2::{Digest as _, Sha256};
+
 use super::Logs;
 use super::folder::{DEVICE_LOG, GUEST_LOG, QEMU_LOG};
+use super::merge::SEEDS;
 use crate::run::record::{BootRecord, Counts, RunRecord, TestOutcome, TestRecord};
 
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
-/// Nothing may be loaded, from nowhere, whatever a guest has smuggled into the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// The page.
 #[must_use]
@@ -22,27 +24,37 @@ pub fn render(record: &RunRecord, logs: &Logs<'_>) -> String {
     let title = escape(&format!("{}: {}", record.suite, record.counts));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\">\
-         <title>{title}</title><style>{STYLE}</style></head><body>"
+         <title>{title}</title><style>{STYLE}</style></head><body>",
+        policy()
     );
     page.push_str(&head(record));
     page.push_str(&filters(record));
     page.push_str("<main>");
     let longest = record.tests.iter().map(|test| test.host_us).max().unwrap_or(0);
-    for test in &record.tests {
+    // What one looks for comes first; otherwise the order is that of the run.
+    let mut tests: Vec<&TestRecord> = record.tests.iter().collect();
+    tests.sort_by_key(|test| ["bad", "odd"].iter().position(|first| *first == kind(test)).unwrap_or(2));
+    for test in tests {
         page.push_str(&test::render(test, longest, logs));
     }
     if record.tests.is_empty() {
         page.push_str("<p class=\"nothing\">No test ran.</p>");
     }
-    page.push_str("<p class=\"nothing\" id=\"nothing\" hidden>No test fits.</p></main>");
+    page.push_str("<p class=\"nothing\" id=\"nothing\" hidden>No test fits.</p><p class=\"unseen\" id=\"shown\" role=\"status\"></p></main>");
     page.push_str(&details("Boots", &boots(record)));
     page.push_str(&details("Where the time went", &table(&timings(record))));
     page.push_str(&details("What it stood on", &table(&foundations(record))));
     let _ = writeln!(page, "<script>{SCRIPT}</script></body></html>");
     page
+}
+
+/// Nothing may be loaded, from nowhere, and no script may run but ours, whatever a guest or a stranger's record has smuggled into the page.
+fn policy() -> String {
+    let ours = Base64::encode_string(&Sha256::digest(SCRIPT));
+    format!("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{ours}'")
 }
 
 /// What one sees first: did it pass, what stopped it.
@@ -59,7 +71,8 @@ fn head(record: &RunRecord) -> String {
     let mut text = format!("<header class=\"{class}\"><h1>{} <b>{verdict}</b></h1><p>", escape(&record.suite));
     let shard = record.shard.as_ref().map(|shard| format!("shard {shard}"));
     let facts = [Some(record.started.replace('T', " ").replace('Z', " UTC")), Some(format!("{:.1} s", record.seconds)), shard];
-    let facts = facts.into_iter().flatten().chain([format!("seed {}", record.seed), format!("exit status {}", record.exit)]);
+    let seed = record.environment.get(SEEDS).cloned().unwrap_or_else(|| record.seed.to_string());
+    let facts = facts.into_iter().flatten().chain([format!("seed {seed}"), format!("exit status {}", record.exit)]);
     for fact in facts {
         let _ = write!(text, "<span>{}</span> ", escape(&fact));
     }
@@ -124,7 +137,7 @@ fn boots(record: &RunRecord) -> String {
         let _ = write!(text, "<h3>Boot {}</h3>{}", number + 1, table(&of_boot(boot)));
         text.push_str("<p>");
         for log in [GUEST_LOG, DEVICE_LOG, QEMU_LOG] {
-            let _ = write!(text, "<a href=\"{0}/{log}\">{log}</a> ", escape(&boot.folder));
+            let _ = write!(text, "<a href=\"./{}/{log}\">{log}</a> ", link(&boot.folder));
         }
         text.push_str("</p>");
     }
@@ -164,6 +177,19 @@ fn foundations(record: &RunRecord) -> Vec<(String, String)> {
 
 fn milliseconds(microseconds: u64) -> String {
     format!("{:.1} ms", std::time::Duration::from_micros(microseconds).as_secs_f64() * 1e3)
+}
+
+/// A path as a link has it. What is no letter, digit or part of a path is written as a number, so that it is a path and nothing else.
+fn link(path: &str) -> String {
+    let mut text = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// Text as HTML shows it, in elements and in attributes between double quotation marks.

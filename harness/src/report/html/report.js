@@ -5,6 +5,8 @@
   const buttons = [...document.querySelectorAll("nav button")];
   const search = document.getElementById("search");
   const nothing = document.getElementById("nothing");
+  // Read out to whoever does not see the list change.
+  const said = document.getElementById("shown");
   const texts = new Map();
   const textOf = (test) => {
     if (!texts.has(test)) texts.set(test, test.textContent.toLowerCase());
@@ -22,6 +24,7 @@
     // Whoever has found the one test wants to read it.
     if (shown === 1 && tests.length > 1) tests.find((test) => !test.hidden).open = true;
     nothing.hidden = shown > 0 || tests.length === 0;
+    said.textContent = `${shown} of ${tests.length} tests shown`;
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
   };
   const remember = () => {

@@ -14,7 +14,9 @@ fn nothing_that_a_guest_says_becomes_markup() {
     record.tests[0].log = vec!["</pre><img src=x>".into()];
     record.tests[0].guest_log = (0, 100);
     record.directory = "x\" onclick=\"alert(1)".into();
+    record.boots.push(BootRecord { folder: "javascript:alert(1)//".into(), ..BootRecord::default() });
     let page = page(&record, "</pre><b>guest</b>");
+    assert!(page.contains("href=\"./javascript%3Aalert%281%29///guest.log\""), "{page}");
     assert!(!page.contains("<script>alert") && !page.contains("<img") && !page.contains("<b>guest"));
     assert!(!page.contains("\" onclick"));
     assert!(page.contains("&lt;script&gt;") && page.contains("&lt;b&gt;guest"));
@@ -43,6 +45,13 @@ fn the_requests_of_a_test_are_drawn_on_a_timeline() {
     let page = page(&record, &log);
     assert!(page.contains("Requests through driver and device <small>1 in 250.000 ms"), "{page}");
     assert!(page.contains("<td>+250.000 ms</td><th class=\"of-filter\">relayflt</th><td>request-completed status=0x0"), "{page}");
+}
+
+#[test]
+fn what_failed_comes_first_and_everything_else_in_the_order_of_the_run() {
+    let page = page(&sample(), "");
+    let names: Vec<&str> = page.split("class=\"name\">").skip(1).map(|rest| rest.split("</span>").next().unwrap()).collect();
+    assert_eq!(names, ["device::<wbr>fails", "device::<wbr>hangs", "device::<wbr>passes", "contract::<wbr>skips"]);
 }
 
 #[test]
