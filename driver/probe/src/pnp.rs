@@ -80,7 +80,7 @@ fn make_queue(device: WDFDEVICE, number: u32) -> Result<()> {
 }
 
 /// EvtIoStop: what the slot's [`OnStop`] says.
-unsafe extern "win64" fn stop(_queue: WDFQUEUE, request: WDFREQUEST, flags: u32) {
+unsafe extern "win64" fn stop(queue: WDFQUEUE, request: WDFREQUEST, flags: u32) {
     let slot = table::slot_of(request);
     if let Some(slot) = slot {
         table::set_stop_flags(slot, flags);
@@ -93,6 +93,12 @@ unsafe extern "win64" fn stop(_queue: WDFQUEUE, request: WDFREQUEST, flags: u32)
     } else if action == OnStop::Requeue as u32 {
         // SAFETY: as above.
         unsafe { WdfRequestStopAcknowledge(request, 1) };
+        let (mut queued, mut presented) = (0, 0);
+        // SAFETY: the queue is there while its callback runs.
+        let _ = unsafe { WdfIoQueueGetState(queue, &raw mut queued, &raw mut presented) };
+        if let Some(slot) = slot {
+            table::set_stop_load(slot, queued << 16 | presented);
+        }
     } else if action == OnStop::Complete as u32 {
         // SAFETY: as above, and nobody else completes it.
         unsafe { WdfRequestComplete(request, NTSTATUS::CANCELLED) };

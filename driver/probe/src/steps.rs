@@ -324,6 +324,7 @@ unsafe fn world_step(step: &Step, raised: &mut Option<u8>) -> Option<Outcome> {
             Op::ON_COMPLETION => set(table::on_completion(step.slot)),
             Op::ON_STOP => set(table::on_stop(step.slot)),
             Op::STOP_FLAGS => table::stop_flags(step.slot).map_or(returned(NTSTATUS::INVALID_PARAMETER), valued),
+            Op::STOP_LOAD => table::stop_load(step.slot).map_or(returned(NTSTATUS::INVALID_PARAMETER), valued),
             Op::FAIL_DEVICE => {
                 WdfDeviceSetFailed(pnp::device(), WDF_DEVICE_FAILED_ACTION::WdfDeviceFailedAttemptRestart);
                 done()

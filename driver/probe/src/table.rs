@@ -21,6 +21,7 @@ static ON_CANCEL: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_C
 static ON_COMPLETION: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
 static ON_STOP: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
 static STOP_FLAGS: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
+static STOP_LOADS: [AtomicU32; SLOT_COUNT] = [const { AtomicU32::new(0) }; SLOT_COUNT];
 /// For each event the number that it had in the order of all events when it happened last.
 static TIMES: [[AtomicU32; SLOT_COUNT]; EVENTS as usize] = [const { [const { AtomicU32::new(0) }; SLOT_COUNT] }; EVENTS as usize];
 static NOW: AtomicU32 = AtomicU32::new(0);
@@ -156,12 +157,23 @@ pub(crate) fn set_stop_flags(slot: u32, flags: u32) {
     }
 }
 
+/// What the queue held when EvtIoStop had acknowledged.
+pub(crate) fn stop_load(slot: u32) -> Option<u32> {
+    STOP_LOADS.get(slot as usize).map(|load| load.load(Ordering::Acquire))
+}
+
+pub(crate) fn set_stop_load(slot: u32, load: u32) {
+    if let Some(place) = STOP_LOADS.get(slot as usize) {
+        place.store(load, Ordering::Release);
+    }
+}
+
 /// Forgets everything but queues, targets and locks.
 pub(crate) fn reset() {
     for place in &REQUESTS {
         place.store(core::ptr::null_mut(), Ordering::Release);
     }
-    let by_slot = [&ON_CANCEL, &ON_COMPLETION, &ON_STOP, &STOP_FLAGS];
+    let by_slot = [&ON_CANCEL, &ON_COMPLETION, &ON_STOP, &STOP_FLAGS, &STOP_LOADS];
     for number in COUNTS.iter().chain(&TIMES).chain(by_slot).flatten().chain([&NOW]) {
         number.store(0, Ordering::Release);
     }

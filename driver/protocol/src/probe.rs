@@ -281,6 +281,9 @@ operations! {
     DRIVER_CREATE = 94;
     /// Where probe.sys lies: the address of its first byte, or with `number` 1 of the byte behind its last.
     IMAGE = 95;
+    /// What the queue held when EvtIoStop had acknowledged for the slot's request with Requeue set, and not returned: queued requests in bits 16
+    /// to 31, presented ones below.
+    STOP_LOAD = 96;
     /// Measures: `value` times a request of the probe's is sent to the target for [`NOTHING`], one and the same with WdfRequestReuse before
     /// each send but the first if `number` is 1, else a new one each time, which is deleted. The time, in nanoseconds.
     TIME_SENDS = 100;

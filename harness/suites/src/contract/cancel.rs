@@ -33,6 +33,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     the_completion_routine_may_run_inside_the_cancel: "the completion routine has run when WdfRequestCancelSentRequest returns",
     cancelling_an_unsent_request_makes_its_next_send_fail: "the mark of a cancel sticks until WdfRequestReuse",
     a_timeout_ends_a_send_with_its_own_status: "a time-out is a cancel whose status becomes STATUS_IO_TIMEOUT",
+    a_timeout_changes_no_other_status: "what the target completes with another status than STATUS_CANCELLED after the time-out keeps it",
 });
 
 fn a_sent_request_can_be_cancelled(_: &mut Bench) -> TestResult {
@@ -258,5 +259,15 @@ fn a_timeout_ends_a_send_with_its_own_status(_: &mut Bench) -> TestResult {
     probe.ok([mark(SEEN)])?;
     sent.returned(NTSTATUS::IO_TIMEOUT)?;
     probe.wait(Event::Canceled, SEEN, 1)?;
+    sent.finish()
+}
+
+fn a_timeout_changes_no_other_status(_: &mut Bench) -> TestResult {
+    let probe = Probe::open()?;
+    let sent = probe.send_as([set_completion(OWN), send_with_timeout(OWN, Duration::from_millis(10))])?;
+    probe.wait(Event::Presented, SEEN, 1)?;
+    probe.ok([on_cancel(SEEN, OnCancel::Keep), mark(SEEN)])?;
+    probe.wait(Event::Canceled, SEEN, 1)?;
+    sent.complete(NTSTATUS::SUCCESS)?;
     sent.finish()
 }

@@ -13,6 +13,7 @@ pub(super) const TESTS: &[Test] = tests!(contract {
     a_request_kept_through_the_power_down_is_resumed: "EvtIoResume is called for it when power is back, and it is not presented again",
     a_request_requeued_at_the_power_down_is_delivered_again: "its handler is called again when power is back, EvtIoResume is not",
     a_request_requeued_at_the_power_down_goes_to_the_head: "behind it waits what came after it",
+    an_acknowledgement_is_carried_out_when_io_stop_has_returned: "in EvtIoStop the acknowledged request still counts as the driver's, and none is in the queue",
     a_request_that_nobody_acknowledges_holds_up_the_power_down: "an EvtIoStop that does nothing keeps the device in D0 until the request is completed",
     an_acknowledgement_that_comes_after_io_stop_is_ignored: "EvtIoStop has returned: WdfRequestStopAcknowledge neither lets the power go nor requeues",
     a_queue_without_io_stop_holds_up_the_power_down: "so does a request of a queue that has no EvtIoStop",
@@ -131,6 +132,17 @@ fn a_request_requeued_at_the_power_down_goes_to_the_head(_: &mut Bench) -> TestR
     first.complete_by(SPARE, NTSTATUS::SUCCESS)?;
     probe.ok([retrieve(SPARE, queue::POWER_MANUAL)])?;
     second.complete_by(SPARE, NTSTATUS::SUCCESS)
+}
+
+fn an_acknowledgement_is_carried_out_when_io_stop_has_returned(_: &mut Bench) -> TestResult {
+    const PRESENTED: u64 = 1;
+    let (probe, file) = (Probe::open()?, open_pnp()?);
+    let subject = probe.subject_through(&file, FIRST)?;
+    probe.ok([on_stop(FIRST, OnStop::Requeue)])?;
+    sleep_and_wake(&probe)?;
+    ensure_eq!(probe.value(stop_load(FIRST))?, PRESENTED);
+    probe.wait(Event::Presented, FIRST, 2)?;
+    subject.complete(NTSTATUS::SUCCESS)
 }
 
 fn a_request_that_nobody_acknowledges_holds_up_the_power_down(_: &mut Bench) -> TestResult {

@@ -96,6 +96,7 @@ steps! {
     queue_delete(queue) = QUEUE_DELETE(0, queue);
     target_open_tall() = TARGET_OPEN(0, 1);
     stop_flags(slot) = STOP_FLAGS(slot, 0);
+    stop_load(slot) = STOP_LOAD(slot, 0);
     fail_device() = FAIL_DEVICE(0, 0);
     enter_region() = ENTER_REGION(0, 0);
     reset() = RESET(0, 0);
