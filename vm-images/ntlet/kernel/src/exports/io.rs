@@ -70,6 +70,7 @@ exports! { LISTS =
         "IoCreateUnprotectedSymbolicLink" = IoCreateSymbolicLink,
         "IoRegisterBootDriverReinitialization" = IoRegisterDriverReinitialization,
     }
+    plain system_call::information { ZwQuerySystemInformation }
     plain io::shutdown { IoRegisterLastChanceShutdownNotification }
     plain pnp::interface { IoGetDeviceInterfaceAlias IoOpenDeviceInterfaceRegistryKey }
     plain security::sid {

@@ -5,6 +5,7 @@
 pub(crate) mod apc;
 mod event;
 mod file;
+pub(crate) mod information;
 mod memory;
 mod process;
 mod time;

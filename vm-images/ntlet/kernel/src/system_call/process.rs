@@ -6,10 +6,9 @@ use wdf_sys::NTSTATUS;
 use wdf_sys::wdm::UNICODE_STRING;
 use wdf_sys::wdm::constants::{POWER_SYSTEM_SLEEPING1, POWER_SYSTEM_SLEEPING3, USER_MODE};
 
-use super::{Arguments, get, put, put_optional, status};
+use super::{Arguments, get, information, put, put_optional, status};
 use crate::dispatcher::thread::{self as kernel_thread, THREAD, Thread};
 use crate::hal;
-use crate::hal::PAGE_SIZE;
 use crate::memory::user;
 use crate::object::exports::{by_handle, close_handle, open_handle};
 use crate::object::{ObjectRef, handle::Entry};
@@ -143,21 +142,7 @@ pub(super) fn query_process(arguments: &Arguments) -> NTSTATUS {
 pub(super) fn query_system(arguments: &Arguments) -> NTSTATUS {
     let [class, buffer, length, length_at, ..] = *arguments;
     let run = || {
-        // SystemBasicInformation.
-        if class as u32 != 0 {
-            return Err(NTSTATUS::INVALID_INFO_CLASS);
-        }
-        let mut information = [0u8; 64];
-        let mut word = |at: usize, value: u32| information[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        word(4, 156_250);
-        word(8, PAGE_SIZE as u32);
-        word(12, hal().memory().1 as u32);
-        word(24, 0x1_0000);
-        let mut long = |at: usize, value: u64| information[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        long(32, 0x1_0000);
-        long(40, user::USER_LIMIT - 1);
-        long(48, (1u64 << hal().processor_count().min(63)) - 1);
-        information[56] = hal().processor_count() as u8;
+        let information = information::about_system(class as u32)?;
         put_optional(length_at, &(information.len() as u32))?;
         if length as u32 as usize != information.len() {
             return Err(NTSTATUS::INFO_LENGTH_MISMATCH);

@@ -96,7 +96,7 @@ const GOOD: Case = Case {
             "foreign: PnP driver started",
             "foreign: what samples use: 42 checks, 0 wrong",
             "foreign: more that drivers use: 41 checks, 0 wrong",
-            "foreign: services of the kernel: 32 checks, 0 wrong",
+            "foreign: services of the kernel: 33 checks, 0 wrong",
             "foreign: another process's memory holds beef, and back again: 1",
             "foreign: told of the program and of a driver: 3f, 0",
             "foreign: PnP driver removed",

@@ -52,7 +52,7 @@ pub(crate) const SERVICES: &str = "DbgPrint ExAllocatePool2 ObfDereferenceObject
     ExDeleteResourceLite ExSetResourceOwnerPointer KeStackAttachProcess KeUnstackDetachProcess IoGetCurrentProcess \
     SeCaptureSubjectContext SeReleaseSubjectContext SeAccessCheck RtlCreateSecurityDescriptor RtlSetDaclSecurityDescriptor \
     RtlCreateAcl PoRegisterPowerSettingCallback PoUnregisterPowerSettingCallback ZwCreateFile ZwDeviceIoControlFile \
-    RtlCreateUnicodeString ExFreePoolWithTag PsGetCurrentThreadId KeGetCurrentThread PsLookupThreadByThreadId ZwCreateKey ZwSetValueKey \
+    RtlCreateUnicodeString ExFreePoolWithTag PsGetCurrentThreadId KeGetCurrentThread PsLookupThreadByThreadId ZwCreateKey ZwSetValueKey ZwQuerySystemInformation \
     IoRegisterLastChanceShutdownNotification";
 /// It, too.
 pub(crate) const WMI_LIBRARY: &str = "WmiSystemControl WmiCompleteRequest WmiFireEvent";

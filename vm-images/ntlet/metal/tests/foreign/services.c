@@ -61,6 +61,7 @@ IMPORT NTSTATUS ZwCreateFile(HANDLE *, ULONG, OBJECT_ATTRIBUTES *, IO_STATUS_BLO
 IMPORT NTSTATUS ZwDeviceIoControlFile(HANDLE, HANDLE, PVOID, PVOID, IO_STATUS_BLOCK *, ULONG, PVOID, ULONG, PVOID, ULONG);
 IMPORT void RtlFreeUnicodeString(UNICODE_STRING *);
 IMPORT BOOLEAN RtlCreateUnicodeString(UNICODE_STRING *, const WCHAR *);
+IMPORT NTSTATUS ZwQuerySystemInformation(ULONG, PVOID, ULONG, ULONG *);
 IMPORT NTSTATUS ZwCreateKey(HANDLE *, ULONG, OBJECT_ATTRIBUTES *, ULONG, UNICODE_STRING *, ULONG, ULONG *);
 IMPORT NTSTATUS ZwSetValueKey(HANDLE, UNICODE_STRING *, ULONG, ULONG, PVOID, ULONG);
 
@@ -224,6 +225,8 @@ static void check_rest(void)
     if (found) ObfDereferenceObject(found);
     check(!NT_SUCCESS(PsLookupThreadByThreadId((HANDLE)0x7FFFFFF0, &found)), "no thread has that number");
     check(NT_SUCCESS(IoRegisterLastChanceShutdownNotification(Device)), "to be told last");
+    UCHAR system[64];
+    check(NT_SUCCESS(ZwQuerySystemInformation(0, system, sizeof system, NULL)) && system[56] >= 1 && !NT_SUCCESS(ZwQuerySystemInformation(0x7000, system, sizeof system, NULL)), "what the system is like");
 
     char *text = ExAllocatePool2(0x40, 70000, TAG);
     for (int at = 0; at < 69999; at++) text[at] = 'x';
