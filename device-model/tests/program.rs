@@ -170,7 +170,12 @@ fn a_plan_of_faults_is_followed_and_a_wrong_one_is_status_2() {
     assert_eq!(magic, [0xff; 4], "gone");
     signal(&child, libc::SIGTERM);
     assert_eq!(wait(&mut child).code(), Some(0));
-    assert!(errors(&mut child).contains("a fault is injected"));
+    let told = errors(&mut child);
+    let line = told.lines().find(|line| line.contains("a fault is injected")).unwrap_or_else(|| panic!("no fault: {told}"));
+    let field = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    assert_eq!((field("fault"), field("strike")), (Some("\"device-gone\""), Some("1")), "{line}");
+    assert!(field("time_ns").and_then(|time| time.parse::<u64>().ok()).is_some_and(|time| time > 0), "the device's time: {line}");
+    assert!(line.contains("cause=\"register access\""), "{line}");
 
     std::fs::write(&plan, "[[fault]]\nkind = \"bad-mood\"\n").unwrap();
     let mut child = program(&socket, &["--faults", plan.to_str().unwrap()]);
