@@ -133,6 +133,23 @@ pub fn everything(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts,
     Ok((artifacts, lock))
 }
 
+/// Builds what a run of somebody's own driver needs of ours: ntlet's image and the device model. As [`everything`].
+///
+/// # Errors
+/// As [`everything`].
+pub fn machine(places: &Places, interrupt: &Interrupt) -> Outcome<(Artifacts, Lock)> {
+    let lock = Lock::take(&places.rig().join("build.lock"), "build", interrupt)?;
+    let artifacts = Artifacts::of(places);
+    let stamp = Stamp::of(places, "machine", &[artifacts.image.clone(), artifacts.device_model.clone()])?;
+    if !stamp.is_current() {
+        let builder = Builder::of_repository(places, interrupt)?;
+        builder.image()?;
+        builder.host.device_model()?;
+        stamp.record()?;
+    }
+    Ok((artifacts, lock))
+}
+
 /// Builds and signs the driver package alone; its files, and a lock that keeps other builds away until the caller has read them.
 ///
 /// # Errors

@@ -198,7 +198,7 @@ fn of_project(
     places: &Places,
     interrupt: &Interrupt,
 ) -> Outcome<Guest> {
-    let (artifacts, lock) = build::everything(places, interrupt)?;
+    let (artifacts, lock) = build::machine(places, interrupt)?;
     let mut hashes = BTreeMap::from([("ntlet".to_owned(), sha256(&build::read(&artifacts.image)?))]);
     drop(lock);
     let (made, _lock) = build::project(project, places, interrupt)?;
@@ -232,7 +232,7 @@ fn strangers(
 ) -> Outcome<Guest> {
     let program = arguments.program.as_deref();
     let gathered = Gathered::of(Named { package, services: &arguments.service, program })?;
-    let (artifacts, _lock) = build::everything(places, interrupt)?;
+    let (artifacts, _lock) = build::machine(places, interrupt)?;
     let mut hashes = gathered.hashes();
     hashes.insert("ntlet".to_owned(), sha256(&build::read(&artifacts.image)?));
     let mut symbols = arguments.symbols.clone();
