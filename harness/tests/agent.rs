@@ -14,7 +14,11 @@ use channel::{
     AGENT_VERSION, Decoder, FromAgent, FromGuest, MAX_FRAME, PROTOCOL_VERSION, ToAgent, ToGuest, Word, encode, encode_agent,
 };
 use harness::build::link::Linked;
+use harness::places::Places;
 use harness::run::link::{AgentSaid, Said};
+use harness::windows::answer::{AGENT, Answers, DRIVERS, SETUP, setup_script};
+use harness::windows::recipe::Recipe;
+use harness::windows::wim::Edition;
 
 /// Far longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,14 +51,40 @@ impl Machine {
         std::os::unix::fs::symlink(name, devices.join("com2")).unwrap();
         let roots = [wine.with_file_name("root"), PathBuf::from("/")];
         let interpreter = roots.iter().map(|root| root.join(PROGRAMS).join("cmd.exe")).find(|file| file.is_file());
+        let interpreter = interpreter.expect("Wine has a command interpreter");
         let system = prefix.path().join("drive_c/windows/system32");
-        std::os::unix::fs::symlink(interpreter.expect("Wine has a command interpreter"), system.join("cmd.exe")).unwrap();
+        for program in ["cmd.exe", "reg.exe"] {
+            std::os::unix::fs::symlink(interpreter.with_file_name(program), system.join(program)).unwrap();
+        }
         Self { wine, server, prefix, line, decoder: Decoder::new(), waiting: Vec::new(), started: None }
     }
 
     /// Puts a file onto drive C.
     fn put(&self, name: &str, content: &[u8]) {
-        fs::write(self.prefix.path().join("drive_c").join(name), content).unwrap();
+        self.put_on("c", name, content);
+    }
+
+    /// Puts a file onto a drive, which is made for the first one.
+    fn put_on(&self, drive: &str, name: &str, content: &[u8]) {
+        let folder = self.prefix.path().join(format!("drive_{drive}"));
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let link = self.prefix.path().join(format!("dosdevices/{drive}:"));
+        if fs::symlink_metadata(&link).is_err() {
+            std::os::unix::fs::symlink(&folder, link).unwrap();
+        }
+        fs::write(file, content).unwrap();
+    }
+
+    /// How programs were called that write that down, since the last call.
+    fn recorded(&self) -> Vec<String> {
+        let record = self.prefix.path().join("drive_c/record.txt");
+        let text = fs::read_to_string(&record).unwrap_or_default();
+        // A program may be about to write: its file is there, and empty.
+        if text.ends_with('\n') {
+            fs::remove_file(record).unwrap();
+        }
+        text.lines().map(called).collect()
     }
 
     fn wine(&self, words: &[&str]) -> Command {
@@ -67,6 +97,13 @@ impl Machine {
             .env_remove("DISPLAY");
         command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
+    }
+
+    /// Runs a command line as Setup does, and waits for its end.
+    fn execute(&self, command: &str) {
+        let words = command.strip_prefix("cmd /c ").unwrap_or(command);
+        let mut command = self.wine(&["cmd.exe", "/c", words]);
+        assert!(command.env("WINEPATH", r"C:\tools").status().unwrap().success(), "{words}");
     }
 
     fn start(&mut self, words: &[&str]) {
@@ -152,6 +189,16 @@ impl Drop for Machine {
     }
 }
 
+/// A recorded call, with the program's name alone.
+fn called(line: &str) -> String {
+    let (program, words) = match line.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').unwrap(),
+        None => line.split_at(line.find(' ').unwrap_or(line.len())),
+    };
+    let name = program.rsplit('\\').next().unwrap();
+    format!("{}{}", name.strip_suffix(".exe").unwrap_or(name), words.trim_end())
+}
+
 /// The harness's end of a serial line, and the name of the other one.
 fn pseudoterminal() -> (File, PathBuf) {
     let mut name = [0; 64];
@@ -200,7 +247,78 @@ fn the_agent_obeys_over_a_serial_line_and_lends_it_to_the_suite() {
     commands_run_to_their_end_or_that_of_their_time(&mut machine);
     the_suite_has_the_line_and_gives_it_back(&mut machine);
 
+    a_device_is_made_that_no_bus_finds(&mut machine);
+
     assert_eq!(machine.ask(&ToAgent::ShutDown), AgentSaid::Goodbye);
+}
+
+/// Wine's device installer makes a node under the root, as Windows' does.
+fn a_device_is_made_that_no_bus_finds(machine: &mut Machine) {
+    let inf = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../driver/probe/probe.inf")).unwrap();
+    machine.put("probe.inf", &inf);
+    machine.put("probe.sys", b"a driver, as far as it is copied");
+    let made = machine.ask(&ToAgent::AddDevice { hardware_id: r"Root\WdfrigProbe", inf: r"C:\probe.inf" });
+    assert_eq!(made, AgentSaid::Ended(0));
+    let (lines, code) = machine.run(r"reg.exe query HKLM\SYSTEM\CurrentControlSet\Enum\ROOT /s", PATIENCE);
+    let says = |name: &str, value: &str| lines.iter().any(|line| line.contains(name) && line.ends_with(value));
+    assert!(code == 0 && says("HardwareID", r"Root\WdfrigProbe"), "{lines:#?}");
+    assert!(says("ClassGUID", "{4D36E97D-E325-11CE-BFC1-08002BE10318}"), "the class that the INF names: {lines:#?}");
+    let missing = machine.ask(&ToAgent::AddDevice { hardware_id: r"Root\Other", inf: r"C:\nowhere.inf" });
+    assert_eq!(missing, AgentSaid::Failed { what: "SetupDiGetINFClass".to_owned(), code: NOT_FOUND });
+}
+
+/// What Setup and the first logon run, by Wine's command interpreter: every tool of the system is a program that says how it was called.
+#[test]
+fn what_an_answer_file_orders_is_executed_from_whichever_drive_it_is_on() {
+    let (Some(wine), Some(server)) = (test_tools::find("wine"), test_tools::find("wineserver")) else { return };
+    let recorder = fs::read(common::guest_console_program("stand-in", "recorder", "recorder_start")).unwrap();
+    let machine = Machine::new(wine, server);
+    const TOOLS: [&str; 8] = ["bcdedit", "reg", "powercfg", "sc", "netsh", "schtasks", "verifier", "pnputil"];
+    TOOLS.iter().for_each(|tool| machine.put(&format!("tools/{tool}.exe"), &recorder));
+    let recipe = Recipe::find("server-2025", &Places::find(None)).unwrap();
+    let script = setup_script(&recipe);
+    machine.put_on("e", AGENT, &recorder);
+    machine.put_on("e", SETUP, script.as_bytes());
+    machine.put_on("e", DRIVERS, b"2k25\r\n");
+    for driver in ["NetKVM", "viostor"] {
+        for system in ["2k25", "w11"] {
+            machine.put_on("f", &format!("{driver}/{system}/amd64/{driver}.inf"), b"[Version]");
+        }
+    }
+    machine.put_on("f", "guest-agent/qemu-ga.msi", b"no driver");
+
+    let edition =
+        Edition { index: 1, name: recipe.edition.clone(), title: String::new(), build: recipe.build, is_x64: true, bytes: 0 };
+    let answers = Answers { recipe: &recipe, edition: &edition, password: "rig" }.file();
+    let document = roxmltree::Document::parse(&answers).unwrap();
+    let commands = document.descendants().filter(|node| matches!(node.tag_name().name(), "Path" | "CommandLine"));
+    let mut recorded = Vec::new();
+    for command in commands.map(|node| node.text().unwrap()) {
+        machine.execute(command);
+        recorded.push(machine.recorded());
+    }
+    assert_eq!(recorded[0], [r"agent step windowsPE"]);
+    assert_eq!(recorded[1], [r"agent step specialize"]);
+    assert!(recorded[2..recorded.len() - 1].iter().all(|calls| calls.len() == 1), "a setting each: {recorded:#?}");
+
+    // The script's own lines are the expectation: each is executed once, in its place.
+    let tool = |line: &&str| TOOLS.iter().any(|tool| line.starts_with(&format!("{tool} ")));
+    let mut expected: Vec<&str> = script.lines().filter(tool).collect();
+    let agent = expected.iter().position(|line| line.starts_with("schtasks")).unwrap();
+    let drivers =
+        [r"pnputil /add-driver F:\NetKVM\2k25\amd64\*.inf /install", r"pnputil /add-driver F:\viostor\2k25\amd64\*.inf /install"];
+    expected.splice(agent..agent, drivers);
+    expected.insert(0, "agent step first-logon");
+    let unquoted = |line: &String| line.replace('"', "");
+    assert_eq!(
+        recorded.last().unwrap().iter().map(unquoted).collect::<Vec<_>>(),
+        expected.iter().map(|line| line.replace('"', "")).collect::<Vec<_>>()
+    );
+    assert!(
+        expected.contains(&"verifier /standard /driver relay.sys relayflt.sys")
+            && expected.contains(&"verifier /bootmode resetonbootfail")
+    );
+    assert!(machine.prefix.path().join("drive_c/rig/agent.exe").is_file(), "the agent stays when the small disk goes");
 }
 
 fn files_are_found_and_sent(machine: &mut Machine, content: &[u8]) {

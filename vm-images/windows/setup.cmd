@@ -49,5 +49,9 @@ exit /b 0
 
 :drivers
 set /p folder=<%1\rig\drivers.txt
-for %%d in (D E F G H I J) do if exist %%d:\NetKVM\%folder%\amd64 for /d %%n in (%%d:\*) do if exist %%n\%folder%\amd64\*.inf pnputil /add-driver %%n\%folder%\amd64\*.inf /install
+for %%d in (D E F G H I J) do if exist %%d:\NetKVM\%folder%\amd64\*.inf call :from %%d:
+exit /b 0
+
+:from
+for /d %%n in (%1\*) do if exist %%n\%folder%\amd64\*.inf pnputil /add-driver %%n\%folder%\amd64\*.inf /install
 exit /b 0

@@ -56,6 +56,14 @@ pub(crate) fn guest_program(package: &str, name: &str, linked: Linked) -> PathBu
     built_for_guest(&["-p", package, "--bin", name], WINDOWS, &linked.rustc_arguments()).join(name).with_extension("exe")
 }
 
+/// Builds a program that a command interpreter waits for.
+pub(crate) fn guest_console_program(package: &str, name: &str, entry: &'static str) -> PathBuf {
+    let mut arguments = Linked::Program { entry }.rustc_arguments();
+    // The last one counts.
+    arguments.extend(["-C", "link-arg=/SUBSYSTEM:CONSOLE"].map(str::to_owned));
+    built_for_guest(&["-p", package, "--bin", name], WINDOWS, &arguments).join(name).with_extension("exe")
+}
+
 /// Builds the driver of a crate with some of its features, and returns where it is. Every build of that crate leaves it there.
 pub(crate) fn guest_driver(package: &str, features: &[&str]) -> PathBuf {
     let features = features.join(",");
