@@ -226,7 +226,8 @@ impl Client {
             self.text += &String::from_utf8_lossy(&text[..text.len().min(head.length as usize)]);
         }
         if head.api == GET_STRING {
-            let answer = DebugIo { length: ANSWER.len() as u32, ..head };
+            // The length of the answer takes the place of the room that there is for it.
+            let answer = DebugIo { room: ANSWER.len() as u32, ..head };
             self.line.send(kind::DEBUG_IO, &[answer.as_bytes(), ANSWER], deadline)?;
         }
         Ok(())

@@ -128,7 +128,7 @@ exports! { LISTS =
         RtlUnicodeStringToAnsiString RtlFreeAnsiString
     }
     checked print { vDbgPrintEx }
-    plain print { DbgPrint DbgPrintEx vDbgPrintExWithPrefix DbgQueryDebugFilterState }
+    plain print { DbgPrint DbgPrintEx vDbgPrintExWithPrefix DbgQueryDebugFilterState DbgPrompt }
     named print {
         "_vsnprintf" = c_vsnprintf, "_vsnwprintf" = c_vsnwprintf, "_snprintf" = c_snprintf, "_snwprintf" = c_snwprintf,
         "sprintf" = c_sprintf, "swprintf" = c_swprintf,

@@ -199,7 +199,7 @@ impl<W: Wire> Transport<W> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::VecDeque;
     use std::vec::Vec;
 
@@ -209,7 +209,7 @@ mod tests {
 
     /// The other end of a line: what it will say, and what it has heard. A pause is `None`.
     #[derive(Default)]
-    struct Script {
+    pub(in super::super) struct Script {
         says: VecDeque<Option<u8>>,
         heard: Vec<u8>,
         time: u64,
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    fn line(parts: &[&[u8]]) -> Transport<Script> {
+    pub(in super::super) fn line(parts: &[&[u8]]) -> Transport<Script> {
         let mut says = VecDeque::new();
         for part in parts {
             says.extend(part.iter().map(|byte| Some(*byte)));
@@ -253,11 +253,17 @@ mod tests {
         Transport::new(Script { says, ..Script::default() })
     }
 
-    fn packet(kind: u16, id: u32, data: &[u8]) -> Vec<u8> {
+    impl Transport<Script> {
+        pub(in super::super) fn heard(&self) -> &[u8] {
+            &self.wire.heard
+        }
+    }
+
+    pub(in super::super) fn packet(kind: u16, id: u32, data: &[u8]) -> Vec<u8> {
         [Header::data(kind, id, &[data]).as_bytes(), data, &[TRAILING]].concat()
     }
 
-    fn control(kind: u16, id: u32) -> Vec<u8> {
+    pub(in super::super) fn control(kind: u16, id: u32) -> Vec<u8> {
         Header::control(kind, id).as_bytes().to_vec()
     }
 

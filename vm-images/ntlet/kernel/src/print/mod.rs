@@ -119,6 +119,19 @@ pub unsafe extern "win64" fn vDbgPrintExWithPrefix(
     0
 }
 
+/// Asks whoever sits at the debugger. How many bytes the answer has, which is not terminated; none, when there is no debugger.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn DbgPrompt(Prompt: *const u8, Response: *mut u8, Length: u32) -> u32 {
+    if Prompt.is_null() || Response.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise: a terminated text, and so much room.
+    let (question, answer) = unsafe {
+        (core::ffi::CStr::from_ptr(Prompt.cast()).to_bytes(), core::slice::from_raw_parts_mut(Response, Length as usize))
+    };
+    crate::kd::prompt(question, answer) as u32
+}
+
 /// Every level of every component is printed.
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn DbgQueryDebugFilterState(_ComponentId: u32, _Level: u32) -> BOOLEAN {
