@@ -340,7 +340,7 @@ fn the_exact_commands_of_debuggers_are_said_and_what_cannot_be_is_refused_by_nam
         (&["--kd", "net"][..], 2, "no KDNET"),
         (&["--kd", "serial", "--launch", "lldb"], 2, "lldb does not speak KD"),
         (&["--port", port], 2, "cannot be used"),
-        (&["--kd", "net", "--rig", "windows"], 2, "images have no network"),
+        (&["--kd", "net", "--rig", "windows"], 2, "which Windows?"),
         (&["--rig", "windows"], 2, "which Windows?"),
         (&["--accel", "tcg", "device::no_such_test"], 2, "the suites have no test device::no_such_test"),
     ] {
@@ -357,7 +357,7 @@ fn lldb_stops_in_a_driver_by_name_under_an_io_control_and_shows_source_and_local
     if test_tools::find("lldb").is_none() {
         return;
     }
-    const PLACE: &str = "relay::ring::Ring<wdf::dma::CommonBuffer>::offer_pair<wdf::dma::CommonBuffer>";
+    const PLACE: &str = "relay::ring::Ring::offer_pair<wdf::dma::CommonBuffer>";
     let mark = common::mark("lldb");
     let mut command = common::rig(&mark);
     command.env("RIG_QEMU", common::qemu_program());
@@ -385,11 +385,11 @@ fn lldb_stops_in_a_driver_by_name_under_an_io_control_and_shows_source_and_local
     for part in [
         "stop reason = breakpoint 1.1",
         // Drivers and kernel, from the hardware's ring up to the system call.
-        "relay.sys`relay::ring::Ring<wdf::dma::CommonBuffer>::offer_pair",
+        "relay.sys`relay::ring::Ring::offer_pair",
         "relayflt.sys`relayflt::carriers::",
         "ntlet`system_call_entry",
         // The driver's source and locals: a page is on its way, in the first of the ring's descriptors.
-        "pub(crate) fn offer_pair(&mut self, head: u16",
+        "pub(crate) fn offer_pair(&mut self, memory: &impl RingMemory, head: u16",
         "(unsigned short) head = 0",
         "input_length = 4096, output_length = 4096",
         "Summary: ntlet`ntlet_dump_header",

@@ -130,9 +130,10 @@ impl Cutter<'_> {
         }
         self.line.push(b'\n');
         let line = &self.line.bytes[..self.line.length];
+        // A debugger acknowledges every line: what nobody waits for does not wait for it, either.
         if let Some(hal) = try_hal()
-            && !crate::kd::print(line)
             && !(self.is_late && ntlet_late_log.take(line))
+            && !crate::kd::print(line)
         {
             hal.log(line);
         }

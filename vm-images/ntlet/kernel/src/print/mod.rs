@@ -48,11 +48,11 @@ unsafe extern "win64" fn print(format: *const u8, arguments: *const u64, compone
         Ok(text) => text,
         Err(error) => core::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or(""),
     };
-    if !text.is_empty() && !crate::kd::print(text.as_bytes()) {
-        match component {
-            LATE_COMPONENT => crate::log::write_late(format_args!("{text}")),
-            _ => crate::log::write(format_args!("{text}")),
-        }
+    match component {
+        _ if text.is_empty() => {}
+        LATE_COMPONENT => crate::log::write_late(format_args!("{text}")),
+        _ if crate::kd::print(text.as_bytes()) => {}
+        _ => crate::log::write(format_args!("{text}")),
     }
     0
 }
